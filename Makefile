@@ -1,0 +1,41 @@
+# Two commands do everything on a fresh machine: make demo, make test.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+TREE := src tests tools benchmarks
+
+.PHONY: demo test check lint types format clean
+
+demo: $(VENV)/.installed
+	$(BIN)/cliphouse demo --dir demo
+
+test: check
+	$(BIN)/pytest
+
+check: lint types
+
+lint: $(VENV)/.test-installed
+	$(BIN)/ruff check $(TREE)
+	$(BIN)/ruff format --check $(TREE)
+
+types: $(VENV)/.test-installed
+	$(BIN)/mypy
+
+format: $(VENV)/.test-installed
+	$(BIN)/ruff check --fix $(TREE)
+	$(BIN)/ruff format $(TREE)
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "make: $(PYTHON) -m venv failed; on Debian: apt-get install python3-venv" >&2; exit 1; }
+
+$(VENV)/.installed: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(VENV)/.test-installed: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,44 @@
+"""What can go wrong, named for what the user did or met.
+
+Every message is one line that names the file, row, option or server and what to do next.
+The command line prints it and exits with ``exit_code``: 2 for something the user can correct,
+1 for a failure of the machine, the engine or the network.
+"""
+
+from __future__ import annotations
+
+
+class CliphouseError(Exception):
+    """Base of every error cliphouse raises on purpose."""
+
+    exit_code = 1
+
+
+class UserError(CliphouseError):
+    """Something the user gave cannot be used as it is."""
+
+    exit_code = 2
+
+
+class ShardError(UserError):
+    """A shard's files are missing, broken or do not fit together."""
+
+
+class PictureError(UserError):
+    """A picture cannot be read, or is too large to be read safely."""
+
+
+class ModelError(UserError):
+    """An encoder is unknown, not installed, or not the one the table was made with."""
+
+
+class QueryError(UserError):
+    """A query, an option of a search or a statement cannot be understood."""
+
+
+class TableError(UserError):
+    """A table or database is missing, empty, busy or not what the command needs."""
+
+
+class EngineError(CliphouseError):
+    """ClickHouse refused or failed a statement that was expected to work."""

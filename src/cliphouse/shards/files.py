@@ -1,0 +1,160 @@
+"""Which files make up a shard, and where they are.
+
+A shard is ``img_emb_N.npy``, ``text_emb_N.npy`` (may be absent) and ``metadata_N.parquet``, with N
+written plainly (LAION) or zero-padded (clip-retrieval), all in one folder or in the subfolders
+``img_emb/ text_emb/ metadata/`` or ``images/ texts/ metadata/``. Folders are local paths or any
+URL that fsspec opens.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, cast
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from cliphouse.errors import ShardError, UserError
+
+SUBFOLDERS = ("img_emb", "images", "text_emb", "texts", "metadata")
+MAX_SHARD = 2**20  # ids (shard * 2**32 + row) then stay below 2**53, exact in JavaScript
+
+_FILE_NAME = re.compile(r"(img_emb|text_emb|metadata)_(\d+)\.(npy|parquet)")
+_SUFFIX = {"img_emb": "npy", "text_emb": "npy", "metadata": "parquet"}
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One file of a shard: where it is, how long it is, and what tells a change.
+
+    ``version`` is the ETag where the store has one, else the modification time.
+    """
+
+    fs: Any = field(repr=False, compare=False)  # fsspec has no type hints
+    path: str
+    size: int
+    version: str
+
+    @property
+    def name(self) -> str:
+        return self.path.rsplit("/", 1)[-1]
+
+    @property
+    def is_local(self) -> bool:
+        return isinstance(self.fs, LocalFileSystem)
+
+    def open(self) -> BinaryIO:
+        return cast(BinaryIO, self.fs.open(self.path, "rb"))
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The files of one shard. ``text`` is None where there are no text embeddings."""
+
+    number: int
+    image: DataFile
+    text: DataFile | None
+    metadata: DataFile
+
+    @property
+    def files(self) -> list[DataFile]:
+        return [f for f in (self.image, self.text, self.metadata) if f is not None]
+
+
+def parse_shard_numbers(text: str) -> set[int] | None:
+    """Shard numbers from ``0-9,12,400-409``; None for ``all``.
+
+    Raises UserError where a part is neither a number nor a rising range.
+    """
+    if text.strip() == "all":
+        return None
+    numbers: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,9})(?:\s*-\s*(\d{1,9}))?\s*", part, re.ASCII)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if first > last or last >= MAX_SHARD:
+            raise UserError(
+                f"shards {text!r}: {part.strip()!r} is no shard number or range; "
+                "write them as in 0-9,12,400-409, or all"
+            )
+        numbers.update(range(first, last + 1))
+    return numbers
+
+
+def find_shards(folders: Iterable[str], numbers: Collection[int] | None = None) -> list[Shard]:
+    """The shards below ``folders`` (paths or fsspec URLs), by number.
+
+    ``numbers`` keeps only those shards; one that is nowhere to be found is an error.
+
+    Raises ShardError where a folder is missing or holds no shard, where two files claim the same
+    part of the same shard, or where a shard lacks its image embeddings or metadata.
+    """
+    found: dict[tuple[int, str], DataFile] = {}
+    for folder in folders:
+        before = len(found)
+        for number, kind, data_file in _scan(folder):
+            other = found.setdefault((number, kind), data_file)
+            if other is not data_file:
+                raise ShardError(
+                    f"shard {number} has two {kind} files, {other.path} and {data_file.path}: "
+                    "keep one of them"
+                )
+        if len(found) == before:
+            raise ShardError(
+                f"{folder}: no shards here; expected img_emb_N.npy and metadata_N.parquet "
+                "(text_emb_N.npy beside them), in the folder itself or in "
+                "img_emb/ text_emb/ metadata/ or images/ texts/ metadata/"
+            )
+    present = {number for number, _ in found}
+    wanted = present if numbers is None else set(numbers)
+    if missing := sorted(wanted - present):
+        raise ShardError(f"{', '.join(folders)}: shard {missing[0]} is not there")
+    return [_assemble(number, found) for number in sorted(wanted)]
+
+
+def _assemble(number: int, found: dict[tuple[int, str], DataFile]) -> Shard:
+    image, metadata = found.get((number, "img_emb")), found.get((number, "metadata"))
+    text = found.get((number, "text_emb"))
+    some = image or metadata or text
+    assert some is not None
+    if image is None or metadata is None:
+        absent = f"img_emb_{number}.npy" if image is None else f"metadata_{number}.parquet"
+        raise ShardError(f"shard {number} is incomplete: {absent} is missing beside {some.path}")
+    return Shard(number, image, text, metadata)
+
+
+def _scan(folder: str) -> Iterator[tuple[int, str, DataFile]]:
+    fs, root = fsspec.url_to_fs(folder)
+    for entry in _entries(fs, root, folder):
+        name = _base(entry)
+        if entry["type"] == "directory" and name in SUBFOLDERS:
+            for inner in _entries(fs, entry["name"], folder):
+                yield from _recognise(fs, inner)
+        else:
+            yield from _recognise(fs, entry)
+
+
+def _recognise(fs: Any, entry: dict[str, Any]) -> Iterator[tuple[int, str, DataFile]]:
+    match = _FILE_NAME.fullmatch(_base(entry))
+    if match is None or entry["type"] != "file" or match[3] != _SUFFIX[match[1]]:
+        return
+    number = int(match[2])
+    if number >= MAX_SHARD:
+        raise ShardError(f"{entry['name']}: shard numbers end at {MAX_SHARD - 1}")
+    version = next((entry[k] for k in ("ETag", "etag", "mtime", "LastModified") if k in entry), "")
+    yield number, match[1], DataFile(fs, entry["name"], int(entry["size"] or 0), str(version))
+
+
+def _entries(fs: Any, path: str, folder: str) -> list[dict[str, Any]]:
+    try:
+        if not fs.isdir(path):
+            raise ShardError(f"{folder}: no such folder")
+        return sorted(fs.ls(path, detail=True), key=lambda entry: str(entry["name"]))
+    except (OSError, ImportError, ValueError) as error:
+        raise ShardError(f"{folder}: cannot be listed: {error}") from error
+
+
+def _base(entry: dict[str, Any]) -> str:
+    return str(entry["name"]).rstrip("/").rsplit("/", 1)[-1]

@@ -1,0 +1,49 @@
+"""Which model made a folder of shards, where the program that wrote them said so.
+
+``cliphouse.json`` lies beside the embedding folders. LAION and clip-retrieval have none.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import fsspec
+
+from cliphouse.errors import ShardError
+
+MANIFEST_NAME = "cliphouse.json"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The encoder's name and the dimension of its vectors."""
+
+    model: str
+    dim: int
+
+
+def read_manifest(folder: str) -> Manifest | None:
+    """The manifest of ``folder`` (a path or fsspec URL), or None where there is none.
+
+    Raises ShardError where it is damaged.
+    """
+    fs, root = fsspec.url_to_fs(folder)
+    path = f"{root.rstrip('/')}/{MANIFEST_NAME}"
+    try:
+        if not fs.isfile(path):
+            return None
+        values = json.loads(fs.cat_file(path))
+        return Manifest(str(values["model"]), int(values["dim"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ShardError(f"{path}: damaged ({error}); remove it to go on without it") from error
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / MANIFEST_NAME
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(asdict(manifest)) + "\n")
+    part.replace(path)

@@ -1,0 +1,127 @@
+"""Embedding files: .npy of shape (rows, dim), float16 or float32, read a slice at a time."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy_format
+from numpy.typing import NDArray
+
+from cliphouse.errors import ShardError
+from cliphouse.shards.files import DataFile
+
+_HEADER_BYTES = 4096  # longer than any header of a two-dimensional array
+_CHECK_ROWS = 16_384
+_NAMED_ROWS = 10
+
+
+@dataclass(frozen=True)
+class NpyFile:
+    """A validated embedding file. ``data_offset`` is in bytes."""
+
+    file: DataFile
+    rows: int
+    dim: int
+    dtype: np.dtype[Any]
+    data_offset: int
+
+    @classmethod
+    def open(cls, file: DataFile) -> NpyFile:
+        """Read and check the header; the rows stay where they are.
+
+        Raises ShardError where the file is no npy, has another dtype than float16 or float32,
+        is not two-dimensional, is in Fortran order, or is shorter or longer than its header says.
+        """
+        try:
+            with file.open() as stream:
+                head = io.BytesIO(stream.read(_HEADER_BYTES))
+            version = npy_format.read_magic(head)
+            read_header = (
+                npy_format.read_array_header_1_0
+                if version == (1, 0)
+                else npy_format.read_array_header_2_0
+            )
+            shape, fortran_order, dtype = read_header(head)
+        except (OSError, ValueError, EOFError) as error:
+            raise ShardError(f"{file.path}: not a readable .npy file: {error}") from error
+        if dtype not in (np.dtype("<f2"), np.dtype("<f4")):
+            raise ShardError(
+                f"{file.path}: dtype {dtype.str}, but embeddings are float16 or float32 "
+                "in little-endian order; convert it with numpy's astype"
+            )
+        if len(shape) != 2 or shape[1] == 0:
+            raise ShardError(f"{file.path}: shape {shape}, but embeddings have shape (rows, dim)")
+        if fortran_order:
+            raise ShardError(
+                f"{file.path}: stored in Fortran order; save it again as "
+                "numpy.ascontiguousarray(embeddings)"
+            )
+        npy = cls(file, int(shape[0]), int(shape[1]), dtype, head.tell())
+        expected = npy.data_offset + npy.rows * npy.row_bytes
+        if file.size != expected:
+            kind = "truncated" if file.size < expected else "longer than its header says"
+            raise ShardError(
+                f"{file.path}: {kind}: {file.size:,} bytes where {npy.rows:,} rows of "
+                f"{npy.dim} x {dtype.name} take {expected:,}; fetch or write it again"
+            )
+        return npy
+
+    @property
+    def row_bytes(self) -> int:
+        return self.dim * self.dtype.itemsize
+
+    def read(self, start: int, stop: int) -> NDArray[np.floating[Any]]:
+        """Rows [start, stop) as stored, shape (stop - start, dim).
+
+        A local file is mapped for this slice alone, so that pages already used do not stay
+        counted as this process's memory.
+        """
+        offset, shape = self.data_offset + start * self.row_bytes, (stop - start, self.dim)
+        if stop <= start:
+            return np.empty(shape, self.dtype)
+        if self.file.is_local:
+            return np.memmap(self.file.path, self.dtype, mode="r", offset=offset, shape=shape)
+        try:
+            data = self.file.fs.cat_file(
+                self.file.path, start=offset, end=offset + shape[0] * self.row_bytes
+            )
+        except OSError as error:
+            raise ShardError(f"{self.file.path}: cannot be read: {error}") from error
+        return np.frombuffer(data, self.dtype).reshape(shape)
+
+    def check_values(self) -> None:
+        """Read every row once.
+
+        Raises ShardError with the row numbers where a row holds NaN or infinity, or only zeros:
+        such a vector has no direction, and a search would silently never find it.
+        """
+        not_finite: list[int] = []
+        zero: list[int] = []
+        bits_type, infinity = (
+            (np.uint16, 0x7C00) if self.dtype.itemsize == 2 else (np.uint32, 0x7F800000)
+        )
+        for start in range(0, self.rows, _CHECK_ROWS):
+            # The largest magnitude's bit pattern tells both faults, with integer arithmetic only.
+            bits = np.asarray(self.read(start, min(start + _CHECK_ROWS, self.rows))).view(bits_type)
+            largest = (bits & (np.iinfo(bits_type).max >> 1)).max(axis=1)
+            not_finite += (start + np.flatnonzero(largest >= infinity)).tolist()
+            zero += (start + np.flatnonzero(largest == 0)).tolist()
+        faults = [
+            f"{_name_rows(rows)} {what}"
+            for rows, what in ((not_finite, "NaN or infinity"), (zero, "only zeros"))
+            if rows
+        ]
+        if faults:
+            raise ShardError(
+                f"{self.file.path}: {' and '.join(faults)}; "
+                "take these rows out of all files of the shard, or embed them again"
+            )
+
+
+def _name_rows(rows: list[int]) -> str:
+    named = ", ".join(str(row) for row in rows[:_NAMED_ROWS])
+    more = f" and {len(rows) - _NAMED_ROWS} more" if len(rows) > _NAMED_ROWS else ""
+    return f"row {named} holds" if len(rows) == 1 else f"rows {named}{more} hold"

@@ -1,0 +1,115 @@
+"""One shard as aligned Arrow batches, in memory bounded by the batch and not by the shard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from cliphouse.errors import ShardError
+from cliphouse.shards.files import Shard
+from cliphouse.shards.metadata import MetadataFile
+from cliphouse.shards.npy import NpyFile
+
+BATCH_ROWS = 20_000
+BATCH_BYTES = 128 * 2**20
+ID_BITS = 32  # id = shard * 2**32 + row
+
+
+@dataclass(frozen=True)
+class ShardReader:
+    """The opened, checked files of one shard; row i of each belongs to row i of the others."""
+
+    shard: Shard
+    image: NpyFile
+    text: NpyFile | None
+    metadata: MetadataFile
+
+    @classmethod
+    def open(cls, shard: Shard) -> ShardReader:
+        """Read the headers. Raises ShardError where the files do not fit together."""
+        image = NpyFile.open(shard.image)
+        text = NpyFile.open(shard.text) if shard.text is not None else None
+        metadata = MetadataFile.open(shard.metadata)
+        counts = {shard.image.path: image.rows, shard.metadata.path: metadata.rows}
+        if text is not None:
+            counts[text.file.path] = text.rows
+            if text.dim != image.dim:
+                raise ShardError(
+                    f"shard {shard.number}: {text.file.path} has dimension {text.dim}, "
+                    f"{image.file.path} has {image.dim}"
+                )
+        if len(set(counts.values())) > 1:
+            listed = ", ".join(f"{path} has {rows:,} rows" for path, rows in counts.items())
+            raise ShardError(f"shard {shard.number} does not line up: {listed}; fetch it again")
+        if image.rows >= 2**ID_BITS:
+            raise ShardError(f"{image.file.path}: {image.rows:,} rows, at most 2^32 fit one shard")
+        return cls(shard, image, text, metadata)
+
+    @property
+    def rows(self) -> int:
+        return self.image.rows
+
+    @property
+    def dim(self) -> int:
+        return self.image.dim
+
+    @property
+    def first_id(self) -> int:
+        return self.shard.number << ID_BITS
+
+    @property
+    def batch_rows(self) -> int:
+        """Rows of a batch: the same for the same files, fewer where captions are huge."""
+        floats = self.dim * (2 if self.text else 1) * 4
+        return max(1, min(BATCH_ROWS, BATCH_BYTES // (floats + self.metadata.row_bytes)))
+
+    def check_values(self) -> None:
+        """Raises ShardError, with row numbers, for vectors that have no direction."""
+        for npy in (self.image, self.text):
+            if npy is not None:
+                npy.check_values()
+
+    def batches(self, start: int = 0, stop: int | None = None) -> Iterator[pa.Table]:
+        """Rows [start, stop) as tables of at most ``batch_rows``.
+
+        Columns: id (int64), the metadata columns of MetadataFile.read, image_embedding and, where
+        the shard has it, text_embedding (fixed-size lists of dim float32). A missing similarity
+        column is the cosine similarity of the two embeddings, or NaN without text embeddings.
+        """
+        stop = self.rows if stop is None else stop
+        for table in self.metadata.read(start, stop, self.batch_rows):
+            end = start + table.num_rows
+            ids = self.first_id + np.arange(start, end, dtype=np.int64)
+            table = table.add_column(0, "id", pa.array(ids))
+            image = _float32(self.image.read(start, end))
+            table = table.append_column("image_embedding", _as_lists(image))
+            if self.text is not None:
+                text = _float32(self.text.read(start, end))
+                table = table.append_column("text_embedding", _as_lists(text))
+                if not self.metadata.has_similarity:
+                    table = _set(table, "similarity", pa.array(_row_cosine(image, text)))
+            yield table
+            start = end
+
+
+def _float32(rows: NDArray[np.floating]) -> NDArray[np.float32]:
+    return np.ascontiguousarray(rows, dtype=np.float32)
+
+
+def _as_lists(rows: NDArray[np.float32]) -> pa.FixedSizeListArray:
+    return pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), rows.shape[1])
+
+
+def _row_cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    dots = np.einsum("ij,ij->i", a, b)
+    norms = np.sqrt(np.einsum("ij,ij->i", a, a) * np.einsum("ij,ij->i", b, b))
+    cosine: NDArray[np.float32] = (dots / norms).astype(np.float32)
+    return cosine
+
+
+def _set(table: pa.Table, name: str, column: pa.Array) -> pa.Table:
+    return table.set_column(table.schema.get_field_index(name), name, column)

@@ -1,0 +1,117 @@
+"""Writing a shard, in clip-retrieval's layout, so that it is there whole or not at all."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.lib import format as npy_format
+from numpy.typing import NDArray
+
+from cliphouse.errors import ShardError
+
+
+class ShardWriter:
+    """Writes img_emb/img_emb_N.npy, text_emb/text_emb_N.npy and metadata/metadata_N.parquet.
+
+    Rows are appended in batches; embeddings are kept as float16, as LAION keeps them, unless
+    ``dtype`` says float32. All three files grow as ``.part`` and are renamed when the block ends
+    without an error, metadata last: a shard with metadata is complete.
+
+    >>> with ShardWriter(folder, number=0, dim=512) as writer:
+    ...     writer.append(image, text, metadata)
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        number: int,
+        dim: int,
+        with_text: bool = True,
+        dtype: Literal["float16", "float32"] = "float16",
+    ) -> None:
+        self.rows = 0
+        self._image = _NpyWriter(folder / "img_emb" / f"img_emb_{number}.npy", dim, dtype)
+        text_path = folder / "text_emb" / f"text_emb_{number}.npy"
+        self._text = _NpyWriter(text_path, dim, dtype) if with_text else None
+        self._metadata_path = folder / "metadata" / f"metadata_{number}.parquet"
+        self._metadata_path.parent.mkdir(parents=True, exist_ok=True)
+        self._metadata: pq.ParquetWriter | None = None
+
+    def append(self, image: NDArray[Any], text: NDArray[Any] | None, metadata: pa.Table) -> None:
+        """Add rows: image and text of shape (n, dim), metadata with n rows.
+
+        Raises ShardError where the three do not line up.
+        """
+        lengths = {len(image), metadata.num_rows} | ({len(text)} if text is not None else set())
+        if len(lengths) != 1 or (text is None) != (self._text is None):
+            raise ShardError("a shard's image, text and metadata rows must line up")
+        if self._metadata is None:
+            self._metadata = pq.ParquetWriter(_part(self._metadata_path), metadata.schema)
+        self._image.append(image)
+        if self._text is not None and text is not None:
+            self._text.append(text)
+        self._metadata.write_table(metadata)
+        self.rows += len(image)
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        embeddings = [writer for writer in (self._image, self._text) if writer is not None]
+        for writer in embeddings:
+            writer.close()
+        if self._metadata is not None:
+            self._metadata.close()
+        if kind is None and self.rows:
+            for writer in embeddings:
+                _part(writer.path).replace(writer.path)
+            _part(self._metadata_path).replace(self._metadata_path)
+        else:
+            for path in (*(writer.path for writer in embeddings), self._metadata_path):
+                _part(path).unlink(missing_ok=True)
+
+
+class _NpyWriter:
+    """A .npy whose row count is written into its header at the end."""
+
+    def __init__(self, path: Path, dim: int, dtype: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._dtype = np.dtype(dtype).newbyteorder("<")
+        self.path, self._dim, self._rows = path, dim, 0
+        self._stream: BinaryIO = _part(path).open("wb")
+        self._stream.write(self._header())
+
+    def append(self, rows: NDArray[Any]) -> None:
+        if rows.ndim != 2 or rows.shape[1] != self._dim:
+            raise ShardError(f"{self.path}: shape {rows.shape}, expected (rows, {self._dim})")
+        self._stream.write(np.ascontiguousarray(rows, dtype=self._dtype).data)
+        self._rows += len(rows)
+
+    def close(self) -> None:
+        self._stream.seek(0)
+        self._stream.write(self._header())
+        self._stream.close()
+
+    def _header(self) -> bytes:
+        # numpy pads the header so that the first axis can grow without moving the data.
+        header = io.BytesIO()
+        npy_format.write_array_header_1_0(
+            header,
+            {"descr": self._dtype.str, "fortran_order": False, "shape": (self._rows, self._dim)},
+        )
+        return header.getvalue()
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(path.name + ".part")

@@ -1,0 +1,54 @@
+"""Fixtures for all tests. An embedded engine holds one folder per process, so tables are closed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import cliphouse
+
+# No test reaches out: with a hub out of reach, fetching a model must fail at once and clearly.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.pop("CLIPHOUSE_MODELS", None)
+os.environ.pop("CLIPHOUSE_DB", None)
+
+OpenTable = Callable[..., cliphouse.Table]
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def open_table(tmp_path: Path) -> Iterator[OpenTable]:
+    """Opens tables (by default in tmp_path/laion.chdb) and closes them at the end."""
+    opened: list[cliphouse.Table] = []
+
+    def open_one(db: Path | None = None, **options: str) -> cliphouse.Table:
+        opened.append(cliphouse.open(db or tmp_path / "laion.chdb", **options))
+        return opened[-1]
+
+    yield open_one
+    for table in opened:
+        table.close()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Runs the real command in tmp_path, as a process of its own."""
+
+    def run_one(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "cliphouse", *map(str, arguments)],
+            cwd=tmp_path,
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=120,
+            check=False,
+        )
+
+    return run_one

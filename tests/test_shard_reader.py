@@ -1,0 +1,265 @@
+"""Reading a shard: alignment, types, names of columns, and every broken file named."""
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cliphouse.errors import ShardError
+from cliphouse.shards import ShardReader, find_shards, reader
+from shard_files import MadeShard, make_shard
+
+
+def read(made: MadeShard, start: int = 0, stop: int | None = None) -> pa.Table:
+    opened = ShardReader.open(find_shards([str(made.folder)], {made.number})[0])
+    return pa.concat_tables(opened.batches(start, stop))
+
+
+def vectors(table: pa.Table, column: str) -> np.ndarray:
+    lists = table.column(column).combine_chunks()
+    return lists.flatten().to_numpy().reshape(len(lists), -1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.integers(1, 90),
+    row_group=st.integers(1, 40),
+    batch=st.integers(1, 40),
+    dtype=st.sampled_from(["<f2", "<f4"]),
+    cut=st.tuples(st.integers(0, 90), st.integers(0, 90)),
+)
+def test_rows_stay_aligned_however_the_files_are_cut(
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: int,
+    row_group: int,
+    batch: int,
+    dtype: str,
+    cut: tuple[int, int],
+) -> None:
+    made = make_shard(tmp_path_factory.mktemp("shard"), 3, rows, dtype=dtype, row_group=row_group)
+    start, stop = sorted(min(edge, rows) for edge in cut)
+    opened = ShardReader.open(find_shards([str(made.folder)])[0])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reader, "BATCH_ROWS", batch)
+        batches = list(opened.batches(start, stop))
+    assert [len(b) for b in batches[:-1]] == [batch] * (len(batches) - 1)
+    if start == stop:
+        assert not batches
+        return
+    table = pa.concat_tables(batches)
+    wanted = slice(start, stop)
+    assert table.column("id").to_pylist() == made.ids[wanted].tolist()
+    assert np.array_equal(vectors(table, "image_embedding"), made.image[wanted].astype("f4"))
+    assert made.text is not None
+    assert np.array_equal(vectors(table, "text_embedding"), made.text[wanted].astype("f4"))
+    assert table.column("caption").cast("string").to_pylist() == made.metadata["caption"][wanted]
+    assert table.column("width").to_pylist() == made.metadata["width"][wanted]
+
+
+@pytest.mark.parametrize(
+    ("written", "ours"),
+    [
+        ("TEXT", "caption"),
+        ("caption", "caption"),
+        ("Caption", "caption"),
+        ("URL", "url"),
+        ("url", "url"),
+        ("LICENSE", "license"),
+        ("license", "license"),
+        ("nsfw", "NSFW"),
+        ("NSFW", "NSFW"),
+    ],
+)
+def test_text_columns_under_every_name(tmp_path: Path, written: str, ours: str) -> None:
+    made = make_shard(tmp_path, rows=2, metadata={written: ["one", "two"]})
+    assert read(made).column(ours).to_pylist() == [b"one", b"two"]
+
+
+def test_absent_columns_and_nulls_have_documented_values(tmp_path: Path) -> None:
+    absent = read(make_shard(tmp_path / "a", rows=2, with_text=False, metadata={"key": ["1", "2"]}))
+    nulls: dict[str, Any] = {
+        "url": [None, "u"],
+        "caption": pa.array([None, "c"], pa.large_string()),
+        "NSFW": pa.array([None, "NSFW"]).dictionary_encode(),
+        "similarity": [None, 0.5],
+        "width": [None, 640.0],
+        "height": ["480", None],
+    }
+    filled = read(make_shard(tmp_path / "b", rows=2, with_text=False, metadata=nulls))
+    for table in (absent.slice(0, 1), filled.slice(0, 1)):
+        row = table.to_pylist()[0]
+        assert (row["url"], row["caption"], row["NSFW"], row["license"]) == (b"", b"", b"", b"")
+        assert np.isnan(row["similarity"])
+        assert row["width"] == 0
+    assert filled.column("height").to_pylist() == [480, 0]
+    assert filled.slice(1).to_pylist()[0]["caption"] == b"c"
+    assert filled.slice(1).to_pylist()[0]["NSFW"] == b"NSFW"
+
+
+def test_a_missing_url_takes_image_path(tmp_path: Path) -> None:
+    only_path = read(make_shard(tmp_path / "a", rows=2, metadata={"image_path": ["/a", "/b"]}))
+    assert only_path.column("url").to_pylist() == [b"/a", b"/b"]
+    both = {"image_path": ["/a", "/b"], "url": ["u", None]}
+    assert read(make_shard(tmp_path / "b", rows=2, metadata=both)).column("url").to_pylist() == [
+        b"u",
+        b"/b",
+    ]
+
+
+def test_a_missing_similarity_is_the_cosine_of_the_pair(tmp_path: Path) -> None:
+    made = make_shard(tmp_path, rows=30, metadata={"caption": ["x"] * 30})
+    assert made.text is not None
+    image, text = made.image.astype("f8"), made.text.astype("f8")
+    cosine = (image * text).sum(1) / np.linalg.norm(image, axis=1) / np.linalg.norm(text, axis=1)
+    assert np.allclose(read(made).column("similarity").to_numpy(), cosine, atol=1e-6)
+
+
+def test_text_keeps_every_byte(tmp_path: Path) -> None:
+    captions = [
+        b'it\'s "q"\t\n\r\0\\',
+        "emoji 🐈 é".encode(),
+        b"\xff\xfe not utf-8",
+        b"x" * 100_000,
+    ]
+    not_validated = pa.array(captions, pa.binary()).view(pa.string())
+    made = make_shard(tmp_path, rows=4, metadata={"TEXT": not_validated})
+    assert read(made).column("caption").to_pylist() == captions
+
+
+def test_memory_is_bounded_by_the_batch(tmp_path: Path) -> None:
+    def peak(rows: int) -> int:
+        made = make_shard(tmp_path / str(rows), rows=rows, dim=256, row_group=1000)
+        opened = ShardReader.open(find_shards([str(made.folder)])[0])
+        tracemalloc.start()
+        for batch in opened.batches():
+            assert batch.num_rows
+        top = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return top
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reader, "BATCH_ROWS", 1000)
+        peak(2000)
+        assert peak(20_000) < 1.5 * peak(2000)
+
+
+def make_and_break(folder: Path, name: str, data: bytes | np.ndarray) -> None:
+    make_shard(folder, rows=20)
+    path = next(folder.rglob(name))
+    if isinstance(data, bytes):
+        path.write_bytes(data)
+    else:
+        np.save(path, data)
+
+
+def refuse(folder: Path, match: str) -> None:
+    with pytest.raises(ShardError, match=match) as caught:
+        ShardReader.open(find_shards([str(folder)])[0]).check_values()
+    assert "\n" not in str(caught.value)
+
+
+def test_different_lengths_are_told_with_both_counts(tmp_path: Path) -> None:
+    make_and_break(tmp_path, "img_emb_0.npy", np.ones((19, 8), "f2"))
+    refuse(tmp_path, r"does not line up: .*img_emb_0\.npy has 19 rows, .*parquet has 20 rows")
+
+
+@pytest.mark.parametrize("dtype", ["<f8", ">f4", "<i4"])
+def test_a_wrong_dtype_is_named(tmp_path: Path, dtype: str) -> None:
+    make_and_break(tmp_path, "img_emb_0.npy", np.ones((20, 8), dtype))
+    refuse(tmp_path, rf"img_emb_0\.npy: dtype {dtype}, but embeddings are float16 or float32")
+
+
+def test_a_wrong_dimension_is_named(tmp_path: Path) -> None:
+    make_and_break(tmp_path, "text_emb_0.npy", np.ones((20, 9), "f2"))
+    refuse(tmp_path, r"text_emb_0\.npy has dimension 9, .*img_emb_0\.npy has 8")
+
+
+def test_a_wrong_shape_is_named(tmp_path: Path) -> None:
+    make_and_break(tmp_path, "img_emb_0.npy", np.ones(20, "f2"))
+    refuse(tmp_path, r"shape \(20,\), but embeddings have shape \(rows, dim\)")
+
+
+def test_fortran_order_is_named(tmp_path: Path) -> None:
+    make_and_break(tmp_path, "img_emb_0.npy", np.asfortranarray(np.ones((20, 8), "f2")))
+    refuse(tmp_path, r"img_emb_0\.npy: stored in Fortran order")
+
+
+def test_nan_and_zero_vectors_are_told_by_row(tmp_path: Path) -> None:
+    bad = np.ones((20, 8), "f2")
+    bad[3, 2], bad[11, 7], bad[17] = np.nan, -np.inf, 0
+    make_and_break(tmp_path, "img_emb_0.npy", bad)
+    refuse(tmp_path, r"rows 3, 11 hold NaN or infinity and row 17 holds only zeros")
+
+
+def test_many_bad_rows_are_counted(tmp_path: Path) -> None:
+    make_and_break(tmp_path, "text_emb_0.npy", np.zeros((20, 8), "f4"))
+    refuse(tmp_path, r"text_emb_0\.npy: rows 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 10 more hold only")
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    dtype=st.sampled_from(["<f2", "<f4"]),
+    bad=st.dictionaries(st.integers(0, 49), st.sampled_from([np.nan, np.inf, -np.inf, 0.0])),
+)
+def test_bad_rows_are_those_numpy_finds(
+    tmp_path_factory: pytest.TempPathFactory, dtype: str, bad: dict[int, float]
+) -> None:
+    folder = tmp_path_factory.mktemp("shard")
+    made = make_shard(folder, rows=50, dtype=dtype)
+    for row, value in bad.items():
+        made.image[row] = 0 if value == 0 else made.image[row]
+        made.image[row, row % 8] = value
+    np.save(folder / "img_emb" / "img_emb_0.npy", made.image)
+    faulty = ~np.isfinite(made.image).all(1) | ~made.image.any(1)
+    opened = ShardReader.open(find_shards([str(folder)])[0])
+    if not faulty.any():
+        opened.check_values()
+        return
+    with pytest.raises(ShardError) as caught:
+        opened.check_values()
+    for row in np.flatnonzero(faulty)[:5]:
+        assert str(row) in str(caught.value)
+
+
+def test_a_truncated_npy_tells_both_sizes(tmp_path: Path) -> None:
+    make_shard(tmp_path)
+    path = tmp_path / "img_emb" / "img_emb_0.npy"
+    path.write_bytes(path.read_bytes()[:-5])
+    refuse(tmp_path, r"img_emb_0\.npy: truncated: 443 bytes where 20 rows of 8 x float16 take 448")
+
+
+@pytest.mark.parametrize("data", [b"", b"\x93NUMPY", b"<html>404</html>"])
+def test_no_npy_is_named(tmp_path: Path, data: bytes) -> None:
+    make_and_break(tmp_path, "img_emb_0.npy", data)
+    refuse(tmp_path, r"img_emb_0\.npy: not a readable \.npy file")
+
+
+@pytest.mark.parametrize("data", [b"", b"PAR1", b"<html>404</html>"])
+def test_no_parquet_is_named(tmp_path: Path, data: bytes) -> None:
+    make_and_break(tmp_path, "metadata_0.parquet", data)
+    refuse(tmp_path, r"metadata_0\.parquet: not a readable parquet file")
+
+
+def test_a_parquet_damaged_inside_is_named(tmp_path: Path) -> None:
+    made = make_shard(tmp_path, rows=2000)
+    path = tmp_path / "metadata" / "metadata_0.parquet"
+    pq.write_table(pa.table(made.metadata), path, compression="zstd")
+    data = bytearray(path.read_bytes())
+    data[4 : len(data) // 2] = b"\0" * (len(data) // 2 - 4)
+    path.write_bytes(bytes(data))
+    with pytest.raises(ShardError, match=r"metadata_0\.parquet: damaged parquet file"):
+        read(made)
+
+
+def test_a_column_of_another_kind_is_named(tmp_path: Path) -> None:
+    made = make_shard(tmp_path, rows=1, metadata={"similarity": ["high"]})
+    with pytest.raises(ShardError, match=r"column similarity \(.*string\) cannot be read as simil"):
+        read(made)
