@@ -1,0 +1,13 @@
+"""Own pictures: finding and opening them safely, and turning a folder of them into shards."""
+
+from cliphouse.pictures.embed import EmbedReport, SkippedPicture, embed_folder
+from cliphouse.pictures.files import Picture, find_pictures, open_picture
+
+__all__ = [
+    "EmbedReport",
+    "Picture",
+    "SkippedPicture",
+    "embed_folder",
+    "find_pictures",
+    "open_picture",
+]

@@ -1,0 +1,266 @@
+"""A folder of pictures becomes shards; running it again does only what is new or changed.
+
+The shards themselves say what is done: their metadata keeps each picture's size and modification
+time, and is written last. So there is no second record that a crash could leave behind.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from PIL import Image
+
+from cliphouse.errors import PictureError, ShardError
+from cliphouse.models import Encoder
+from cliphouse.pictures.files import MAX_PIXELS, Picture, find_pictures, open_picture
+from cliphouse.shards import Shard, ShardWriter, find_shards
+from cliphouse.shards.manifest import Manifest, read_manifest, write_manifest
+
+SHARD_ROWS = 4096  # what a crash can lose: a few minutes of ViT-B/32 on two cores
+BATCH = 64
+Progress = Callable[[int, int], None]  # rows done, rows in all
+
+_SCHEMA = pa.schema(
+    [
+        ("image_path", pa.string()),
+        ("caption", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("similarity", pa.float32()),
+        ("file_bytes", pa.int64()),
+        ("file_mtime_ns", pa.int64()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class SkippedPicture:
+    """A picture that has no row, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass
+class EmbedReport:
+    """What a run did, in pictures."""
+
+    new: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    gone: int = 0
+    skipped: list[SkippedPicture] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A picture that is in the shards already: where, and from which state of the file."""
+
+    shard: Shard
+    row: int
+    caption: str
+    bytes: int
+    mtime_ns: int
+
+    def matches(self, picture: Picture) -> bool:
+        return (self.caption, self.bytes, self.mtime_ns) == (
+            picture.caption,
+            picture.bytes,
+            picture.mtime_ns,
+        )
+
+
+@dataclass(frozen=True)
+class _Embedded:
+    """Rows ready to be written: two (n, dim) float32 arrays and n rows of metadata."""
+
+    image: NDArray[np.float32]
+    text: NDArray[np.float32]
+    metadata: pa.Table
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A picture at the model's scale, with the size it has on disk."""
+
+    picture: Picture
+    image: Image.Image
+    width: int
+    height: int
+
+
+def embed_folder(
+    folder: Path,
+    shards: Path,
+    encoder: Encoder,
+    progress: Progress | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> EmbedReport:
+    """Embed the pictures below ``folder`` into shards below ``shards``, in clip-retrieval's layout.
+
+    Pictures that cannot be read, or have more than ``max_pixels``, are left out and listed in the
+    report. A changed picture keeps its row; one that is gone from ``folder`` keeps its row too.
+
+    Raises PictureError where the folder is missing or holds no picture, ShardError where
+    ``shards`` holds shards of another model or another program.
+    """
+    pictures = find_pictures(folder)
+    if not pictures:
+        raise PictureError(f"{folder}: no pictures here (.jpg, .png, .webp, .gif ...)")
+    known = _known_rows(shards, encoder)
+    report = EmbedReport(gone=len(known.keys() - {str(picture.path) for picture in pictures}))
+    new: list[Picture] = []
+    changed: dict[int, dict[int, Picture]] = defaultdict(dict)
+    for picture in pictures:
+        row = known.get(str(picture.path))
+        if row is None:
+            new.append(picture)
+        elif row.matches(picture):
+            report.unchanged += 1
+        else:
+            changed[row.shard.number][row.row] = picture
+    work = _Work(encoder, report, max_pixels, progress, len(new) + sum(map(len, changed.values())))
+    by_number = {row.shard.number: row.shard for row in known.values()}
+    for number, rows in changed.items():
+        work.rewrite(shards, by_number[number], rows)
+    first = max(by_number, default=-1) + 1
+    for offset, start in enumerate(range(0, len(new), SHARD_ROWS)):
+        work.write(shards, first + offset, new[start : start + SHARD_ROWS])
+    return report
+
+
+def _known_rows(folder: Path, encoder: Encoder) -> dict[str, _Row]:
+    ours = Manifest(encoder.name, encoder.dim)
+    manifest = read_manifest(str(folder))
+    if manifest is not None and manifest != ours:
+        raise ShardError(
+            f"{folder}: holds shards of model {manifest.model}; give --model {manifest.model} "
+            "or another folder"
+        )
+    has_shards = folder.is_dir() and any(folder.rglob("metadata_*.parquet"))
+    if manifest is None and has_shards:
+        raise ShardError(f"{folder}: holds shards of another program; give another folder")
+    write_manifest(folder, ours)
+    _clear_leftovers(folder)
+    rows: dict[str, _Row] = {}
+    for shard in find_shards([str(folder)]) if has_shards else []:
+        table = pq.read_table(shard.metadata.path, columns=_SCHEMA.names)
+        for index, entry in enumerate(table.to_pylist()):
+            rows[entry["image_path"]] = _Row(
+                shard, index, entry["caption"], entry["file_bytes"], entry["file_mtime_ns"]
+            )
+    return rows
+
+
+def _clear_leftovers(folder: Path) -> None:
+    """Remove what a killed run left: unfinished files, and embeddings without their metadata."""
+    for part in folder.rglob("*.part"):
+        part.unlink()
+    for embeddings in folder.rglob("*_emb_*.npy"):
+        number = embeddings.stem.rsplit("_", 1)[-1]
+        if not (folder / "metadata" / f"metadata_{number}.parquet").exists():
+            embeddings.unlink()
+
+
+class _Work:
+    """The pictures of one run on their way through the encoder."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        report: EmbedReport,
+        max_pixels: int,
+        progress: Progress | None,
+        total: int,
+    ) -> None:
+        self._encoder = encoder
+        self._report = report
+        self._max_pixels = max_pixels
+        self._progress = progress
+        self._total = total
+        self._done = 0
+
+    def write(self, folder: Path, number: int, pictures: Sequence[Picture]) -> None:
+        """A new shard of ``pictures``."""
+        with ShardWriter(folder, number, self._encoder.dim) as writer:
+            for rows in self._embed(pictures):
+                writer.append(rows.image, rows.text, rows.metadata)
+            self._report.new += writer.rows
+
+    def rewrite(self, folder: Path, shard: Shard, rows: dict[int, Picture]) -> None:
+        """The same shard with ``rows`` (row number to picture) embedded again in their places."""
+        assert shard.text is not None
+        image, text = np.load(shard.image.path), np.load(shard.text.path)
+        metadata = pq.read_table(shard.metadata.path, schema=_SCHEMA).to_pylist()
+        places = {str(picture.path): row for row, picture in rows.items()}
+        for part in self._embed(list(rows.values())):
+            for index, entry in enumerate(part.metadata.to_pylist()):
+                row = places[entry["image_path"]]
+                image[row], text[row], metadata[row] = part.image[index], part.text[index], entry
+                self._report.changed += 1
+        with ShardWriter(folder, shard.number, self._encoder.dim) as writer:
+            writer.append(image, text, pa.Table.from_pylist(metadata, schema=_SCHEMA))
+
+    def _embed(self, pictures: Sequence[Picture]) -> Iterator[_Embedded]:
+        for loaded in self._load(pictures):
+            if not loaded:
+                continue
+            image = self._encoder.encode_image([item.image for item in loaded])
+            text = self._encoder.encode_text([item.picture.caption for item in loaded])
+            similarity = np.einsum("ij,ij->i", image, text)
+            yield _Embedded(image, text, _metadata(loaded, similarity))
+
+    def _load(self, pictures: Sequence[Picture]) -> Iterator[list[_Loaded]]:
+        """Batches of opened pictures, the next one being read while the last is encoded."""
+        batches = [pictures[i : i + BATCH] for i in range(0, len(pictures), BATCH)]
+        with ThreadPoolExecutor() as pool:
+            ahead = [pool.map(self._open, batch) for batch in batches[:1]]
+            for index, batch in enumerate(batches):
+                if index + 1 < len(batches):
+                    ahead.append(pool.map(self._open, batches[index + 1]))
+                yield list(self._sort_out(ahead.pop(0)))
+                self._done += len(batch)
+                if self._progress:
+                    self._progress(self._done, self._total)
+
+    def _open(self, picture: Picture) -> _Loaded | SkippedPicture:
+        try:
+            str(picture.path).encode()
+            image = open_picture(picture.path, self._max_pixels)
+        except UnicodeEncodeError:
+            return SkippedPicture(picture.path, "the file's name is not valid UTF-8; rename it")
+        except PictureError as error:
+            return SkippedPicture(picture.path, str(error).removeprefix(f"{picture.path}: "))
+        return _Loaded(picture, self._encoder.shrink(image), image.width, image.height)
+
+    def _sort_out(self, opened: Iterable[_Loaded | SkippedPicture]) -> Iterator[_Loaded]:
+        for item in opened:
+            if isinstance(item, SkippedPicture):
+                self._report.skipped.append(item)
+            else:
+                yield item
+
+
+def _metadata(loaded: Sequence[_Loaded], similarity: NDArray[np.float32]) -> pa.Table:
+    rows: list[dict[str, Any]] = [
+        {
+            "image_path": str(item.picture.path),
+            "caption": item.picture.caption,
+            "width": item.width,
+            "height": item.height,
+            "similarity": value,
+            "file_bytes": item.picture.bytes,
+            "file_mtime_ns": item.picture.mtime_ns,
+        }
+        for item, value in zip(loaded, similarity.tolist(), strict=True)
+    ]
+    return pa.Table.from_pylist(rows, schema=_SCHEMA)

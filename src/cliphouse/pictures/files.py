@@ -1,0 +1,132 @@
+"""Pictures on disk: which there are, what their captions say, and opening one safely."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from cliphouse.errors import PictureError
+
+MAX_PIXELS = 89_478_485  # Pillow's own limit, a quarter of a gigabyte of RGB
+SUFFIXES = frozenset(
+    (*(".jpg", ".jpeg", ".jpe", ".png", ".webp", ".gif", ".bmp"), ".tif", ".tiff", ".avif", ".ppm")
+)
+CAPTIONS_FILE = "captions.csv"
+
+# open_picture refuses large pictures before decoding them; Pillow's warning would be noise.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture file and its caption. ``bytes`` and ``mtime_ns`` tell whether it has changed."""
+
+    path: Path
+    caption: str
+    bytes: int
+    mtime_ns: int
+
+
+def find_pictures(folder: Path) -> list[Picture]:
+    """The pictures below ``folder``, by path, without hidden files and folders.
+
+    A caption is the text of the sidecar ``NAME.txt``, else the picture's line in a ``captions.csv``
+    of ``folder`` (columns file and caption), else the file's name in words.
+
+    Raises PictureError where the folder is missing or captions.csv cannot be understood.
+    """
+    if not folder.is_dir():
+        raise PictureError(f"{folder}: no such folder")
+    folder = folder.resolve()
+    listed = _read_captions(folder)
+    pictures = []
+    for path in _walk(folder):
+        stat = path.stat()
+        caption = _caption(path, listed.get(path.relative_to(folder).as_posix()))
+        pictures.append(Picture(path, caption, stat.st_size, stat.st_mtime_ns))
+    return pictures
+
+
+def open_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The picture as RGB: upright by its EXIF orientation, transparency on white, first frame.
+
+    Raises PictureError where it is no picture, is damaged, or has more than ``max_pixels``.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > max_pixels:
+                raise PictureError(
+                    f"{path}: {image.width} x {image.height} pixels, more than the "
+                    f"{max_pixels:,} that are read safely; make it smaller"
+                )
+            return _as_rgb(ImageOps.exif_transpose(image))
+    except PictureError:
+        raise
+    except FileNotFoundError:
+        raise PictureError(f"{path}: no such file") from None
+    except Image.DecompressionBombError:
+        raise PictureError(f"{path}: far more than the {max_pixels:,} pixels read safely") from None
+    # Pillow's decoders raise many types for damaged files: OSError, SyntaxError, struct.error ...
+    except Exception as error:
+        reason = "no picture" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise PictureError(f"{path}: cannot be read as a picture: {reason}") from error
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16") or image.mode == "I":
+        image = image.convert("I").point(lambda value: value / 256).convert("L")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            path = Path(parent, name)
+            if path.suffix.lower() in SUFFIXES and not name.startswith(".") and path.is_file():
+                yield path
+
+
+def _caption(path: Path, listed: str | None) -> str:
+    sidecar = path.with_suffix(".txt")
+    if sidecar.is_file():
+        return sidecar.read_text("utf-8", errors="replace").strip()
+    if listed is not None:
+        return listed
+    words = re.sub(r"[\s_\-]+", " ", path.stem).strip()
+    return words.encode("utf-8", "replace").decode()
+
+
+def _read_captions(folder: Path) -> dict[str, str]:
+    path = folder / CAPTIONS_FILE
+    if not path.is_file():
+        return {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream)
+            names = {name.strip().lower(): name for name in reader.fieldnames or ()}
+            file = next((names[n] for n in ("file", "filename", "file_name") if n in names), None)
+            caption = next((names[n] for n in ("caption", "text") if n in names), None)
+            if file is None or caption is None:
+                raise PictureError(
+                    f"{path}: the first line must name the columns file and caption, "
+                    f"not {', '.join(reader.fieldnames or ['nothing'])}"
+                )
+            return {
+                Path(row[file]).as_posix(): (row[caption] or "").strip()
+                for row in reader
+                if row[file]
+            }
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise PictureError(f"{path}: not readable as CSV in UTF-8: {error}") from error
