@@ -1,0 +1,25 @@
+"""ClickHouse: the table, loading it, its index, and searching it. Only this room writes SQL."""
+
+from cliphouse.table.index import BuiltIndex, IndexSpec
+from cliphouse.table.ingest import IngestReport
+from cliphouse.table.load import ShardLoad
+from cliphouse.table.schema import Measured, TableInfo
+from cliphouse.table.search import Hit, SearchResult, SearchStats
+from cliphouse.table.summary import TableSummary
+from cliphouse.table.table import DEFAULT_DB, DEFAULT_TABLE, Table
+
+__all__ = [
+    "DEFAULT_DB",
+    "DEFAULT_TABLE",
+    "BuiltIndex",
+    "Hit",
+    "IndexSpec",
+    "IngestReport",
+    "Measured",
+    "SearchResult",
+    "SearchStats",
+    "ShardLoad",
+    "Table",
+    "TableInfo",
+    "TableSummary",
+]

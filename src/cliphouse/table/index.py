@@ -1,0 +1,185 @@
+"""The HNSW index: what it will take, building it, dropping it, and which rows have it."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from cliphouse.errors import QueryError, TableError
+from cliphouse.table.connection import Connection
+from cliphouse.table.schema import Modality, TableInfo, embedding_column, identifier
+from cliphouse.table.search import DISTANCE, Metric, index_name
+
+Quantization = Literal["bf16", "f32", "f16", "i8", "b1"]
+Progress = Callable[[float], None]  # the finished share of the build, 0 to 1
+
+ELEMENT_BYTES: dict[Quantization, float] = {"bf16": 2, "f32": 4, "f16": 2, "i8": 1, "b1": 1 / 8}
+DEFAULT_M = 32
+DEFAULT_EF_CONSTRUCTION = 128
+_POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class IndexSpec:
+    """Parameters of an HNSW index (Malkov and Yashunin 2016) under ClickHouse's names for them.
+
+    Raises QueryError where one is out of range.
+    """
+
+    modality: Modality = "image"
+    metric: Metric = "cosine"
+    quantization: Quantization = "bf16"
+    m: int = DEFAULT_M
+    ef_construction: int = DEFAULT_EF_CONSTRUCTION
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.m <= 1024 or not 2 <= self.ef_construction <= 10_000:
+            raise QueryError("M must be 2 to 1024 and ef_construction 2 to 10000")
+
+    @property
+    def name(self) -> str:
+        return index_name(self.modality, self.metric)
+
+    def type_sql(self, dim: int) -> str:
+        """The index type as it stands in SQL, and as the engine shows it again."""
+        return (
+            f"vector_similarity('hnsw', '{DISTANCE[self.metric]}', {dim}, "
+            f"'{self.quantization}', {self.m}, {self.ef_construction})"
+        )
+
+    def memory_bytes(self, rows: int, dim: int) -> int:
+        """Memory of the graph while it is built and while it is searched.
+
+        rows x (dim x bytes an element + 8 M): vectors, and 2 M links of 4 bytes on the lowest
+        layer, where nearly all links are.
+        """
+        return int(rows * (dim * ELEMENT_BYTES[self.quantization] + self.m * 8))
+
+
+@dataclass(frozen=True)
+class BuiltIndex:
+    """An index that a build has finished. ``seconds`` is 0 where it was there already."""
+
+    spec: IndexSpec
+    rows: int
+    memory_bytes: int
+    seconds: float
+
+
+def existing_indexes(connection: Connection, table: str) -> dict[str, str]:
+    """The table's vector indexes: name to type, as SQL."""
+    found = connection.query(
+        "SELECT name, type_full FROM system.data_skipping_indices "
+        "WHERE database = currentDatabase() AND table = {table:String} "
+        "AND type = 'vector_similarity'",
+        {"table": table},
+    ).to_pylist()
+    return {row["name"]: row["type_full"] for row in found}
+
+
+def build_index(
+    connection: Connection,
+    table: str,
+    info: TableInfo,
+    spec: IndexSpec,
+    progress: Progress | None = None,
+) -> BuiltIndex:
+    """Merge the table into one part, so that one graph holds all rows, and build the index.
+
+    An index of the same name with other parameters is replaced. Rows loaded later are found by
+    an exact scan until the index is built again.
+
+    Raises TableError where the table has no such embedding or no rows.
+    """
+    started = time.monotonic()
+    _check(info, table, spec)
+    rows = int(connection.command(f"SELECT count() FROM {identifier(table)}"))
+    if rows == 0:
+        raise TableError(f"table {table} is empty; ingest shards first")
+    memory = spec.memory_bytes(rows, info.dim)
+    present = existing_indexes(connection, table).get(spec.name)
+    if present is not None and not same_type(present, spec.type_sql(info.dim)):
+        drop_index(connection, table, spec.modality, spec.metric)
+        present = None
+    if present is not None and _is_whole(connection, table, spec.name):
+        return BuiltIndex(spec, rows, memory, 0.0)
+    connection.command(
+        f"OPTIMIZE TABLE {identifier(table)} FINAL", settings={"optimize_skip_merged_partitions": 1}
+    )
+    if present is None:
+        connection.command(
+            f"ALTER TABLE {identifier(table)} ADD INDEX {spec.name} "
+            f"{embedding_column(spec.modality)} TYPE {spec.type_sql(info.dim)}"
+        )
+    # The merge may have cost the other modality its graph: build what is not whole.
+    for name in existing_indexes(connection, table):
+        if not _is_whole(connection, table, name):
+            _materialize(connection, table, name, progress)
+    return BuiltIndex(spec, rows, memory, time.monotonic() - started)
+
+
+def drop_index(connection: Connection, table: str, modality: Modality, metric: Metric) -> bool:
+    """Drop an index; returns whether there was one."""
+    name = index_name(modality, metric)
+    if name not in existing_indexes(connection, table):
+        return False
+    connection.command(f"ALTER TABLE {identifier(table)} DROP INDEX {name}")
+    return True
+
+
+def same_type(one: str, other: str) -> bool:
+    """Whether two index types are the same but for spaces."""
+    return re.sub(r"\s", "", one) == re.sub(r"\s", "", other)
+
+
+def _check(info: TableInfo, table: str, spec: IndexSpec) -> None:
+    if spec.modality not in info.modalities:
+        raise TableError(f"table {table} has no {embedding_column(spec.modality)} to index")
+
+
+def _is_whole(connection: Connection, table: str, name: str) -> bool:
+    """Whether every part of the table has the index."""
+    marks = connection.query(
+        "SELECT countIf(secondary_indices_marks_bytes = 0) AS bare, count() AS parts "
+        "FROM system.parts WHERE active AND database = currentDatabase() "
+        "AND table = {table:String}",
+        {"table": table},
+    ).to_pylist()[0]
+    built = connection.query(
+        "SELECT data_compressed_bytes > 0 AS built FROM system.data_skipping_indices "
+        "WHERE database = currentDatabase() AND table = {table:String} AND name = {name:String}",
+        {"table": table, "name": name},
+    )
+    return bool(marks["bare"] == 0 and built.num_rows and built.column("built")[0].as_py())
+
+
+def _materialize(connection: Connection, table: str, name: str, progress: Progress | None) -> None:
+    statement = f"ALTER TABLE {identifier(table)} MATERIALIZE INDEX {name}"
+    finished = threading.Event()
+    watcher = threading.Thread(
+        target=_watch, args=(connection.clone(), table, finished, progress), daemon=True
+    )
+    watcher.start()
+    try:
+        connection.command(statement, settings={"mutations_sync": 2})
+    finally:
+        finished.set()
+        watcher.join()
+
+
+def _watch(
+    connection: Connection, table: str, finished: threading.Event, progress: Progress | None
+) -> None:
+    while not finished.wait(_POLL_SECONDS):
+        found = connection.query(
+            "SELECT max(progress) AS share FROM system.merges WHERE is_mutation "
+            "AND database = currentDatabase() AND table = {table:String}",
+            {"table": table},
+        )
+        if progress:
+            progress(float(found.column("share")[0].as_py() or 0))
+    connection.close()

@@ -1,0 +1,174 @@
+"""Shards into the table: what is to be done, checked before anything is.
+
+The id of a row is shard * 2^32 + row. See cliphouse.table.load for how every row arrives once.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Collection, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cliphouse.errors import ShardError, TableError
+from cliphouse.models import DEFAULT_MODEL, model_spec
+from cliphouse.shards.manifest import Manifest, read_manifest
+from cliphouse.shards.source import Source, find_sources, local_shards
+from cliphouse.table.connection import Connection
+from cliphouse.table.ledger import Entry, Ledger
+from cliphouse.table.load import Loader, Progress, ShardLoad
+from cliphouse.table.prefetch import prefetch
+from cliphouse.table.schema import (
+    Modality,
+    Precision,
+    TableInfo,
+    create_table_sql,
+    read_info,
+)
+
+
+@dataclass
+class IngestReport:
+    """What a run did, shard by shard, in ``seconds``."""
+
+    model: str | None
+    loads: list[ShardLoad] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def rows(self) -> int:
+        return sum(load.rows for load in self.loads)
+
+    @property
+    def inserted(self) -> int:
+        return sum(load.inserted for load in self.loads)
+
+
+def ingest(
+    connection: Connection,
+    table: str,
+    places: Sequence[str],
+    numbers: Collection[int] | None = None,
+    model: str | None = None,
+    precision: Precision | None = None,
+    replace: bool = False,
+    progress: Progress | None = None,
+) -> IngestReport:
+    """Load the shards in ``places`` (folders, and the guide's CSV files; paths or fsspec URLs) into
+    ``table``, which is made if it is not there.
+
+    Everything that can be told from the files' headers and the ledger is checked before the first
+    row is written; a shard's vectors are checked before its own first row.
+
+    Raises ShardError for broken files, TableError where the shards do not fit the table or a
+    loaded shard's files have changed and ``replace`` is not given.
+    """
+    started = time.monotonic()
+    sources = find_sources(places, numbers)
+    wanted = _wanted_info(sources, places, model, precision)
+    info = read_info(connection, table)
+    if info is None:
+        connection.command(create_table_sql(table, wanted))
+        info = read_info(connection, table)
+    assert info is not None
+    _check_fit(table, info, wanted, sources[0], precision)
+    ledger = Ledger(connection, table)
+    ledger.create()
+    entries = ledger.read()
+    changed = _changed(sources, entries)
+    if changed and not replace:
+        raise TableError(
+            f"shard {changed[0].number}: its files have changed since it was loaded into "
+            f"{table} ({changed[0].files[0].path}); give --replace to load the new ones instead"
+        )
+    report = IngestReport(info.model)
+    loader = Loader(connection, table, info, ledger, sum(s.rows for s in sources), progress)
+    to_do: list[Source] = []
+    for source in sources:
+        entry = entries.get(source.number)
+        if entry is not None and entry.state == "done" and source not in changed:
+            report.loads.append(loader.skip(entry))
+        else:
+            to_do.append(source)
+    with (
+        tempfile.TemporaryDirectory(prefix="cliphouse-") as workspace,
+        closing(prefetch(local_shards(to_do, Path(workspace)))) as shards,
+    ):
+        for shard in shards:
+            if shard.source in changed:
+                report.loads.append(loader.replace(shard))
+            else:
+                report.loads.append(loader.load(shard, entries.get(shard.source.number)))
+            shard.clear()
+    report.loads.sort(key=lambda load: load.shard)
+    report.seconds = time.monotonic() - started
+    return report
+
+
+def _wanted_info(
+    sources: Sequence[Source],
+    places: Sequence[str],
+    model: str | None,
+    precision: Precision | None,
+) -> TableInfo:
+    first = sources[0]
+    for source in sources:
+        if (source.dim, source.has_text) != (first.dim, first.has_text):
+            raise ShardError(
+                f"shards {first.number} and {source.number} differ: {first.describe()} against "
+                f"{source.describe()}; ingest them into separate tables"
+            )
+    manifests = {m for m in map(read_manifest, places) if m is not None}
+    name = _model_name(model, manifests, first.dim)
+    modalities: tuple[Modality, ...] = ("image", "text") if first.has_text else ("image",)
+    return TableInfo(name, first.dim, precision or "float32", modalities)
+
+
+def _model_name(model: str | None, manifests: set[Manifest], dim: int) -> str | None:
+    named = {manifest.model for manifest in manifests}
+    if len(named) > 1:
+        raise ShardError(f"the folders hold shards of different models: {', '.join(sorted(named))}")
+    said = model_spec(model).name if model else None
+    if named and said and said not in named:
+        raise ShardError(f"these shards were made with {named.pop()}, not with {said}")
+    if named or said:
+        return said or named.pop()
+    # Shards that do not say are LAION's or clip-retrieval's, whose model is ViT-B/32.
+    return DEFAULT_MODEL if dim == model_spec(DEFAULT_MODEL).dim else None
+
+
+def _check_fit(
+    table: str,
+    info: TableInfo,
+    wanted: TableInfo,
+    first: Source,
+    precision: Precision | None,
+) -> None:
+    shard = first.number
+    if info.dim and info.dim != wanted.dim:
+        raise TableError(
+            f"table {table} has vectors of dimension {info.dim}, shard {shard} of {wanted.dim}; "
+            "name another table with --table"
+        )
+    if info.modalities != wanted.modalities:
+        raise TableError(
+            f"table {table} holds {' and '.join(info.modalities)} embeddings, shard {shard} "
+            f"{' and '.join(wanted.modalities)}; name another table with --table"
+        )
+    if info.model and wanted.model and info.model != wanted.model:
+        raise TableError(
+            f"table {table} was made with model {info.model}, shard {shard} with {wanted.model}; "
+            "name another table with --table"
+        )
+    if precision and precision != info.precision:
+        raise TableError(f"table {table} keeps {info.precision}; it cannot take {precision} rows")
+
+
+def _changed(sources: Sequence[Source], entries: dict[int, Entry]) -> list[Source]:
+    return [
+        source
+        for source in sources
+        if (entry := entries.get(source.number)) and not entry.same_files(source.files)
+    ]

@@ -1,0 +1,215 @@
+"""One shard's rows into the table: each once, however often the load is killed and started again.
+
+What is there already is found by id range, and only the missing ranges are inserted. Batches lie on
+a fixed grid and each insert carries a token made from the file's checksum and its rows, so that the
+same batch sent twice, even by two processes at once, is kept once by the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from cliphouse.errors import EngineError, TableError
+from cliphouse.shards import ShardReader
+from cliphouse.shards.source import LocalShard, Source
+from cliphouse.table.bfloat16 import round_to_bfloat16
+from cliphouse.table.connection import Connection
+from cliphouse.table.ledger import Entry, Ledger, describe_files
+from cliphouse.table.prefetch import prefetch
+from cliphouse.table.schema import TableInfo, column_types, embedding_column, identifier
+
+Progress = Callable[[int, int], None]  # rows done, rows in all
+_ATTEMPTS = 3
+_INSERT_SETTINGS = {
+    "async_insert": 0,
+    "insert_deduplicate": 1,
+    # A vector index is built by `index`, at a time the user chooses.
+    "materialize_skip_indexes_on_insert": 0,
+}
+
+
+@dataclass(frozen=True)
+class Span:
+    """Rows [start, stop) of a shard."""
+
+    start: int
+    stop: int
+
+    @property
+    def rows(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class ShardLoad:
+    """What a run did with one shard. ``inserted`` is 0 where all was there already."""
+
+    shard: int
+    rows: int
+    inserted: int
+    replaced: bool = False
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Rows ready to be inserted, and where in the shard they are."""
+
+    span: Span
+    rows: pa.Table
+
+
+class Loader:
+    """The shards of one run on their way into the table."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        table: str,
+        info: TableInfo,
+        ledger: Ledger,
+        total: int,
+        progress: Progress | None,
+    ) -> None:
+        self._connection = connection
+        self._table = table
+        self._info = info
+        self._ledger = ledger
+        self._columns = column_types(connection, table)
+        self._total = total
+        self._done = 0
+        self._progress = progress
+
+    def skip(self, entry: Entry) -> ShardLoad:
+        """A shard that is loaded already."""
+        self._advance(entry.rows)
+        return ShardLoad(entry.shard, entry.rows, 0)
+
+    def load(self, shard: LocalShard, entry: Entry | None) -> ShardLoad:
+        """The rows of a shard that are not in the table yet. ``entry`` is of an unfinished load."""
+        source, reader = shard.source, shard.reader
+        reader.check_values()
+        if entry is None:
+            if self._missing(self._table, shard) != [Span(0, reader.rows)]:
+                raise TableError(
+                    f"table {self._table} has rows with ids of shard {source.number} that were "
+                    "not loaded from shards; ingest into another table with --table"
+                )
+            entry = Entry(source.number, "loading", reader.rows, describe_files(shard))
+            self._ledger.write(entry)
+        inserted = self._fill(self._table, shard, entry)
+        self._ledger.write(Entry(source.number, "done", reader.rows, entry.files))
+        return ShardLoad(source.number, reader.rows, inserted)
+
+    def replace(self, shard: LocalShard) -> ShardLoad:
+        """The shard's rows exchanged for those of its changed files, in one step.
+
+        The new table shares the unchanged data with the old one and takes its place by EXCHANGE,
+        so that a kill leaves the old rows or the new ones.
+        """
+        number, staging = shard.source.number, f"{self._table}_replacing"
+        shard.reader.check_values()
+        entry = Entry(number, "done", shard.reader.rows, describe_files(shard))
+        old, new = identifier(self._table), identifier(staging)
+        others = f"SELECT count() FROM {{}} WHERE NOT ({_id_range(shard.source)})"
+        run = self._connection.command
+        run(f"DROP TABLE IF EXISTS {new} SYNC")
+        run(f"CREATE TABLE {new} AS {old}")
+        run(f"ALTER TABLE {new} ATTACH PARTITION tuple() FROM {old}")
+        run(
+            f"DELETE FROM {new} WHERE {_id_range(shard.source)}",
+            None,
+            {"lightweight_deletes_sync": 2},
+        )
+        inserted = self._fill(staging, shard, entry)
+        if run(others.format(old)) != run(others.format(new)):
+            raise TableError(
+                f"table {self._table}: another process is loading into it; replace shard {number} "
+                "when that has ended"
+            )
+        run(f"EXCHANGE TABLES {new} AND {old}")
+        self._ledger.write(entry)
+        run(f"DROP TABLE {new} SYNC")
+        return ShardLoad(number, shard.reader.rows, inserted, replaced=True)
+
+    def _fill(self, table: str, shard: LocalShard, entry: Entry) -> int:
+        """Insert what is missing until nothing is; returns the number of rows that were.
+
+        A second attempt is needed only where rows were deleted by hand and the engine still
+        remembers their batches' tokens.
+        """
+        reader, inserted, advanced = shard.reader, 0, False
+        for attempt in range(_ATTEMPTS):
+            missing = self._missing(table, shard)
+            if attempt == 0:
+                inserted = sum(span.rows for span in missing)
+                self._advance(reader.rows - inserted)
+            if not missing:
+                return inserted
+            prefix = f"{entry.files[0].checksum}:{attempt}"
+            with closing(prefetch(self._batches(reader, missing))) as batches:
+                for batch in batches:
+                    span = batch.span
+                    token = f"{prefix}:{shard.source.number}:{span.start}-{span.stop}"
+                    settings = _INSERT_SETTINGS | {"insert_deduplication_token": token}
+                    self._connection.insert(table, batch.rows, settings)
+                    self._advance(0 if advanced else span.rows)
+            advanced = True
+        raise EngineError(
+            f"shard {shard.source.number}: rows are still missing after {_ATTEMPTS} attempts; "
+            "is something deleting from the table?"
+        )
+
+    def _batches(self, reader: ShardReader, missing: Iterable[Span]) -> Iterator[_Batch]:
+        for span in missing:
+            for piece in _on_grid(span, reader.batch_rows):
+                for rows in reader.batches(piece.start, piece.stop):
+                    yield _Batch(piece, self._fit(rows))
+
+    def _fit(self, rows: pa.Table) -> pa.Table:
+        if self._info.precision == "bfloat16":
+            for modality in self._info.modalities:
+                rows = round_to_bfloat16(rows, embedding_column(modality))
+        # A table made by other hands, such as the guide's, has fewer columns.
+        return rows.select([name for name in rows.column_names if name in self._columns])
+
+    def _missing(self, table: str, shard: LocalShard) -> list[Span]:
+        """The ranges of rows that the table does not have, rising.
+
+        Raises TableError where it has some row twice or one the shard does not have.
+        """
+        found = self._connection.query(
+            f"SELECT id FROM {identifier(table)} WHERE {_id_range(shard.source)} ORDER BY id"
+        )
+        total = shard.reader.rows
+        rows = found.column("id").to_numpy() - shard.source.first_id
+        if len(rows) and (int(rows[-1]) >= total or bool((np.diff(rows) == 0).any())):
+            raise TableError(
+                f"table {self._table}: shard {shard.source.number} has rows twice, or rows that "
+                "its files do not have; load it into another table, or remove them by id"
+            )
+        edges = np.concatenate(([-1], rows, [total]))
+        gaps = np.flatnonzero(np.diff(edges) > 1)
+        return [Span(int(edges[i]) + 1, int(edges[i + 1])) for i in gaps]
+
+    def _advance(self, rows: int) -> None:
+        self._done += rows
+        if self._progress:
+            self._progress(self._done, self._total)
+
+
+def _on_grid(span: Span, size: int) -> Iterator[Span]:
+    """``span`` cut where multiples of ``size`` fall, so that batches are the same in every run."""
+    start = span.start
+    while start < span.stop:
+        stop = min((start // size + 1) * size, span.stop)
+        yield Span(start, stop)
+        start = stop
+
+
+def _id_range(source: Source) -> str:
+    return f"id BETWEEN {source.first_id} AND {source.last_id}"

@@ -1,0 +1,158 @@
+"""The layout of the table, and what is kept about it: as JSON in the table's own comment."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from cliphouse.errors import QueryError, TableError
+from cliphouse.table.connection import Connection
+
+Modality = Literal["image", "text"]
+Precision = Literal["float32", "bfloat16"]
+MODALITIES: tuple[Modality, ...] = ("image", "text")
+
+_ELEMENT = {"float32": "Float32", "bfloat16": "BFloat16"}
+_COMMENT_KEY = "cliphouse"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Recall@k of a search mode, measured on this table.
+
+    ``ef`` is the HNSW search width, ``queries`` the number of queries asked, ``recall`` the mean
+    share of the exact top k that was found, ``milliseconds`` the median time of a search.
+    """
+
+    modality: Modality
+    query: Modality
+    mode: str
+    ef: int
+    k: int
+    recall: float
+    milliseconds: float
+    queries: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class TableInfo:
+    """What a table was made with. ``model`` is None where nobody said which it was."""
+
+    model: str | None
+    dim: int
+    precision: Precision
+    modalities: tuple[Modality, ...]
+    measured: tuple[Measured, ...] = field(default=())
+
+    def to_comment(self) -> str:
+        return json.dumps({_COMMENT_KEY: asdict(self)}, separators=(",", ":"))
+
+    @classmethod
+    def from_comment(cls, comment: str) -> TableInfo | None:
+        """None where the comment is not one of ours."""
+        try:
+            values: dict[str, Any] = json.loads(comment)[_COMMENT_KEY]
+            measured = tuple(Measured(**entry) for entry in values.pop("measured"))
+            modalities = tuple(values.pop("modalities"))
+            return cls(**values, modalities=modalities, measured=measured)
+        except (ValueError, KeyError, TypeError):
+            return None
+
+
+def embedding_column(modality: Modality) -> str:
+    return f"{modality}_embedding"
+
+
+def identifier(name: str) -> str:
+    """``name`` quoted for SQL. Raises QueryError where it is no plain table or column name."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,127}", name):
+        raise QueryError(f"{name!r} is no table name: letters, digits and _ only")
+    return f"`{name}`"
+
+
+def create_table_sql(name: str, info: TableInfo) -> str:
+    """The CREATE TABLE statement.
+
+    Embeddings are incompressible, so CODEC(NONE) saves time and costs no space. Granules of 512
+    rows keep the reading around a found row small, and wide parts let a scan read one column. A
+    merge does not rebuild a vector index by itself, which would take minutes unasked. The
+    deduplication window lets a repeated insert be recognised by its token.
+    """
+    vectors = "".join(
+        f"    {embedding_column(modality)} Array({_ELEMENT[info.precision]}) CODEC(NONE),\n"
+        for modality in info.modalities
+    )
+    return (
+        f"CREATE TABLE IF NOT EXISTS {identifier(name)}\n(\n"
+        "    id Int64,\n"
+        "    url String CODEC(ZSTD),\n"
+        "    caption String CODEC(ZSTD),\n"
+        "    NSFW LowCardinality(String),\n"
+        "    similarity Float32,\n"
+        f"{vectors}"
+        "    width Int32,\n"
+        "    height Int32,\n"
+        "    license LowCardinality(String)\n"
+        ")\nENGINE = MergeTree\nORDER BY id\n"
+        "SETTINGS index_granularity = 512, min_bytes_for_wide_part = 0, "
+        "materialize_skip_indexes_on_merge = 0, non_replicated_deduplication_window = 10000\n"
+        f"COMMENT {quote(info.to_comment())}"
+    )
+
+
+def quote(text: str) -> str:
+    """A SQL string literal, for statements that take no parameters (comments, DDL)."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def read_info(connection: Connection, name: str) -> TableInfo | None:
+    """What the table was made with; None where there is no such table.
+
+    A table made by other hands, such as the guide's, is described by its columns and first row.
+    """
+    found = connection.query(
+        "SELECT comment FROM system.tables "
+        "WHERE database = currentDatabase() AND name = {name:String}",
+        {"name": name},
+    )
+    if found.num_rows == 0:
+        return None
+    info = TableInfo.from_comment(found.column("comment")[0].as_py())
+    return info or _describe(connection, name)
+
+
+def column_types(connection: Connection, name: str) -> dict[str, str]:
+    """The table's columns in their order, with their types."""
+    columns = connection.query(
+        "SELECT name, type FROM system.columns "
+        "WHERE database = currentDatabase() AND table = {name:String} ORDER BY position",
+        {"name": name},
+    ).to_pylist()
+    return {column["name"]: column["type"] for column in columns}
+
+
+def write_info(connection: Connection, name: str, info: TableInfo) -> None:
+    connection.command(f"ALTER TABLE {identifier(name)} MODIFY COMMENT {quote(info.to_comment())}")
+
+
+def with_measured(info: TableInfo, modality: Modality, measured: tuple[Measured, ...]) -> TableInfo:
+    """``info`` with the measurements of one modality replaced."""
+    others = tuple(entry for entry in info.measured if entry.modality != modality)
+    return replace(info, measured=others + measured)
+
+
+def _describe(connection: Connection, name: str) -> TableInfo:
+    types = column_types(connection, name)
+    modalities = tuple(m for m in MODALITIES if embedding_column(m) in types)
+    if not modalities:
+        raise TableError(
+            f"table {name} has neither image_embedding nor text_embedding: no table to search"
+        )
+    first = embedding_column(modalities[0])
+    lengths = connection.query(f"SELECT length({first}) AS dim FROM {identifier(name)} LIMIT 1")
+    dim = lengths.column("dim")[0].as_py() if lengths.num_rows else 0
+    precision: Precision = "bfloat16" if "BFloat16" in types[first] else "float32"
+    return TableInfo(None, dim, precision, modalities)

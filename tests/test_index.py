@@ -1,0 +1,182 @@
+"""The HNSW index: built, really used, measured honestly, and right when it covers only a part."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cliphouse.errors import QueryError, TableError
+from cliphouse.table.index import IndexSpec, existing_indexes
+from cliphouse.table.search import Plan, Request, search_sql
+from cliphouse.table.table import Table
+from cliphouse.table.vector import encode_parameter
+from conftest import OpenTable
+from shard_files import MadeShard, make_shard
+
+ROWS, DIM = 3000, 32
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> MadeShard:
+    return make_shard(tmp_path / "s", rows=ROWS, dim=DIM)
+
+
+@pytest.fixture
+def table(made: MadeShard, open_table: OpenTable) -> Table:
+    opened = open_table()
+    opened.ingest(made.folder)
+    return opened
+
+
+def exact_ids(made: MadeShard, query: np.ndarray, k: int, metric: str = "cosine") -> list[int]:
+    rows = made.image.astype(np.float64)
+    if metric == "l2":
+        distances = np.linalg.norm(rows - query, axis=1)
+    else:
+        distances = 1 - rows @ query / np.linalg.norm(rows, axis=1)
+    return made.ids[np.argsort(distances)[:k]].tolist()
+
+
+def explain(table: Table, mode: str, query: np.ndarray) -> str:
+    """What EXPLAIN says of the very statement a search runs."""
+    plan = Plan("hnsw", 64, None, "") if mode == "hnsw" else Plan("exact", None, None, "")
+    sql = search_sql("laion", ["id"], table.info, Request(), plan, embedded=True)
+    target = {"target": encode_parameter(query.astype("f4"), "float32")}
+    found = table.sql(f"EXPLAIN indexes = 1 {sql}", target)
+    return "\n".join(found.column("explain").to_pylist())
+
+
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+def test_a_built_index_is_used_and_finds_the_nearest(
+    table: Table, made: MadeShard, metric: str
+) -> None:
+    built = table.index(IndexSpec("image", metric))  # type: ignore[arg-type]
+    assert built.rows == ROWS
+    queries = made.image[:20].astype(np.float64) + 0.01
+    found = [
+        [hit.id for hit in table.search(q, mode="hnsw", ef=512, metric=metric)]  # type: ignore[arg-type]
+        for q in queries
+    ]
+    shares = [
+        len(set(ids) & set(exact_ids(made, q, 10, metric))) / 10
+        for ids, q in zip(found, queries, strict=True)
+    ]
+    assert np.mean(shares) > 0.95
+    if metric == "cosine":
+        assert "image_index" in explain(table, "hnsw", queries[0])
+        assert "image_index" not in explain(table, "exact", queries[0])
+
+
+def test_distances_through_the_index_are_true(table: Table, made: MadeShard) -> None:
+    table.index(IndexSpec(quantization="i8"))
+    query = made.image[7].astype(np.float64)
+    for hit in table.search(query, mode="hnsw"):
+        row = made.image[hit.id].astype(np.float64)
+        cosine = row @ query / np.linalg.norm(row) / np.linalg.norm(query)
+        assert hit.distance == pytest.approx(1 - cosine, abs=2e-6)
+
+
+def test_memory_is_announced_within_a_tenth(table: Table) -> None:
+    announced = table.index(IndexSpec(m=16)).memory_bytes
+    actual = table.summary().indexes[0].memory_bytes
+    assert announced == pytest.approx(actual, rel=0.1)
+
+
+def test_building_twice_is_building_once_and_other_parameters_replace(table: Table) -> None:
+    assert table.index(IndexSpec(m=16)).seconds > 0
+    assert table.index(IndexSpec(m=16)).seconds == 0
+    assert table.index(IndexSpec(m=8, ef_construction=64, quantization="f16")).seconds > 0
+    assert existing_indexes(table.connection, "laion") == {
+        "image_index": "vector_similarity('hnsw', 'cosineDistance', 32, 'f16', 8, 64)"
+    }
+    assert table.drop_index()
+    assert not table.drop_index()
+    with pytest.raises(QueryError, match="no cosine index"):
+        table.search("id:0", mode="hnsw")
+
+
+def test_rows_loaded_later_are_found_too(table: Table, made: MadeShard, tmp_path: Path) -> None:
+    table.index("image")
+    later = make_shard(tmp_path / "later", 1, rows=50, dim=DIM)
+    table.ingest(tmp_path / "later")
+    for row in (0, 13, 49):
+        found = table.search(later.image[row].astype("f4"), mode="hnsw")
+        assert found[0].id == later.ids[row]
+        assert found[0].distance == pytest.approx(0, abs=1e-6)
+    rebuilt = table.index("image")
+    assert (rebuilt.rows, rebuilt.seconds > 0) == (ROWS + 50, True)
+
+
+def test_indexing_text_keeps_the_image_index(table: Table, tmp_path: Path) -> None:
+    table.index("image")
+    table.index("text")
+    make_shard(tmp_path / "later", 1, rows=50, dim=DIM)
+    table.ingest(tmp_path / "later")
+    table.index("text")
+    sizes = {index.name: index.memory_bytes for index in table.summary().indexes}
+    assert sizes.keys() == {"image_index", "text_index"}
+    assert min(sizes.values()) > 0
+    assert table.index("image").seconds == 0
+
+
+def test_a_filter_still_gives_k_rows(table: Table, made: MadeShard) -> None:
+    table.index("image")
+    found = table.search("id:0", k=10, mode="hnsw", where="id % 300 = 7")
+    assert [hit.id % 300 for hit in found] == [7] * 10
+
+
+def test_deleted_rows_do_not_cost_results(table: Table, made: MadeShard) -> None:
+    table.index("image")
+    query = made.image[3].astype(np.float64)
+    gone = exact_ids(made, query, 5)
+    table.sql(f"DELETE FROM laion WHERE id IN ({', '.join(map(str, gone))})")
+    found = [hit.id for hit in table.search(query, k=10)]
+    assert found == exact_ids(made, query, 15)[5:]
+
+
+def test_recall_is_what_numpy_says(table: Table, made: MadeShard) -> None:
+    table.index(IndexSpec(m=4, ef_construction=8, quantization="b1"))
+    measured = table.recall("image", k=10, queries=40)
+    for entry in measured:
+        assert (entry.rows, entry.queries, entry.k) == (ROWS, 40, 10)
+    by_way = {(e.query, e.mode, e.ef): e.recall for e in measured}
+    assert by_way["text", "exact", 0] == by_way["image", "exact", 0] == 1
+    hashed = table.sql("SELECT id FROM laion ORDER BY sipHash64(id) LIMIT 40")
+    sampled = hashed.column("id").to_pylist()
+    assert made.text is not None
+    for kind, vectors in (("text", made.text), ("image", made.image)):
+        shares = []
+        for row in sampled:
+            query = vectors[row].astype(np.float64)
+            wanted = [i for i in exact_ids(made, query, 11) if i != row][:10]
+            hits = table.search(query, k=11, mode="hnsw", ef=64)
+            found = [hit.id for hit in hits if hit.id != row][:10]
+            shares.append(len(set(found) & set(wanted)) / 10)
+        assert by_way[kind, "hnsw", 64] == pytest.approx(np.mean(shares), abs=0.01)
+    assert by_way["text", "hnsw", 64] < 0.9, "one bit a number cannot be this good"
+    assert table.info.measured == measured
+
+
+def test_a_search_tells_the_measured_recall(table: Table) -> None:
+    table.index("image")
+    measured = table.recall("image", queries=20)
+    recall = next(e.recall for e in measured if (e.query, e.ef) == ("image", 128))
+    assert table.search("id:4", mode="hnsw", ef=128).stats.recall == recall
+    assert table.search("id:4", mode="hnsw", ef=99).stats.recall is None
+    table.index(IndexSpec(m=8))
+    assert table.info.measured == ()
+
+
+def test_what_cannot_be_indexed_is_named(tmp_path: Path, open_table: OpenTable) -> None:
+    make_shard(tmp_path / "s", with_text=False)
+    table = open_table()
+    table.ingest(tmp_path / "s")
+    with pytest.raises(TableError, match="laion has no text_embedding to index"):
+        table.index("text")
+    with pytest.raises(QueryError, match="M must be 2 to 1024"):
+        table.index(IndexSpec(m=1))
+    table.sql("TRUNCATE TABLE laion")
+    with pytest.raises(TableError, match="laion is empty"):
+        table.index("image")

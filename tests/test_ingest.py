@@ -1,0 +1,353 @@
+"""Loading: every row once, byte for byte, however often and from wherever."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cliphouse.errors import ShardError, TableError
+from cliphouse.shards import reader
+from cliphouse.table import load as load_module
+from cliphouse.table.bfloat16 import bfloat16_bits
+from cliphouse.table.table import Table
+from conftest import OpenTable
+from shard_files import MadeShard, make_shard
+
+
+def stored(table: Table, column: str, precision: str = "Float32") -> np.ndarray:
+    found = table.sql(f"SELECT CAST({column}, 'Array(Float32)') AS v FROM laion ORDER BY id")
+    return np.array(found.column("v").to_pylist(), np.float32)
+
+
+def stored_ids(table: Table) -> list[int]:
+    return table.sql("SELECT id FROM laion ORDER BY id").column("id").to_pylist()
+
+
+def check_equal(table: Table, *made: MadeShard) -> None:
+    """The table holds exactly the rows of ``made``."""
+    assert stored_ids(table) == [row_id for shard in made for row_id in shard.ids.tolist()]
+    image = np.concatenate([shard.image for shard in made]).astype("f4")
+    assert np.array_equal(stored(table, "image_embedding"), image)
+    found = table.sql("SELECT caption, url, width FROM laion ORDER BY id")
+    for column in ("caption", "url", "width"):
+        expected = [value for shard in made for value in shard.metadata[column]]
+        assert found.column(column).to_pylist() == expected
+
+
+def test_loads_every_value(tmp_path: Path, open_table: OpenTable) -> None:
+    shards = [make_shard(tmp_path / "s", number, rows) for number, rows in ((0, 30), (7, 12))]
+    table = open_table()
+    report = table.ingest(tmp_path / "s")
+    assert [(load.shard, load.rows, load.inserted) for load in report.loads] == [
+        (0, 30, 30),
+        (7, 12, 12),
+    ]
+    check_equal(table, *shards)
+    text = np.concatenate([shard.text for shard in shards if shard.text is not None])
+    assert np.array_equal(stored(table, "text_embedding"), text.astype("f4"))
+    similarity = table.sql("SELECT similarity FROM laion ORDER BY id").column("similarity")
+    expected = [value for shard in shards for value in shard.metadata["similarity"]]
+    assert np.array_equal(similarity.to_numpy(), np.array(expected, "f4"))
+
+
+def test_loading_twice_is_loading_once(tmp_path: Path, open_table: OpenTable) -> None:
+    made = make_shard(tmp_path / "s")
+    table = open_table()
+    table.ingest(tmp_path / "s")
+    table.close()
+    again = open_table()
+    assert again.ingest(tmp_path / "s").inserted == 0
+    check_equal(again, made)
+
+
+def test_a_selection_of_shards(tmp_path: Path, open_table: OpenTable) -> None:
+    shards = [make_shard(tmp_path / "s", number) for number in range(4)]
+    table = open_table()
+    table.ingest(tmp_path / "s", shards={1, 3})
+    check_equal(table, shards[1], shards[3])
+    table.ingest(tmp_path / "s")
+    check_equal(table, *shards)
+
+
+def test_without_text_embeddings(tmp_path: Path, open_table: OpenTable) -> None:
+    make_shard(tmp_path / "s", with_text=False, metadata={"TEXT": ["x"] * 20})
+    table = open_table()
+    table.ingest(tmp_path / "s")
+    assert table.info.modalities == ("image",)
+    row = table.sql("SELECT similarity, NSFW, width FROM laion LIMIT 1").to_pylist()[0]
+    assert np.isnan(row["similarity"])
+    assert (row["NSFW"], row["width"]) == ("", 0)
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.sets(st.integers(0, 59), max_size=60), st.integers(1, 25))
+def test_only_missing_rows_are_loaded(
+    tmp_path_factory: pytest.TempPathFactory, gone: set[int], batch: int
+) -> None:
+    """Rows are taken out of an unfinished load; the next run puts back just those."""
+    folder = tmp_path_factory.mktemp("t")
+    made = make_shard(folder / "s", rows=60)
+    with pytest.MonkeyPatch.context() as patch, Table(folder / "db") as table:
+        patch.setattr(reader, "BATCH_ROWS", batch)
+        table.ingest(folder / "s")
+        if gone:
+            listed = ", ".join(map(str, gone))
+            table.connection.command(f"DELETE FROM laion WHERE id IN ({listed})")
+        table.sql(
+            "INSERT INTO laion_ledger (shard, state, rows, files) "
+            "SELECT shard, 'loading', rows, files FROM laion_ledger LIMIT 1"
+        )
+        report = table.ingest(folder / "s")
+        assert report.inserted == len(gone)
+        check_equal(table, made)
+
+
+def test_two_loads_of_one_shard_at_once_do_not_double_it(
+    tmp_path: Path, open_table: OpenTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both see an empty table and send every batch; the engine keeps each token once."""
+    monkeypatch.setattr(reader, "BATCH_ROWS", 10)
+    first = make_shard(tmp_path / "first", number=0)
+    made = make_shard(tmp_path / "s", number=1, rows=200)
+    table = open_table()
+    table.ingest(tmp_path / "first")
+    both_looked = threading.Barrier(2, timeout=30)
+    waited = threading.local()
+    look = load_module.Loader._missing
+
+    def look_together(job: load_module.Loader, *arguments: object) -> list[load_module.Span]:
+        found = look(job, *arguments)
+        if getattr(waited, "times", 0) < 2:  # the check for foreign rows, and the first look
+            waited.times = getattr(waited, "times", 0) + 1
+            both_looked.wait()
+        return found
+
+    monkeypatch.setattr(load_module.Loader, "_missing", look_together)
+    errors: list[BaseException] = []
+
+    def load() -> None:
+        try:
+            with Table(tmp_path / "laion.chdb") as other:
+                other.ingest(tmp_path / "s")
+        except BaseException as error:  # noqa: BLE001 - told in the test's own thread
+            errors.append(error)
+
+    threads = [threading.Thread(target=load) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    check_equal(table, first, made)
+
+
+def test_loads_from_a_url(tmp_path: Path, open_table: OpenTable) -> None:
+    made = make_shard(tmp_path / "s", 2)
+    fsspec.filesystem("memory").put(str(tmp_path / "s") + "/", "/ingest-url/", recursive=True)
+    table = open_table()
+    table.ingest("memory://ingest-url")
+    check_equal(table, made)
+    assert table.ingest("memory://ingest-url").inserted == 0
+
+
+def test_text_arrives_byte_for_byte(tmp_path: Path, open_table: OpenTable) -> None:
+    texts = [
+        b'it\'s "q"\t\n\r\0\\N',
+        "emoji 🐈".encode(),
+        b"\xff\xfe no utf-8",
+        b"x" * 100_000,
+        b"",
+    ]
+    column = pa.array(texts, pa.binary()).view(pa.string())
+    make_shard(tmp_path / "s", rows=5, metadata={"caption": column, "url": column})
+    table = open_table()
+    table.ingest(tmp_path / "s")
+    found = table.sql("SELECT hex(caption) AS c, hex(url) AS u FROM laion ORDER BY id")
+    assert [bytes.fromhex(text) for text in found.column("c").to_pylist()] == texts
+    assert [bytes.fromhex(text) for text in found.column("u").to_pylist()] == texts
+
+
+def test_bfloat16_is_rounded_to_nearest(tmp_path: Path, open_table: OpenTable) -> None:
+    made = make_shard(tmp_path / "s", rows=100, dim=64, dtype="<f4")
+    table = open_table()
+    table.ingest(tmp_path / "s", precision="bfloat16")
+    kept = stored(table, "image_embedding")
+    exact = made.image.astype(np.float64)
+    # A bfloat16 has 8 bits of significand: half a unit in the last place is 2^-9 of its power of 2.
+    half_step = 2.0 ** (np.floor(np.log2(np.abs(exact))) - 8)
+    assert (np.abs(kept - exact) <= half_step).all()
+    assert (kept.view(np.uint32) & 0xFFFF == 0).all()
+    assert table.info.precision == "bfloat16"
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1))
+def test_bfloat16_rounding_is_nearest_even(values: list[float]) -> None:
+    from_float = np.array(values, np.float32)
+    bits = bfloat16_bits(from_float)
+    assert (bits & 0xFFFF == 0).all()
+    below = (from_float.view(np.uint32) & 0xFFFF0000).view(np.float32).astype(np.float64)
+    above = ((from_float.view(np.uint32) & 0xFFFF0000) + 0x10000).view(np.float32)
+    above = above.astype(np.float64)
+    above[np.isinf(above)] = np.copysign(2.0**128, above[np.isinf(above)])
+    exact = from_float.astype(np.float64)
+    up = np.abs(above - exact) < np.abs(exact - below)
+    tie = np.abs(above - exact) == np.abs(exact - below)
+    odd = (from_float.view(np.uint32) >> 16) & 1 == 1
+    expected = (from_float.view(np.uint32) & 0xFFFF0000) + np.where(up | (tie & odd), 0x10000, 0)
+    assert np.array_equal(bits, expected.astype(np.uint32))
+
+
+def test_changed_files_are_refused_then_replaced(tmp_path: Path, open_table: OpenTable) -> None:
+    other = make_shard(tmp_path / "s", 0)
+    make_shard(tmp_path / "s", 1, rows=30)
+    table = open_table()
+    table.ingest(tmp_path / "s")
+    changed = make_shard(tmp_path / "s", 1, rows=25, seed=99)
+    with pytest.raises(TableError, match=r"shard 1: its files have changed .* give --replace"):
+        table.ingest(tmp_path / "s")
+    assert len(stored_ids(table)) == 50
+    report = table.ingest(tmp_path / "s", replace=True)
+    assert [load.replaced for load in report.loads] == [False, True]
+    check_equal(table, other, changed)
+    assert table.ingest(tmp_path / "s").inserted == 0
+    assert table.info.model is None  # the table's own comment came along
+
+
+def test_touched_files_are_not_changed_files(tmp_path: Path, open_table: OpenTable) -> None:
+    made = make_shard(tmp_path / "s")
+    table = open_table()
+    table.ingest(tmp_path / "s")
+    copy = tmp_path / "copy"
+    shutil.copytree(tmp_path / "s", copy, copy_function=shutil.copyfile)
+    assert table.ingest(copy).inserted == 0
+    check_equal(table, made)
+
+
+def test_a_bad_vector_leaves_its_shard_out_whole(tmp_path: Path, open_table: OpenTable) -> None:
+    good = make_shard(tmp_path / "s", 0)
+    bad = make_shard(tmp_path / "s", 1)
+    bad.image[4] = np.nan
+    np.save(tmp_path / "s" / "img_emb" / "img_emb_1.npy", bad.image)
+    table = open_table()
+    with pytest.raises(ShardError, match=r"img_emb_1\.npy: row 4 holds NaN or infinity"):
+        table.ingest(tmp_path / "s")
+    check_equal(table, good)
+    mended = make_shard(tmp_path / "s", 1)
+    table.ingest(tmp_path / "s")
+    check_equal(table, good, mended)
+
+
+def test_broken_headers_stop_everything_before_the_first_row(
+    tmp_path: Path, open_table: OpenTable
+) -> None:
+    make_shard(tmp_path / "s", 0)
+    make_shard(tmp_path / "s", 1)
+    np.save(tmp_path / "s" / "img_emb" / "img_emb_1.npy", np.ones((3, 8), "f2"))
+    table = open_table()
+    with pytest.raises(ShardError, match="shard 1 does not line up"):
+        table.ingest(tmp_path / "s")
+    with pytest.raises(TableError, match="no table laion"):
+        table.summary()
+
+
+def test_shards_that_do_not_fit_are_refused(tmp_path: Path, open_table: OpenTable) -> None:
+    make_shard(tmp_path / "eight", 0, dim=8)
+    make_shard(tmp_path / "nine", 1, dim=9)
+    make_shard(tmp_path / "image", 2, dim=8, with_text=False)
+    table = open_table()
+    with pytest.raises(ShardError, match=r"shards 0 and 1 differ: .* 8 against .* 9"):
+        table.ingest(tmp_path / "eight", tmp_path / "nine")
+    table.ingest(tmp_path / "eight")
+    with pytest.raises(TableError, match="laion has vectors of dimension 8, shard 1 of 9"):
+        table.ingest(tmp_path / "nine")
+    with pytest.raises(TableError, match="laion holds image and text embeddings, shard 2 image"):
+        table.ingest(tmp_path / "image")
+    with pytest.raises(TableError, match="laion keeps float32; it cannot take bfloat16"):
+        table.ingest(tmp_path / "eight", precision="bfloat16")
+
+
+def test_the_model_is_kept_and_another_one_refused(tmp_path: Path, open_table: OpenTable) -> None:
+    make_shard(tmp_path / "laion", 0, dim=512)
+    make_shard(tmp_path / "tiny", 1, dim=512)
+    (tmp_path / "tiny" / "cliphouse.json").write_text('{"model": "tiny", "dim": 512}')
+    table = open_table()
+    assert table.ingest(tmp_path / "laion").model == "ViT-B/32"
+    with pytest.raises(TableError, match="made with model ViT-B/32, shard 1 with tiny"):
+        table.ingest(tmp_path / "tiny")
+    with pytest.raises(ShardError, match="were made with tiny, not with ViT-B/32"):
+        open_table(model="ViT-B/32").ingest(tmp_path / "tiny")
+
+
+def test_rows_by_other_hands_are_not_mixed_with(tmp_path: Path, open_table: OpenTable) -> None:
+    """The guide's own ids run from 0, where shard 0's lie too."""
+    make_shard(tmp_path / "s", 0)
+    table = open_table()
+    table.ingest(tmp_path / "s", shards={0})
+    table.sql("TRUNCATE TABLE laion_ledger")
+    with pytest.raises(TableError, match="rows with ids of shard 0 that were not loaded from"):
+        table.ingest(tmp_path / "s")
+
+
+def test_doubled_rows_are_noticed(tmp_path: Path, open_table: OpenTable) -> None:
+    make_shard(tmp_path / "s", 0)
+    table = open_table()
+    table.ingest(tmp_path / "s")
+    table.sql("INSERT INTO laion SELECT * FROM laion WHERE id = 3")
+    table.sql(
+        "INSERT INTO laion_ledger (shard, state, rows, files) "
+        "SELECT shard, 'loading', rows, files FROM laion_ledger LIMIT 1"
+    )
+    with pytest.raises(TableError, match="shard 0 has rows twice"):
+        table.ingest(tmp_path / "s")
+
+
+def test_a_table_made_by_the_guide_s_statement_can_be_filled(
+    tmp_path: Path, open_table: OpenTable
+) -> None:
+    """Columns as in ClickHouse's LAION guide: no width, height or license."""
+    made = make_shard(tmp_path / "s")
+    table = open_table()
+    table.ingest(tmp_path / "s", shards={0})
+    table.sql("DROP TABLE laion")
+    table.sql("DROP TABLE laion_ledger")
+    table.sql(
+        "CREATE TABLE laion (id Int64, url String, caption String, NSFW String, "
+        "similarity Float32, image_embedding Array(Float32), text_embedding Array(Float32)) "
+        "ENGINE = MergeTree ORDER BY id"
+    )
+    table.ingest(tmp_path / "s")
+    assert np.array_equal(stored(table, "image_embedding"), made.image.astype("f4"))
+    assert table.search(made.image[5].astype("f4"), k=1)[0].id == 5
+
+
+def test_progress_counts_every_row(tmp_path: Path, open_table: OpenTable) -> None:
+    make_shard(tmp_path / "s", 0, rows=30)
+    table = open_table()
+    seen: list[tuple[int, int]] = []
+    table.ingest(tmp_path / "s", progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (30, 30)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    make_shard(tmp_path / "s", 1, rows=12)
+    seen.clear()
+    table.ingest(tmp_path / "s", progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (42, 42)
+
+
+def test_parquet_of_huge_captions_is_read_in_smaller_batches(tmp_path: Path) -> None:
+    make_shard(tmp_path, rows=40, metadata={"caption": [f"{row}" * 50_000 for row in range(40)]})
+    pq.ParquetFile(tmp_path / "metadata" / "metadata_0.parquet")
+    from cliphouse.shards import ShardReader, find_shards
+
+    opened = ShardReader.open(find_shards([str(tmp_path)])[0])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reader, "BATCH_BYTES", 1_000_000)
+        assert max(batch.num_rows for batch in opened.batches()) < 40
