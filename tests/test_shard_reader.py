@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import tracemalloc
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,7 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cliphouse.errors import ShardError
-from cliphouse.shards import ShardReader, find_shards, reader
+from cliphouse.shards import DataFile, ShardReader, find_shards, reader
+from cliphouse.shards.metadata import MetadataFile
+from cliphouse.shards.npy import NpyFile
 from shard_files import MadeShard, make_shard
 
 
@@ -240,6 +244,37 @@ def test_a_truncated_npy_tells_both_sizes(tmp_path: Path) -> None:
 def test_no_npy_is_named(tmp_path: Path, data: bytes) -> None:
     make_and_break(tmp_path, "img_emb_0.npy", data)
     refuse(tmp_path, r"img_emb_0\.npy: not a readable \.npy file")
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    header=st.binary(max_size=200), version=st.sampled_from([b"\1\0", b"\2\0", b"\3\0", b"\7\0"])
+)
+def test_any_damaged_header_is_told_as_one(
+    tmp_path_factory: pytest.TempPathFactory, header: bytes, version: bytes
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "img_emb_0.npy"
+    path.write_bytes(b"\x93NUMPY" + version + header)
+    details = fsspec.filesystem("file").info(str(path))
+    with pytest.raises(ShardError, match=r"img_emb_0\.npy: "):
+        NpyFile.open(DataFile(fsspec.filesystem("file"), str(path), details["size"], ""))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_a_damaged_footer_is_told_or_harmless(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "metadata_0.parquet"
+    pq.write_table(pa.table({"caption": ["é"] * 9, "url": ["u"] * 9}), path)
+    content = bytearray(path.read_bytes())
+    at = data.draw(st.integers(len(content) // 2, len(content) - 1))
+    content[at] = data.draw(st.integers(0, 255))
+    path.write_bytes(content)
+    file = DataFile(fsspec.filesystem("file"), str(path), len(content), "")
+    with contextlib.suppress(ShardError):
+        for table in MetadataFile.open(file).read(0, 9, 4):
+            assert table.num_rows
 
 
 @pytest.mark.parametrize("data", [b"", b"PAR1", b"<html>404</html>"])

@@ -52,8 +52,9 @@ class MetadataFile:
                     parquet.metadata.row_group(i) for i in range(parquet.metadata.num_row_groups)
                 ]
                 rows = parquet.metadata.num_rows
-        except (OSError, pa.ArrowException) as error:
-            raise ShardError(f"{file.path}: not a readable parquet file: {error}") from error
+        except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ShardError(f"{file.path}: not a readable parquet file: {reason}") from error
         size = sum(group.total_byte_size for group in groups)
         return cls(file, rows, -(-size // max(rows, 1)), _match(names))
 
@@ -101,7 +102,8 @@ class MetadataFile:
                     if high > low:
                         yield pa.Table.from_batches([batch.slice(low, high - low)])
         except (OSError, pa.ArrowException) as error:
-            raise ShardError(f"{self.file.path}: damaged parquet file: {error}") from error
+            reason = " ".join(str(error).split())[:200]
+            raise ShardError(f"{self.file.path}: damaged parquet file: {reason}") from error
 
     def _convert(self, table: pa.Table) -> pa.Table:
         columns = {name: self._text(table, name) for name in TEXT_COLUMNS}

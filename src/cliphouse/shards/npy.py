@@ -45,8 +45,12 @@ class NpyFile:
                 else npy_format.read_array_header_2_0
             )
             shape, fortran_order, dtype = read_header(head)
-        except (OSError, ValueError, EOFError) as error:
-            raise ShardError(f"{file.path}: not a readable .npy file: {error}") from error
+        except ShardError:
+            raise
+        # A header is Python source to numpy: damaged, it raises anything that a parser may.
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ShardError(f"{file.path}: not a readable .npy file: {reason}") from error
         if dtype not in (np.dtype("<f2"), np.dtype("<f4")):
             raise ShardError(
                 f"{file.path}: dtype {dtype.str}, but embeddings are float16 or float32 "

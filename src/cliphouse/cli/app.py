@@ -1,0 +1,75 @@
+"""The commands together, and what becomes of an error: one line, and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+import cliphouse
+from cliphouse.cli import (
+    check,
+    demo,
+    download,
+    embed,
+    export,
+    index,
+    info,
+    ingest,
+    recall,
+    search,
+    sql,
+)
+from cliphouse.errors import CliphouseError
+
+_INTERRUPTED = 130  # what typer makes of a KeyboardInterrupt
+
+app = typer.Typer(
+    name="cliphouse",
+    help="Search image-text pairs by words or by picture, in embedded ClickHouse or on a server.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for room in (
+    *(demo, download, embed, ingest, index, search, recall),
+    *(sql, info, check, export),
+):
+    app.command(room.NAME)(room.command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"cliphouse {cliphouse.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="The version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; errors of ours become one line on standard error."""
+    try:
+        app()
+    except CliphouseError as error:
+        print(f"cliphouse: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except SystemExit as leaving:
+        if leaving.code == _INTERRUPTED:
+            print("cliphouse: interrupted; the same command goes on from here", file=sys.stderr)
+        raise
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"cliphouse: {where}{error.strerror or error}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,59 @@
+"""cliphouse check"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import cliphouse
+from cliphouse.cli import options, show
+from cliphouse.cli.formats import to_json
+from cliphouse.shards import parse_shard_numbers
+from cliphouse.table.check import CheckReport, check_shards
+
+NAME = "check"
+
+
+def command(
+    places: Annotated[
+        list[str] | None,
+        typer.Argument(help="Folders of shards, or the guide's CSV files.", metavar="[DIR...]"),
+    ] = None,
+    shards: Annotated[
+        str, typer.Option(help="Only these shards, as in 0-9,12,400-409, or all.")
+    ] = "all",
+    db: options.Db = options.DB,
+    table: options.TableName = options.TABLE,
+    json: options.Json = False,
+) -> None:
+    """Look shards and the table over without loading anything.
+
+    Every vector of the shards is read: alignment, dimensions, NaN, zeros, norms, missing numbers.
+    The table, where there is one, is compared with its ledger and with the shards' files. The exit
+    code is 1 where something is wrong.
+    """
+    numbers = parse_shard_numbers(shards)
+    reports: dict[str, CheckReport] = {}
+    if places:
+        reports["shards"] = check_shards(places, numbers)
+    if not places or "://" in db or Path(db).exists():
+        with cliphouse.open(db, table) as opened:
+            readable = places if places and reports["shards"].is_good else []
+            reports["table"] = opened.check(*readable, shards=numbers)
+    if json:
+        show.out.print(to_json({n: asdict(r) for n, r in reports.items()}), markup=False)
+    else:
+        for name, report in reports.items():
+            _draw(name, report)
+    if not all(report.is_good for report in reports.values()):
+        raise typer.Exit(1)
+
+
+def _draw(name: str, report: CheckReport) -> None:
+    for finding in report.findings:
+        show.out.print(f"{finding.severity}: {finding.where}: {finding.what}", markup=False)
+    verdict = "good" if report.is_good else "not good"
+    show.out.print(f"{name}: {report.shards:,} shards, {report.rows:,} rows, {verdict}")

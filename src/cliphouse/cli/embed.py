@@ -1,0 +1,46 @@
+"""cliphouse embed"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cliphouse.cli import options, show
+from cliphouse.models import DEFAULT_MODEL, load_encoder
+from cliphouse.pictures import EmbedReport, embed_folder
+from cliphouse.pictures.files import MAX_PIXELS
+
+NAME = "embed"
+
+
+def command(
+    pictures: Annotated[Path, typer.Argument(help="A folder of pictures.", metavar="DIR")],
+    to: Annotated[Path, typer.Option("--to", help="The folder for the shards.")],
+    model: options.Model = None,
+    model_dir: options.ModelDir = None,
+    max_pixels: Annotated[
+        int, typer.Option(min=1, help="Larger pictures are reported and left out.")
+    ] = MAX_PIXELS,
+) -> None:
+    """Turn a folder of pictures into shards; run again, it does only what is new or changed.
+
+    Captions come from a sidecar NAME.txt, from captions.csv (columns file and caption), or from
+    the file's name.
+    """
+    encoder = load_encoder(model or DEFAULT_MODEL, options.folder(model_dir))
+    with show.progress("embed", "pictures") as advance:
+        report = embed_folder(pictures, to, encoder, advance, max_pixels)
+    tell(report)
+
+
+def tell(report: EmbedReport) -> None:
+    """Print what was done, and what was left out by name."""
+    for skipped in report.skipped:
+        show.err.print(f"skipped {skipped.path}: {skipped.reason}", markup=False)
+    gone = f", {report.gone:,} gone from the folder (their rows stay)" if report.gone else ""
+    show.out.print(
+        f"{report.new:,} new, {report.changed:,} changed, {report.unchanged:,} unchanged, "
+        f"{len(report.skipped):,} skipped{gone}"
+    )

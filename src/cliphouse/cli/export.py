@@ -1,0 +1,48 @@
+"""cliphouse export"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+import cliphouse
+from cliphouse.cli import options, show
+
+NAME = "export"
+
+
+def command(
+    output: Annotated[Path, typer.Argument(help="A folder (csv, shards) or file (the others).")],
+    chosen: Annotated[
+        Literal["csv", "shards", "parquet", "jsonl", "img2dataset"],
+        typer.Option(
+            "--format",
+            help="csv: as the ClickHouse guide's recipe writes it, N.csv for each shard. "
+            "shards: .npy and .parquet in clip-retrieval's layout. "
+            "img2dataset: a parquet of urls and captions.",
+        ),
+    ],
+    where: Annotated[str | None, typer.Option(help="A SQL condition on the rows.")] = None,
+    search: Annotated[
+        str | None, typer.Option(help="Only what a search for this finds; see also -k.")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", help="How many results of the search.")] = 1000,
+    db: options.Db = options.DB,
+    table: options.TableName = options.TABLE,
+    model: options.Model = None,
+    model_dir: options.ModelDir = None,
+) -> None:
+    """Write the table, part of it, or what a search finds, to files."""
+    with (
+        cliphouse.open(db, table, model, options.folder(model_dir)) as opened,
+        show.progress("export") as advance,
+    ):
+        ids = None
+        if search is not None:
+            ids = [hit.id for hit in opened.search(search, k, where=where)]
+        report = opened.export(output, chosen, None if search else where, ids, advance)
+    names = ", ".join(str(path) for path in report.files[:3])
+    more = f" and {len(report.files) - 3} more" if len(report.files) > 3 else ""
+    show.out.print(f"{report.rows:,} rows into {names}{more}", markup=False)

@@ -1,0 +1,61 @@
+"""cliphouse info"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import cliphouse
+from cliphouse.cli import options, show
+from cliphouse.cli.formats import to_json
+from cliphouse.cli.recall import draw
+from cliphouse.table import TableSummary
+
+NAME = "info"
+
+
+def command(
+    db: options.Db = options.DB,
+    table: options.TableName = options.TABLE,
+    json: options.Json = False,
+) -> None:
+    """What the table holds: rows, shards, disk, model, indexes and measured recall."""
+    with cliphouse.open(db, table) as opened:
+        summary = opened.summary()
+    if json:
+        show.out.print(to_json(asdict(summary)), markup=False)
+    else:
+        _draw(summary)
+
+
+def _draw(summary: TableSummary) -> None:
+    loads = ""
+    if summary.first_load and summary.last_load:
+        loads = (
+            f", loaded {summary.first_load:%Y-%m-%d %H:%M} to {summary.last_load:%Y-%m-%d %H:%M}"
+        )
+    facts = [
+        ("database", summary.database),
+        ("table", summary.table),
+        ("rows", f"{summary.rows:,} in {summary.parts} parts"),
+        ("shards", f"{summary.shards:,}{loads}"),
+        ("model", summary.model or "unknown"),
+        (
+            "embeddings",
+            f"{' and '.join(summary.modalities)}, {summary.dim} dimensions, {summary.precision}",
+        ),
+        ("disk", show.size(summary.disk_bytes)),
+    ]
+    if summary.unfinished:
+        numbers = ", ".join(map(str, summary.unfinished))
+        facts.append(("unfinished", f"shards {numbers}: run the same ingest again"))
+    show.out.print(show.table(("", ""), facts))
+    columns = [(c.name, c.type, show.size(c.disk_bytes)) for c in summary.columns]
+    show.out.print(show.table(("column", "type", "disk"), columns, right="llr"))
+    if summary.indexes:
+        rows = [(i.name, i.type, show.size(i.memory_bytes)) for i in summary.indexes]
+        show.out.print(show.table(("index", "type", "memory"), rows, right="llr"))
+    for modality in summary.modalities:
+        measured = [entry for entry in summary.measured if entry.modality == modality]
+        if measured:
+            show.out.print(f"searching {modality} embeddings:")
+            draw(measured)

@@ -1,0 +1,64 @@
+"""cliphouse ingest"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Literal
+
+import typer
+
+import cliphouse
+from cliphouse.cli import options, show
+from cliphouse.cli.formats import to_json
+from cliphouse.shards import parse_shard_numbers
+
+NAME = "ingest"
+
+
+def command(
+    places: Annotated[
+        list[str],
+        typer.Argument(
+            help="Folders of shards (paths or URLs), or the guide's CSV files.", metavar="DIR..."
+        ),
+    ],
+    shards: Annotated[
+        str, typer.Option(help="Only these shards, as in 0-9,12,400-409, or all.")
+    ] = "all",
+    precision: Annotated[
+        Literal["float32", "bfloat16"] | None,
+        typer.Option(
+            help="What a new table keeps: float32 (the default) or bfloat16, half the disk."
+        ),
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Load changed shards instead of their old rows.")
+    ] = False,
+    db: options.Db = options.DB,
+    table: options.TableName = options.TABLE,
+    model: options.Model = None,
+    json: options.Json = False,
+) -> None:
+    """Load shards into the table; what is there already is left as it is."""
+    numbers = parse_shard_numbers(shards)
+    with (
+        cliphouse.open(db, table, model) as opened,
+        show.progress("ingest") as advance,
+    ):
+        report = opened.ingest(
+            *places, shards=numbers, precision=precision, replace=replace, progress=advance
+        )
+    if json:
+        show.out.print(to_json(asdict(report)), markup=False)
+        return
+    rows = [
+        (load.shard, f"{load.rows:,}", f"{load.inserted:,}", "replaced" if load.replaced else "")
+        for load in report.loads
+    ]
+    show.out.print(show.table(("shard", "rows", "inserted", ""), rows, right="rrr"))
+    rate = report.inserted / max(report.seconds, 1e-9)
+    model_name = report.model or "unknown (name it with --model when searching by words)"
+    show.out.print(
+        f"{report.inserted:,} of {report.rows:,} rows inserted in {show.seconds(report.seconds)}"
+        f"{f', {rate:,.0f} rows/s' if report.inserted else ''}; model {model_name}"
+    )

@@ -1,0 +1,39 @@
+"""The options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cliphouse.table import DEFAULT_DB, DEFAULT_TABLE
+
+Db = Annotated[
+    str,
+    typer.Option(
+        envvar="CLIPHOUSE_DB",
+        help="The database: a folder (embedded), or http(s)://user:password@host:8123/database.",
+    ),
+]
+TableName = Annotated[str, typer.Option("--table", help="The table.")]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        help="The encoder: ViT-B/32 or tiny. By default the one the shards or the table name."
+    ),
+]
+ModelDir = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="CLIPHOUSE_MODELS", help="Where ViT-B/32's files lie offline, in text/ and vision/."
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+
+DB = DEFAULT_DB
+TABLE = DEFAULT_TABLE
+
+
+def folder(path: Path | None) -> str | None:
+    return None if path is None else str(path)

@@ -1,0 +1,120 @@
+"""What people see: tables, sizes, progress on a terminal and plain lines in a log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+out = Console(highlight=False, soft_wrap=True)
+if not out.is_terminal:
+    out.width = 200  # a pipe or a file has no width to fit
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+_LOG_SECONDS = 10.0
+
+Advance = Callable[[int, int], None]
+
+
+@contextmanager
+def progress(what: str, unit: str = "rows") -> Iterator[Advance]:
+    """A function to call with (done, total): a bar with rate and time left, or a line every ten
+    seconds where standard error is no terminal."""
+    if err.is_terminal:
+        with _bar(what, unit) as advance:
+            yield advance
+    else:
+        yield _log(what, unit)
+
+
+@contextmanager
+def _bar(what: str, unit: str) -> Iterator[Advance]:
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    started = time.monotonic()
+    with Progress(*columns, console=err, transient=True) as bars:
+        task = bars.add_task(what, total=None, rate="")
+
+        def advance(done: int, total: int) -> None:
+            rate = done / max(time.monotonic() - started, 1e-9)
+            bars.update(task, completed=done, total=total, rate=f"{rate:,.0f} {unit}/s")
+
+        yield advance
+
+
+def _log(what: str, unit: str) -> Advance:
+    started = last = time.monotonic()
+
+    def advance(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last < _LOG_SECONDS:
+            return
+        last = now
+        rate = done / (now - started)
+        left = (total - done) / max(rate, 1e-9)
+        err.print(f"{what}: {done:,} of {total:,} {unit}, {rate:,.0f}/s, {left:,.0f} s left")
+
+    return advance
+
+
+@contextmanager
+def share(what: str) -> Iterator[Callable[[float], None]]:
+    """A function to call with the finished share of a step, 0 to 1."""
+    if not err.is_terminal:
+        log = _log(what, "%")
+        yield lambda done: log(round(done * 100), 100)
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=err) as bars:
+        task = bars.add_task(what, total=1.0)
+        yield lambda done: bars.update(task, completed=done)
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[object]], right: str = "") -> Table:
+    """A table for the terminal; columns named in ``right`` (letters by position: 'lrr') are
+    aligned right. Cells are text, never markup."""
+    built = Table(box=None, pad_edge=False, header_style="bold")
+    for index, heading in enumerate(headings):
+        is_right = right[index : index + 1] == "r"
+        built.add_column(heading, justify="right" if is_right else "left", overflow="fold")
+    for row in rows:
+        built.add_row(*(escape(str(cell)) for cell in row))
+    return built
+
+
+def size(count: float) -> str:
+    """Bytes in words: 1.5 GB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(count) < 1000:
+            return f"{count:,.0f} {unit}" if unit == "B" else f"{count:,.1f} {unit}"
+        count /= 1000
+    return f"{count:,.1f} TB"
+
+
+def seconds(count: float) -> str:
+    """A time in words: 0.8 s, 12 s, 3 min 5 s."""
+    if count < 10:
+        return f"{count:.1f} s"
+    minutes, rest = divmod(round(count), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

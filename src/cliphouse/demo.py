@@ -1,0 +1,96 @@
+"""The main job end to end on pictures that the project draws itself: no network, no data.
+
+A folder holds all of it: ``pictures/``, ``shards/``, ``laion.chdb/`` and the contact sheets. Each
+step does only what is not done yet.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cliphouse.models import load_encoder
+from cliphouse.pictures import EmbedReport, embed_folder, open_picture
+from cliphouse.pictures.drawn import draw, random_scene, write_pictures
+from cliphouse.pictures.sheet import Cell, contact_sheet
+from cliphouse.table import BuiltIndex, IngestReport, Measured, SearchResult, Table
+
+SENTENCES = ("a red heart", "two blue circles", "a large green triangle in the middle")
+DEFAULT_ROWS = 5000
+MODEL = "tiny"
+_SEED = 400_000_000
+_QUERY_SEED = 5_000_000
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class DemoSearch:
+    """One search of the demo and its contact sheet. ``query`` is as given to ``search``."""
+
+    query: str
+    result: SearchResult
+    sheet: Path
+
+
+class Demo:
+    """The demo in one folder, of ``rows`` drawn pictures."""
+
+    def __init__(self, folder: Path, rows: int = DEFAULT_ROWS) -> None:
+        self.folder = folder
+        self.rows = rows
+        self.pictures = folder / "pictures"
+        self.shards = folder / "shards"
+        self.database = folder / "laion.chdb"
+        self.table = Table(self.database)
+
+    def draw(self, progress: Progress) -> int:
+        """Draw the pictures that are not there; returns how many were drawn."""
+        self.pictures.mkdir(parents=True, exist_ok=True)
+        if len(list(self.pictures.glob("*.txt"))) >= self.rows:
+            return 0
+        write_pictures(
+            self.pictures,
+            self.rows,
+            _SEED,
+            jobs=os.cpu_count() or 1,
+            progress=lambda done: progress(done, self.rows),
+        )
+        return self.rows
+
+    def embed(self, progress: Progress) -> EmbedReport:
+        return embed_folder(self.pictures, self.shards, load_encoder(MODEL), progress)
+
+    def ingest(self, progress: Progress) -> IngestReport:
+        return self.table.ingest(self.shards, progress=progress)
+
+    def index(self, progress: Callable[[float], None]) -> BuiltIndex:
+        return self.table.index("image", progress)
+
+    def measure(self, progress: Progress) -> tuple[Measured, ...]:
+        return self.table.recall("image", queries=50, progress=progress)
+
+    def search(self, query: str) -> DemoSearch:
+        """Search and save the contact sheet."""
+        result = self.table.search(query, k=10)
+        cells = [
+            Cell(open_picture(Path(hit.url)), f"{hit.similarity:.3f}", hit.caption)
+            for hit in result
+        ]
+        is_picture = Path(query).is_file()
+        name = "picture" if is_picture else query.replace(" ", "_")
+        path = self.folder / f"found_{name}.png"
+        title = "more like this" if is_picture else query
+        shown = open_picture(Path(query)) if is_picture else None
+        contact_sheet(title, cells, shown).save(path)
+        return DemoSearch(query, result, path)
+
+    def query_picture(self) -> Path:
+        """A drawn picture that is not among the searched ones."""
+        path = self.folder / "query.png"
+        rng = np.random.default_rng(_QUERY_SEED)
+        draw(random_scene(rng), rng).save(path)
+        return path

@@ -1,0 +1,140 @@
+"""Where a shard's files are: the addresses that LAION, clip-retrieval and their mirrors use."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from cliphouse.errors import UserError
+
+DEFAULT_SOURCE = "https://deploy.laion.ai/8f83b608504d46bb81708ec86e912220/embeddings"
+LAION_SHARDS = 410
+
+_NUMBER = re.compile(r"\{n(:0?\d*d?)?\}")
+_DIGITS = (1, 4, 5, 3, 2, 6)  # how wide numbers are written, the likely widths first
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One of the files of a shard. ``folders`` are LAION's name and clip-retrieval's."""
+
+    name: str
+    stem: str
+    suffix: str
+    folders: tuple[str, str]
+
+    def file_name(self, number: int) -> str:
+        return f"{self.stem}_{number}.{self.suffix}"
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("image", "img_emb", "npy", ("img_emb", "images")),
+        Kind("text", "text_emb", "npy", ("text_emb", "texts")),
+        Kind("metadata", "metadata", "parquet", ("metadata", "metadata")),
+    )
+}
+
+
+def choose_kinds(names: Iterable[str]) -> list[Kind]:
+    """Kinds by name, in the order of a shard. Raises UserError for an unknown name."""
+    words = {name.strip() for name in names}
+    if unknown := sorted(words - KINDS.keys()):
+        raise UserError(f"{unknown[0]!r} is no part of a shard; choose of {', '.join(KINDS)}")
+    return [kind for kind in KINDS.values() if kind.name in words]
+
+
+def addresses(source: str, kind: Kind, alone: bool = False) -> list[str]:
+    """Where files of a kind may be below ``source``: templates for `address`, likely ones first.
+
+    ``source`` is a folder, or a template with ``{n}`` for the files of one kind, from which the
+    other kinds' follow. ``alone`` says that no other kind is wanted, so any template will do.
+
+    Raises UserError where a template tells nothing of this kind.
+    """
+    path, query = _split(source)
+    if not path:
+        raise UserError("--from needs an address")
+    if _NUMBER.search(path):
+        return [template + query for template in _follow(path, kind, alone)]
+    base = _escape(path if path.endswith("/") else path + "/")
+    if source.rstrip("/") == DEFAULT_SOURCE:
+        return [f"{base}{kind.folders[0]}/{kind.stem}_{{n}}.{kind.suffix}"]
+    return _unique(
+        f"{base}{folder}{kind.stem}_{{n:0{digits}d}}.{kind.suffix}{_escape(query)}"
+        for folder in (f"{kind.folders[0]}/", f"{kind.folders[1]}/", "")
+        for digits in _DIGITS
+    )
+
+
+def address(template: str, number: int) -> str:
+    """The address of one file. Raises UserError where braces other than {n} are in the way."""
+    try:
+        return template.format(n=number)
+    except (ValueError, LookupError, AttributeError) as error:
+        raise UserError(
+            f"{shown(template)}: only {{n}} or {{n:04d}} may stand in braces ({error})"
+        ) from error
+
+
+def shown(url: str) -> str:
+    """An address fit to be shown and kept: without password and signature."""
+    path, _ = _split(url)
+    return re.sub(r"(?<=://)[^/@]*@", "", path)
+
+
+def is_http(url: str) -> bool:
+    return url.lower().startswith(("http://", "https://"))
+
+
+def _split(url: str) -> tuple[str, str]:
+    """The address up to the query, and the query with its ``?``; only http has one."""
+    if not is_http(url):
+        return url, ""
+    query = urlsplit(url).query
+    return url.split("#")[0].split("?")[0], f"?{query}" if query else ""
+
+
+def _follow(template: str, kind: Kind, alone: bool) -> list[str]:
+    *folders, name = template.split("/")
+    own = _kind_of(folders, name)
+    if own is None:
+        if alone:
+            return [template]
+        raise UserError(
+            f"{shown(template)}: does not say whether it is img_emb, text_emb or metadata, so the "
+            "other files of a shard cannot be found; add --only image, text or metadata"
+        )
+    if own == kind:
+        return [template]
+    name = name.replace(own.stem, kind.stem)
+    if name.endswith(f".{own.suffix}"):
+        name = name.removesuffix(own.suffix) + kind.suffix
+    places = [i for i, folder in enumerate(folders) if folder in own.folders]
+    if not places:
+        return ["/".join((*folders, name))]
+    last = places[-1]
+    styles = [style for style in (0, 1) if own.folders[style] == folders[last]]
+    return _unique(
+        "/".join((*folders[:last], kind.folders[style], *folders[last + 1 :], name))
+        for style in styles
+    )
+
+
+def _kind_of(folders: list[str], name: str) -> Kind | None:
+    parent = folders[-1] if folders else ""
+    for kind in KINDS.values():
+        if kind.stem in name:
+            return kind
+    return next((kind for kind in KINDS.values() if parent in kind.folders), None)
+
+
+def _escape(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def _unique(templates: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(templates))

@@ -1,0 +1,271 @@
+"""The command as a process: what it prints, its exit codes, and one line for every error."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from cliphouse.models import load_encoder
+from cliphouse.pictures import embed_folder
+from cliphouse.pictures.drawn import write_pictures
+from cliphouse.table.table import Table
+from conftest import Run
+from shard_files import MadeShard, make_shard
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with 60 drawn pictures, their shards and a database of them."""
+    folder = tmp_path_factory.mktemp("drawn")
+    write_pictures(folder / "pictures", 60, seed=3)
+    embed_folder(folder / "pictures", folder / "shards", load_encoder("tiny"))
+    with Table(folder / "laion.chdb") as table:
+        table.ingest(folder / "shards")
+    return folder
+
+
+@pytest.fixture
+def world(drawn: Path, tmp_path: Path) -> Path:
+    """A copy of it in tmp_path, where commands run."""
+    shutil.copytree(drawn, tmp_path, symlinks=True, dirs_exist_ok=True)
+    return tmp_path
+
+
+def one_line(result: subprocess.CompletedProcess[str]) -> str:
+    """The single line on standard error of a command that the user can correct."""
+    assert result.returncode == 2, result
+    assert result.stdout == ""
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("cliphouse: ")
+    return lines[0]
+
+
+def test_the_way_from_pictures_to_hits(world: Path, run: Run) -> None:
+    shutil.rmtree(world / "shards")
+    shutil.rmtree(world / "laion.chdb")
+    embedded = run("embed", "pictures", "--to", "shards", "--model", "tiny")
+    assert embedded.stdout == "60 new, 0 changed, 0 unchanged, 0 skipped\n"
+    loaded = run("ingest", "shards")
+    assert "60 of 60 rows inserted" in loaded.stdout
+    assert "model tiny" in loaded.stdout
+    assert "0 of 60 rows inserted" in run("ingest", "shards").stdout
+    picture = world / "pictures" / "picture_00007.jpg"
+    found = json.loads(run("search", picture, "-k", 3, "--json").stdout)
+    assert found["hits"][0]["url"] == str(world / "pictures" / "picture_00007.jpg")
+    assert found["hits"][0]["similarity"] == pytest.approx(1, abs=1e-3)
+    words = json.loads(run("search", "a red circle", "--format", "json").stdout)
+    assert len(words["hits"]) == 10
+    assert words["search"]["query"] == "text"
+    assert words["search"]["mode"] == "exact"
+    told = json.loads(run("info", "--json").stdout)
+    assert (told["rows"], told["model"], told["dim"]) == (60, "tiny", 512)
+
+
+def test_every_kind_of_query_and_format(world: Path, run: Run) -> None:
+    vector = np.load(world / "shards" / "text_emb" / "text_emb_0.npy")[5].astype("f4")
+    np.save(world / "vector.npy", vector)
+    lines = run("search", "vector.npy", "--modality", "text", "-k", 2, "--format", "jsonl").stdout
+    assert json.loads(lines.splitlines()[0])["id"] == 5
+    rows = list(csv.DictReader(io.StringIO(run("search", "id:7", "--format", "csv").stdout)))
+    assert rows[0]["id"] == "7"
+    assert len(rows) == 10
+    assert run("search", "id:7", "-k", 4, "--format", "parquet", "-o", "x.parquet").stdout == ""
+    assert pq.read_table(world / "x.parquet").column("id").to_pylist()[0] == 7
+    drawn = run("search", "id:7", "--show-sql", "--where", "width > 10", "--metric", "l2")
+    assert "L2Distance(image_embedding" in drawn.stderr
+    assert "WHERE (width > 10" in drawn.stderr
+    assert "exact (there is no index), recall@k 1.000" in drawn.stderr
+    assert "similarity" in drawn.stdout.splitlines()[0]
+
+
+def test_index_search_recall_info(world: Path, run: Run) -> None:
+    built = run("index", "both", "--m", 16)
+    assert "image: 60 rows indexed" in built.stdout
+    assert "recall@10" in built.stdout
+    assert "takes 69.1 kB of memory" in built.stderr  # 60 x (512 x 2 + 16 x 8) bytes
+    assert "text: the index is there already" in run("index", "text", "--m", 16).stdout
+    found = json.loads(run("search", "a star", "--mode", "hnsw", "--ef", 64, "--json").stdout)
+    assert (found["search"]["mode"], found["search"]["ef"]) == ("hnsw", 64)
+    assert found["search"]["recall"] == 1.0
+    measured = json.loads(run("recall", "text", "-k", 5, "--queries", 7, "--json").stdout)
+    assert {(entry["k"], entry["queries"]) for entry in measured} == {(5, 7)}
+    told = run("info").stdout
+    assert "image_index" in told
+    assert "searching text embeddings:" in told
+    assert "image: dropped" in run("index", "image", "--drop").stdout
+    assert "image: there was no index" in run("index", "image", "--drop").stdout
+
+
+def test_sql(world: Path, run: Run) -> None:
+    counted = run("sql", "SELECT count() AS rows, max(id) AS top FROM laion;", "--json").stdout
+    assert json.loads(counted) == [{"rows": 60, "top": 59}]
+    assert run("sql", "CREATE TABLE other (a String) ENGINE = MergeTree ORDER BY a").returncode == 0
+    assert run("sql", "INSERT INTO other VALUES ('\\xff tab\\t'), ('x')").returncode == 0
+    assert "x" in run("sql", "/* a comment */ SELECT a FROM other ORDER BY a").stdout
+    assert json.loads(run("sql", "SELECT [1, 2] AS v", "--format", "jsonl").stdout) == {"v": [1, 2]}
+    assert run("sql", "SELECT [1, 2] AS v", "--format", "csv").stdout == '"v"\n"[1, 2]"\n'
+    assert "`nope`" in one_line(run("sql", "SELECT nope FROM laion"))
+    assert "SYNTAX_ERROR" in one_line(run("sql", "SELEC 1"))
+    assert "the statement is empty" in one_line(run("sql", " ; "))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("ingest", "nowhere"), "nowhere: no such folder"),
+        (("ingest", "empty"), "empty: no shards here"),
+        (("ingest", "shards", "--shards", "5-x"), "'5-x' is no shard number or range"),
+        (("ingest", "shards", "--shards", "4"), "shard 4 is not there"),
+        (("embed", "empty", "--to", "s", "--model", "tiny"), "empty: no pictures here"),
+        (("embed", "pictures", "--to", "s", "--model", "big"), "model 'big' is unknown"),
+        (
+            ("embed", "pictures", "--to", "s"),
+            "could not be fetched from huggingface.co/Qdrant/clip",
+        ),
+        (("search", "x", "--db", "none.chdb"), "none.chdb: no database here"),
+        (("search", "x", "--db", "pictures"), "pictures: holds .* and is no database"),
+        (("search", "x", "--db", "captions.txt"), "captions.txt: a file; an embedded database is"),
+        (("search", "x", "--db", "ftp://host"), "ftp://host: a database is a folder, or http"),
+        (("search", "x", "--table", "other"), "no table other"),
+        (("search", "x", "--table", "a;b"), "'a;b' is no table name"),
+        (("search", ""), "the query is empty"),
+        (("search", "captions.png"), "captions.png: cannot be read as a picture"),
+        (("search", "gone.jpg"), "gone.jpg: no such file"),
+        (("search", "x", "--model", "ViT-B/32"), "laion was made with model tiny"),
+        (("search", "x", "-k", "0"), "k is 0; it must be 1 to 100,000"),
+        (("search", "x", "--mode", "hnsw"), "no cosine index on image_embedding"),
+        (("search", "x", "--where", "nope = 1"), "`nope`"),
+        (("search", "id:1", "-o", "x.json"), "x.json: choose a --format for a file"),
+        (("index", "--m", "1"), "M must be 2 to 1024"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    world: Path, run: Run, tmp_path: Path, arguments: tuple[str, ...], told: str
+) -> None:
+    (world / "empty").mkdir()
+    (world / "captions.txt").write_text("no database")
+    (world / "captions.png").write_text("no picture")
+    line = one_line(run(*arguments, HF_HUB_CACHE=str(tmp_path / "no-models")))
+    assert re.search(told, line), line
+    assert not (world / "none.chdb").exists()
+
+
+def test_a_database_in_use_by_another_process(world: Path, run: Run) -> None:
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import cliphouse; t = cliphouse.open('laion.chdb'); t.summary(); "
+            "print('held', flush=True); input()",
+        ],
+        cwd=world,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"held\n"
+    line = one_line(run("search", "id:1"))
+    assert "laion.chdb: in use by another process" in line
+    holder.communicate(b"\n")
+    assert run("search", "id:1").returncode == 0
+
+
+def test_an_interrupted_command_says_how_to_go_on(world: Path) -> None:
+    script = (
+        "import cliphouse.pictures.embed as e; from cliphouse.cli import main\n"
+        "old = e._Work._embed\n"
+        "def told(self, pictures): print('working', flush=True); yield from old(self, pictures)\n"
+        "e._Work._embed = told; main()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, "embed", "pictures", "--to", "new", "--model", "tiny"],
+        cwd=world,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "working\n"
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said == "cliphouse: interrupted; the same command goes on from here\n"
+    assert not list((world / "new").rglob("*.part"))
+
+
+def test_a_server_out_of_reach_is_named_without_its_password(world: Path, run: Run) -> None:
+    result = run("search", "id:1", "--db", "http://user:secret@127.0.0.1:9/db")
+    assert result.returncode == 1
+    assert "http://127.0.0.1:9/db" in result.stderr
+    assert "secret" not in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_a_shard_of_real_clip_retrieval_shape(
+    tmp_path: Path, run: Run, shared_shard: MadeShard | None
+) -> None:
+    """Two metadata columns, float16: made here, and the real one too where it is at hand."""
+    metadata = {"image_path": [f"/content/{r}.png" for r in range(9)], "caption": ["a shirt"] * 9}
+    made = make_shard(tmp_path / "own", rows=9, dim=512, metadata=metadata)
+    for name, shard in (("own", made), ("shared", shared_shard)):
+        if shard is None:
+            continue
+        loaded = run("ingest", shard.folder, "--db", f"{name}.chdb")
+        assert "9 of 9 rows inserted" in loaded.stdout
+        with Table(tmp_path / f"{name}.chdb") as table:
+            for row in range(9):
+                hit = table.search(shard.image[row].astype("f4"), k=3)[0]
+                assert (hit.id, hit.url) == (row, shard.metadata["image_path"][row])
+
+
+@pytest.fixture
+def shared_shard() -> MadeShard | None:
+    """The real shard beside the checkout, where there is one."""
+    folder = Path(__file__).parents[2] / "shared" / "data" / "clip-retrieval-shard"
+    if not folder.is_dir():
+        return None
+    metadata = pq.read_table(folder / "metadata" / "metadata_0.parquet").to_pydict()
+    image = np.load(folder / "img_emb" / "img_emb_0.npy")
+    return MadeShard(folder, 0, image, None, metadata)
+
+
+def test_skipped_pictures_are_named_and_counted(world: Path, run: Run) -> None:
+    (world / "pictures" / "broken.jpg").write_bytes(b"no picture")
+    Image.new("RGB", (300, 300)).save(world / "pictures" / "large.png")
+    result = run("embed", "pictures", "--to", "new", "--model", "tiny", "--max-pixels", 80_000)
+    assert result.returncode == 0
+    assert "broken.jpg: cannot be read as a picture" in result.stderr
+    assert "large.png: 300 x 300 pixels" in result.stderr
+    assert result.stdout == "60 new, 0 changed, 0 unchanged, 2 skipped\n"
+
+
+def test_help_and_version(run: Run) -> None:
+    assert run("--version").stdout.startswith("cliphouse 0.")
+    listed = run("--help").stdout
+    for name in ("demo", "embed", "ingest", "index", "search", "recall", "sql", "info"):
+        assert name in listed
+        assert run(name, "--help").returncode == 0
+    assert run("search", "x", "--nonsense").returncode == 2
+
+
+def test_a_reader_that_leaves_early_is_no_error(world: Path) -> None:
+    command = f"{sys.executable} -m cliphouse sql 'SELECT number FROM numbers(200000)' | head -n 2"
+    result = subprocess.run(
+        command, shell=True, cwd=world, env=os.environ, capture_output=True, text=True, check=False
+    )
+    assert result.stderr == ""
+    assert result.stdout.splitlines()[0].strip() == "number"
