@@ -69,6 +69,15 @@ def test_loading_twice_is_loading_once(tmp_path: Path, open_table: OpenTable) ->
     check_equal(again, made)
 
 
+def test_an_empty_shard_is_loaded_too(tmp_path: Path, open_table: OpenTable) -> None:
+    made = make_shard(tmp_path / "s", 0)
+    make_shard(tmp_path / "s", 1, rows=0)
+    table = open_table()
+    report = table.ingest(tmp_path / "s")
+    assert [(load.rows, load.inserted) for load in report.loads] == [(20, 20), (0, 0)]
+    check_equal(table, made)
+
+
 def test_a_selection_of_shards(tmp_path: Path, open_table: OpenTable) -> None:
     shards = [make_shard(tmp_path / "s", number) for number in range(4)]
     table = open_table()

@@ -94,11 +94,15 @@ class Loader:
         source, reader = shard.source, shard.reader
         reader.check_values()
         if entry is None:
-            if sum(span.rows for span in self._missing(self._table, shard)) < reader.rows:
+            there = reader.rows - sum(span.rows for span in self._missing(self._table, shard))
+            # Another process may have begun the shard since: it writes the ledger before any row.
+            entry = self._ledger.read().get(source.number) if there else None
+            if there and (entry is None or not entry.same_files(source.files)):
                 raise TableError(
                     f"table {self._table} has rows with ids of shard {source.number} that were "
-                    "not loaded from shards; ingest into another table with --table"
+                    "not loaded from these files; ingest into another table with --table"
                 )
+        if entry is None:
             entry = Entry(source.number, "loading", reader.rows, describe_files(shard))
             self._ledger.write(entry)
         inserted = self._fill(self._table, shard, entry)
