@@ -73,3 +73,13 @@ def main() -> None:
         where = f"{error.filename}: " if error.filename else ""
         print(f"cliphouse: {where}{error.strerror or error}", file=sys.stderr)
         sys.exit(1)
+    except Exception as error:
+        if "CLIPHOUSE_DEBUG" in os.environ:
+            raise
+        what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        print(
+            f"cliphouse: a fault of cliphouse itself: {what}. Please report it, with what "
+            "CLIPHOUSE_DEBUG=1 prints",
+            file=sys.stderr,
+        )
+        sys.exit(1)

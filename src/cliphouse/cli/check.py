@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,6 +12,7 @@ from cliphouse.cli import options, show
 from cliphouse.cli.formats import to_json
 from cliphouse.shards import parse_shard_numbers
 from cliphouse.table.check import CheckReport, check_shards
+from cliphouse.table.connection import Address
 
 NAME = "check"
 
@@ -39,12 +39,15 @@ def command(
     reports: dict[str, CheckReport] = {}
     if places:
         reports["shards"] = check_shards(places, numbers)
-    if not places or "://" in db or Path(db).exists():
+    folder = Address.parse(db).folder
+    if places and folder is not None and not folder.exists():
+        show.err.print(f"{db}: no database here; only the shards are checked", markup=False)
+    else:
         with cliphouse.open(db, table) as opened:
             readable = places if places and reports["shards"].is_good else []
             reports["table"] = opened.check(*readable, shards=numbers)
     if json:
-        show.out.print(to_json({n: asdict(r) for n, r in reports.items()}), markup=False)
+        print(to_json({n: asdict(r) for n, r in reports.items()}))
     else:
         for name, report in reports.items():
             _draw(name, report)

@@ -6,7 +6,7 @@ import io
 import json
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -30,15 +30,16 @@ class Format(str, Enum):
 
 
 def write(
-    rows: Sequence[dict[str, Any]],
+    result: pa.Table,
     chosen: Format,
     output: Path | None,
     whole: Callable[[], Any],
     draw: Callable[[], None],
 ) -> None:
-    """Write ``rows`` in a format; ``whole`` gives the JSON document, ``draw`` prints the table.
+    """Write ``result`` in a format; ``whole`` gives the JSON document, ``draw`` prints the table.
 
-    Raises QueryError where a table should go into a file or parquet onto a terminal.
+    Raises QueryError where a table should go into a file, parquet onto a terminal, or the file
+    has no folder to be in.
     """
     if chosen is Format.TABLE:
         if output is not None:
@@ -47,7 +48,9 @@ def write(
         return
     if chosen is Format.PARQUET and output is None and sys.stdout.isatty():
         raise QueryError("parquet is not for a terminal; name a file with -o FILE")
-    data = _encode(rows, chosen, whole)
+    if output is not None and (output.is_dir() or not output.parent.is_dir()):
+        raise QueryError(f"{output}: no file can be here; name one in a folder that exists")
+    data = _encode(result, chosen, whole)
     if output is None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
@@ -62,21 +65,61 @@ def to_json(document: Any, indent: int | None = None) -> str:
     return json.dumps(_plain(document), ensure_ascii=False, indent=indent, default=str)
 
 
-def _encode(rows: Sequence[dict[str, Any]], chosen: Format, whole: Callable[[], Any]) -> bytes:
+def as_rows(result: pa.Table) -> list[dict[str, Any]]:
+    """Rows as dicts; bytes that are no UTF-8, which ClickHouse's String may hold, are replaced."""
+    columns = [
+        [_decoded(value) for value in column.cast(_as_bytes(column.type)).to_pylist()]
+        for column in result.columns
+    ]
+    return [dict(zip(result.column_names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _encode(result: pa.Table, chosen: Format, whole: Callable[[], Any]) -> bytes:
     if chosen is Format.JSON:
         return (to_json(whole(), indent=2) + "\n").encode()
     if chosen is Format.JSONL:
-        return "".join(to_json(row) + "\n" for row in rows).encode()
+        return "".join(to_json(row) + "\n" for row in as_rows(result)).encode()
     buffer = io.BytesIO()
-    arrow = pa.Table.from_pylist(list(rows))
     if chosen is Format.CSV:
-        flat = [
-            row | {k: to_json(v) for k, v in row.items() if isinstance(v, list)} for row in rows
-        ]
-        pa_csv.write_csv(pa.Table.from_pylist(flat), buffer)
+        pa_csv.write_csv(_flat(result), buffer)
     else:
-        pq.write_table(arrow, buffer)
+        pq.write_table(result, buffer)
     return buffer.getvalue()
+
+
+def _flat(result: pa.Table) -> pa.Table:
+    """Lists, tuples and maps as JSON text, which a CSV cell can hold."""
+    rows = as_rows(result)
+    for index, field in enumerate(result.schema):
+        if pa.types.is_nested(field.type):
+            texts = pa.array([to_json(row[field.name]) for row in rows], pa.string())
+            result = result.set_column(index, field.name, texts)
+    return result
+
+
+def _as_bytes(kind: pa.DataType) -> pa.DataType:
+    """``kind`` with text as bytes, at any depth, which any String of ClickHouse's can be."""
+    if pa.types.is_string(kind):
+        return pa.binary()
+    if pa.types.is_dictionary(kind):
+        return _as_bytes(kind.value_type)
+    if pa.types.is_list(kind):
+        return pa.list_(_as_bytes(kind.value_type))
+    if pa.types.is_map(kind):
+        return pa.map_(_as_bytes(kind.key_type), _as_bytes(kind.item_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([(field.name, _as_bytes(field.type)) for field in kind])
+    return kind
+
+
+def _decoded(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, dict):
+        return {key: _decoded(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_decoded(inner) for inner in value]
+    return value
 
 
 def _plain(value: Any) -> Any:
@@ -97,8 +140,8 @@ def shorten(value: object, limit: int = 120) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def draw_rows(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+def draw_rows(result: pa.Table) -> None:
     """Print rows as a table of whatever columns they have."""
-    if columns:
-        cells = [[shorten(row[name]) for name in columns] for row in rows]
-        show.out.print(show.table(columns, cells))
+    if result.column_names:
+        cells = [[shorten(value) for value in row.values()] for row in as_rows(result)]
+        show.out.print(show.table(result.column_names, cells))

@@ -22,7 +22,7 @@ def command(
     with cliphouse.open(db, table) as opened:
         summary = opened.summary()
     if json:
-        show.out.print(to_json(asdict(summary)), markup=False)
+        print(to_json(asdict(summary)))
     else:
         _draw(summary)
 

@@ -11,8 +11,15 @@ import cliphouse
 from cliphouse.cli import options, show
 from cliphouse.cli.formats import to_json
 from cliphouse.shards import parse_shard_numbers
+from cliphouse.table import ShardLoad
 
 NAME = "ingest"
+
+
+def _remark(load: ShardLoad) -> str:
+    if load.gone:
+        return f"{load.gone:,} rows were deleted since; --replace loads them again"
+    return "replaced" if load.replaced else ""
 
 
 def command(
@@ -49,11 +56,10 @@ def command(
             *places, shards=numbers, precision=precision, replace=replace, progress=advance
         )
     if json:
-        show.out.print(to_json(asdict(report)), markup=False)
+        print(to_json(asdict(report)))
         return
     rows = [
-        (load.shard, f"{load.rows:,}", f"{load.inserted:,}", "replaced" if load.replaced else "")
-        for load in report.loads
+        (load.shard, f"{load.rows:,}", f"{load.inserted:,}", _remark(load)) for load in report.loads
     ]
     show.out.print(show.table(("shard", "rows", "inserted", ""), rows, right="rrr"))
     rate = report.inserted / max(report.seconds, 1e-9)

@@ -31,7 +31,7 @@ def command(
     with cliphouse.open(db, table) as opened, show.progress("recall", "steps") as advance:
         measured = opened.recall(modality, k, queries, advance)
     if json:
-        show.out.print(to_json([asdict(entry) for entry in measured]), markup=False)
+        print(to_json([asdict(entry) for entry in measured]))
     else:
         draw(measured)
 

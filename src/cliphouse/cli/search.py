@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
+import pyarrow as pa
 import typer
 
 import cliphouse
 from cliphouse.cli import options, show
 from cliphouse.cli.formats import Format, write
-from cliphouse.table import SearchResult
+from cliphouse.table import Hit, SearchResult
 
 NAME = "search"
+_ARROW = {"int": pa.int64(), "float": pa.float64(), "str": pa.string()}
+_HITS = pa.schema([(field.name, _ARROW[str(field.type)]) for field in fields(Hit)])
 
 
 def command(
@@ -49,8 +52,13 @@ def command(
         result = opened.search(query, k, modality, where, metric, mode, ef)
     if show_sql:
         show.err.print(result.sql, markup=False)
-    rows = [asdict(hit) for hit in result]
-    write(rows, Format.JSON if json else chosen, output, result.to_dict, lambda: _draw(result))
+    write(
+        pa.Table.from_pylist([asdict(hit) for hit in result], schema=_HITS),
+        Format.JSON if json else chosen,
+        output,
+        result.to_dict,
+        lambda: _draw(result),
+    )
 
 
 def _draw(result: SearchResult) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -19,11 +18,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
-out = Console(highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True, emoji=False)
 if not out.is_terminal:
     out.width = 200  # a pipe or a file has no width to fit
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 _LOG_SECONDS = 10.0
 
 Advance = Callable[[int, int], None]
@@ -99,8 +99,13 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]], right: str 
         is_right = right[index : index + 1] == "r"
         built.add_column(heading, justify="right" if is_right else "left", overflow="fold")
     for row in rows:
-        built.add_row(*(escape(str(cell)) for cell in row))
+        built.add_row(*(Text(plain(str(cell))) for cell in row))
     return built
+
+
+def plain(text: str) -> str:
+    """``text`` without what a terminal would obey: captions and urls are anybody's."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def size(count: float) -> str:

@@ -15,6 +15,7 @@ from cliphouse.errors import ModelError
 from cliphouse.models.registry import DEFAULT_MODEL, ModelSpec, Tower, model_spec, tower_folder
 
 BATCH = 32
+_THIN = 8  # longer than so many times its width, a picture is cropped before it is scaled
 
 # fastembed's names for its CLIP loaders; every model here has the same file layout, so both serve
 # for all of them.
@@ -73,6 +74,12 @@ class ClipEncoder:
         """
         from fastembed.image.transform.functional import resize
 
+        # The model sees the central square; scaled up whole, a thin picture would take gigabytes.
+        short, long = sorted(image.size)
+        if long > _THIN * short:
+            left = max(0, (image.width - _THIN * short) // 2)
+            top = max(0, (image.height - _THIN * short) // 2)
+            image = image.crop((left, top, image.width - left, image.height - top))
         return resize(image, self._shortest_edge, Image.Resampling.BICUBIC)
 
     def _unit(self, vectors: Iterable[Any], count: int) -> NDArray[np.float32]:

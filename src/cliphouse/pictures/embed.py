@@ -6,6 +6,7 @@ time, and is written last. So there is no second record that a crash could leave
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -146,13 +147,15 @@ def _known_rows(folder: Path, encoder: Encoder) -> dict[str, _Row]:
             f"{folder}: holds shards of model {manifest.model}; give --model {manifest.model} "
             "or another folder"
         )
-    has_shards = folder.is_dir() and any(folder.rglob("metadata_*.parquet"))
-    if manifest is None and has_shards:
-        raise ShardError(f"{folder}: holds shards of another program; give another folder")
+    theirs = ShardError(f"{folder}: holds shards of another program; give another folder")
+    if manifest is None and any(_shard_files(folder, "")):
+        raise theirs
     write_manifest(folder, ours)
     _clear_leftovers(folder)
     rows: dict[str, _Row] = {}
-    for shard in find_shards([str(folder)]) if has_shards else []:
+    for shard in find_shards([str(folder)]) if any(_shard_files(folder, "")) else []:
+        if set(pq.read_schema(shard.metadata.path).names) != set(_SCHEMA.names):
+            raise theirs
         table = pq.read_table(shard.metadata.path, columns=_SCHEMA.names)
         for index, entry in enumerate(table.to_pylist()):
             rows[entry["image_path"]] = _Row(
@@ -163,12 +166,20 @@ def _known_rows(folder: Path, encoder: Encoder) -> dict[str, _Row]:
 
 def _clear_leftovers(folder: Path) -> None:
     """Remove what a killed run left: unfinished files, and embeddings without their metadata."""
-    for part in folder.rglob("*.part"):
+    for part in list(_shard_files(folder, ".part")):
         part.unlink()
-    for embeddings in folder.rglob("*_emb_*.npy"):
-        number = embeddings.stem.rsplit("_", 1)[-1]
+    for file in list(_shard_files(folder, "")):
+        number = file.stem.rsplit("_", 1)[-1]
         if not (folder / "metadata" / f"metadata_{number}.parquet").exists():
-            embeddings.unlink()
+            file.unlink()
+
+
+def _shard_files(folder: Path, suffix: str) -> Iterator[Path]:
+    """The files below ``folder`` that have a shard file's place and name, and ``suffix``."""
+    for kind, ending in (("img_emb", "npy"), ("text_emb", "npy"), ("metadata", "parquet")):
+        for path in folder.glob(f"{kind}/{kind}_*.{ending}{suffix}"):
+            if re.fullmatch(rf"{kind}_\d+\.{ending}{re.escape(suffix)}", path.name):
+                yield path
 
 
 class _Work:
@@ -236,11 +247,12 @@ class _Work:
         try:
             str(picture.path).encode()
             image = open_picture(picture.path, self._max_pixels)
+            shrunk = self._encoder.shrink(image)
         except UnicodeEncodeError:
             return SkippedPicture(picture.path, "the file's name is not valid UTF-8; rename it")
         except PictureError as error:
             return SkippedPicture(picture.path, str(error).removeprefix(f"{picture.path}: "))
-        return _Loaded(picture, self._encoder.shrink(image), image.width, image.height)
+        return _Loaded(picture, shrunk, image.width, image.height)
 
     def _sort_out(self, opened: Iterable[_Loaded | SkippedPicture]) -> Iterator[_Loaded]:
         for item in opened:

@@ -100,7 +100,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 def _caption(path: Path, listed: str | None) -> str:
     sidecar = path.with_suffix(".txt")
-    if sidecar.is_file():
+    if sidecar.is_file() and os.access(sidecar, os.R_OK):
         return sidecar.read_text("utf-8", errors="replace").strip()
     if listed is not None:
         return listed

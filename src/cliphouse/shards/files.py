@@ -9,8 +9,10 @@ URL that fsspec opens.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+import stat
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import fsspec
@@ -21,6 +23,11 @@ from cliphouse.errors import ShardError, UserError
 SUBFOLDERS = ("img_emb", "images", "text_emb", "texts", "metadata")
 MAX_SHARD = 2**20  # ids (shard * 2**32 + row) then stay below 2**53, exact in JavaScript
 
+# Where fsspec's stores keep it: s3 and http, abfs, gs and hf, local, and others.
+_VERSION_KEYS = (
+    *("ETag", "etag", "blob_id", "md5Hash", "mtime", "LastModified", "last_modified"),
+    *("updated", "modified", "created"),
+)
 _FILE_NAME = re.compile(r"(img_emb|text_emb|metadata)_(\d+)\.(npy|parquet)")
 _SUFFIX = {"img_emb": "npy", "text_emb": "npy", "metadata": "parquet"}
 
@@ -61,6 +68,23 @@ class Shard:
     @property
     def files(self) -> list[DataFile]:
         return [f for f in (self.image, self.text, self.metadata) if f is not None]
+
+
+def open_fs(url: str) -> tuple[Any, str]:
+    """The fsspec file system of a path or URL, and the path in it.
+
+    Raises ShardError where the URL is not understood, or its library is not installed.
+    """
+    try:
+        fs, path = fsspec.url_to_fs(url)
+    except (ImportError, ValueError, OSError) as error:
+        raise ShardError(f"{url}: cannot be opened: {' '.join(str(error).split())}") from error
+    return fs, path
+
+
+def entry_version(entry: Mapping[str, Any]) -> str:
+    """What tells a change of a file in its store's listing; empty where nothing does."""
+    return next((str(entry[key]) for key in _VERSION_KEYS if entry.get(key)), "")
 
 
 def parse_shard_numbers(text: str) -> set[int] | None:
@@ -126,7 +150,7 @@ def _assemble(number: int, found: dict[tuple[int, str], DataFile]) -> Shard:
 
 
 def _scan(folder: str) -> Iterator[tuple[int, str, DataFile]]:
-    fs, root = fsspec.url_to_fs(folder)
+    fs, root = open_fs(folder)
     for entry in _entries(fs, root, folder):
         name = _base(entry)
         if entry["type"] == "directory" and name in SUBFOLDERS:
@@ -138,22 +162,37 @@ def _scan(folder: str) -> Iterator[tuple[int, str, DataFile]]:
 
 def _recognise(fs: Any, entry: dict[str, Any]) -> Iterator[tuple[int, str, DataFile]]:
     match = _FILE_NAME.fullmatch(_base(entry))
-    if match is None or entry["type"] != "file" or match[3] != _SUFFIX[match[1]]:
+    if match is None or match[3] != _SUFFIX[match[1]]:
         return
+    if entry["type"] != "file":
+        raise ShardError(f"{entry['name']}: named like a shard's file, but is none (broken link?)")
     number = int(match[2])
     if number >= MAX_SHARD:
         raise ShardError(f"{entry['name']}: shard numbers end at {MAX_SHARD - 1}")
-    version = next((entry[k] for k in ("ETag", "etag", "mtime", "LastModified") if k in entry), "")
-    yield number, match[1], DataFile(fs, entry["name"], int(entry["size"] or 0), str(version))
+    size = int(entry["size"] or 0)
+    yield number, match[1], DataFile(fs, entry["name"], size, entry_version(entry))
 
 
 def _entries(fs: Any, path: str, folder: str) -> list[dict[str, Any]]:
     try:
         if not fs.isdir(path):
             raise ShardError(f"{folder}: no such folder")
-        return sorted(fs.ls(path, detail=True), key=lambda entry: str(entry["name"]))
+        found = [_followed(fs, entry) for entry in fs.ls(path, detail=True)]
+        return sorted(found, key=lambda entry: str(entry["name"]))
     except (OSError, ImportError, ValueError) as error:
         raise ShardError(f"{folder}: cannot be listed: {error}") from error
+
+
+def _followed(fs: Any, entry: dict[str, Any]) -> dict[str, Any]:
+    """A local link as what it leads to: fsspec tells the link's own type."""
+    if not isinstance(fs, LocalFileSystem) or not entry.get("islink"):
+        return entry
+    try:
+        target = Path(entry["name"]).stat()
+    except OSError:
+        return entry | {"type": "link"}
+    kind = "directory" if stat.S_ISDIR(target.st_mode) else "file"
+    return entry | {"type": kind, "size": target.st_size, "mtime": target.st_mtime}
 
 
 def _base(entry: dict[str, Any]) -> str:

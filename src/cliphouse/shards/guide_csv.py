@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,10 +18,13 @@ import pyarrow.csv as pa_csv
 from numpy.typing import NDArray
 
 from cliphouse.errors import ShardError
-from cliphouse.shards.files import MAX_SHARD, DataFile, Shard, find_shards
+from cliphouse.shards.files import MAX_SHARD, DataFile, Shard, entry_version, find_shards, open_fs
 from cliphouse.shards.writer import ShardWriter
 
 COLUMNS = ("row", "url", "caption", "NSFW", "similarity", "image_embedding", "text_embedding")
+# Arrow's own handler of Ctrl-C would swallow it while a file is being read.
+pa.enable_signal_handlers(False)
+
 _BLOCK = 16 * 2**20
 _TYPES = {name: pa.binary() for name in COLUMNS} | {"similarity": pa.float32()}
 
@@ -42,7 +44,7 @@ class GuideCsv:
 
         Raises ShardError where it is no such file, or its name does not say which shard it is.
         """
-        fs, inner = fsspec.url_to_fs(path)
+        fs, inner = open_fs(path)
         match = re.fullmatch(r"(\d{1,7})\.csv", inner.rsplit("/", 1)[-1])
         if match is None or int(match[1]) >= MAX_SHARD:
             raise ShardError(f"{path}: name the file after its shard, as in 12.csv")
@@ -51,8 +53,7 @@ class GuideCsv:
         except OSError as error:
             raise ShardError(f"{path}: no such file") from error
         size = int(details["size"])
-        version = details.get("ETag") or details.get("mtime") or ""
-        file = DataFile(fs, inner, size, str(version))
+        file = DataFile(fs, inner, size, entry_version(details))
         first = next(_batches(file), None)
         if first is None or first.num_rows == 0:
             raise ShardError(f"{path}: no rows")
@@ -96,7 +97,14 @@ def _vectors(
     file: DataFile, texts: pa.ChunkedArray, first_row: int, dim: int | None = None
 ) -> NDArray[np.float32]:
     """Lists of numbers in brackets to float32 of shape (rows, dim)."""
-    plain = texts.combine_chunks().cast(pa.string())
+    try:
+        plain = texts.combine_chunks().cast(pa.string())
+    except pa.ArrowException as error:
+        raise ShardError(f"{file.path}: rows from {first_row} on: {error}") from error
+    whole = pc.match_substring_regex(plain, r"^\s*\[.*\]\s*$").to_numpy(zero_copy_only=False)
+    if not whole.all():
+        row = first_row + int(np.flatnonzero(~whole)[0])
+        raise ShardError(f"{file.path}: row {row}: an embedding is no list of numbers in brackets")
     if pc.any(pc.match_substring(plain, "np.")).as_py():  # how numpy 2 prints list(array)
         plain = pc.replace_substring_regex(plain, r"np\.\w+\(([^)]*)\)", r"\1")
     parts = pc.split_pattern(pc.utf8_trim(plain, "[] \t"), ",")

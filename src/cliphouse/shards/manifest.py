@@ -9,9 +9,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import fsspec
-
 from cliphouse.errors import ShardError
+from cliphouse.shards.files import open_fs
 
 MANIFEST_NAME = "cliphouse.json"
 
@@ -29,7 +28,7 @@ def read_manifest(folder: str) -> Manifest | None:
 
     Raises ShardError where it is damaged.
     """
-    fs, root = fsspec.url_to_fs(folder)
+    fs, root = open_fs(folder)
     path = f"{root.rstrip('/')}/{MANIFEST_NAME}"
     try:
         if not fs.isfile(path):

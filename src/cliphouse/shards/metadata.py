@@ -1,7 +1,8 @@
 """Metadata files: the parquet columns of LAION, clip-retrieval and img2dataset under one name each.
 
 Text columns become Arrow binary, so that captions and urls keep every byte even where they are not
-UTF-8. Nulls and absent columns become: text '', width and height 0, similarity NaN (unknown).
+UTF-8. Nulls, absent columns and numbers that are none become: text '', width and height 0,
+similarity NaN (unknown).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from cliphouse.shards.files import DataFile
 
 TEXT_COLUMNS = ("url", "caption", "NSFW", "license")
 SIZE_COLUMNS = ("width", "height")
+_NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
 _SYNONYMS = {  # lower-cased names as they are found in the wild, the preferred one first
     "url": ("url",),
     "caption": ("caption", "text"),
@@ -55,8 +57,11 @@ class MetadataFile:
         except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
             reason = " ".join(str(error).split())[:200]
             raise ShardError(f"{file.path}: not a readable parquet file: {reason}") from error
+        needed = _match(names)
+        if twice := [name for name in needed.values() if names.count(name) > 1]:
+            raise ShardError(f"{file.path}: has the column {twice[0]} twice; keep one of them")
         size = sum(group.total_byte_size for group in groups)
-        return cls(file, rows, -(-size // max(rows, 1)), _match(names))
+        return cls(file, rows, -(-size // max(rows, 1)), needed)
 
     @cached_property
     def has_similarity(self) -> bool:
@@ -135,11 +140,14 @@ class MetadataFile:
         column = table.column(self.columns[name])
         try:
             if _is_bytes(column.type):
-                column = column.cast(pa.string()).cast(pa.float64())
-            if pa.types.is_floating(column.type) and pa.types.is_integer(kind):
-                column = pc.if_else(pc.is_finite(column), column, None)
-                column = pc.round(column)
-            return column.cast(kind)
+                column = column.cast(pa.binary()).cast(pa.string(), safe=False)
+                is_number = pc.match_substring_regex(column, _NUMBER)
+                column = pc.utf8_trim_whitespace(pc.if_else(is_number, column, None))
+            column = column.cast(pa.float64(), safe=False)
+            if pa.types.is_integer(kind):
+                fits = pc.and_(pc.is_finite(column), pc.less(pc.abs(column), 2.0**31))
+                column = pc.round(pc.if_else(fits, column, None))
+            return column.cast(kind, safe=False)
         except pa.ArrowException as error:
             raise self._wrong_type(name, column.type) from error
 

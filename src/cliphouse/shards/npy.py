@@ -104,18 +104,23 @@ class NpyFile:
         """
         not_finite: list[int] = []
         zero: list[int] = []
-        bits_type, infinity = (
-            (np.uint16, 0x7C00) if self.dtype.itemsize == 2 else (np.uint32, 0x7F800000)
-        )
+        if self.dtype.itemsize == 2:
+            bits_type, least, most = np.uint16, 1, 0x7C00
+        else:  # squares of numbers beyond these limits are no float32 any more
+            bits_type = np.uint32
+            least, most = np.array([1e-15, 1e15], np.float32).view(np.uint32).tolist()
         for start in range(0, self.rows, _CHECK_ROWS):
             # The largest magnitude's bit pattern tells both faults, with integer arithmetic only.
             bits = np.asarray(self.read(start, min(start + _CHECK_ROWS, self.rows))).view(bits_type)
             largest = (bits & (np.iinfo(bits_type).max >> 1)).max(axis=1)
-            not_finite += (start + np.flatnonzero(largest >= infinity)).tolist()
-            zero += (start + np.flatnonzero(largest == 0)).tolist()
+            not_finite += (start + np.flatnonzero(largest >= most)).tolist()
+            zero += (start + np.flatnonzero(largest < least)).tolist()
         faults = [
             f"{_name_rows(rows)} {what}"
-            for rows, what in ((not_finite, "NaN or infinity"), (zero, "only zeros"))
+            for rows, what in (
+                (not_finite, "NaN, infinity or beyond 1e15"),
+                (zero, "only zeros or below 1e-15"),
+            )
             if rows
         ]
         if faults:

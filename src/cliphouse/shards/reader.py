@@ -77,18 +77,19 @@ class ShardReader:
         """Rows [start, stop) as tables of at most ``batch_rows``.
 
         Columns: id (int64), the metadata columns of MetadataFile.read, image_embedding and, where
-        the shard has it, text_embedding (fixed-size lists of dim float32). A missing similarity
-        column is the cosine similarity of the two embeddings, or NaN without text embeddings.
+        the shard has it, text_embedding (fixed-size lists of dim float16 or float32, as stored). A
+        missing similarity column is the cosine similarity of the two embeddings, or NaN without
+        text embeddings.
         """
         stop = self.rows if stop is None else stop
         for table in self.metadata.read(start, stop, self.batch_rows):
             end = start + table.num_rows
             ids = self.first_id + np.arange(start, end, dtype=np.int64)
             table = table.add_column(0, "id", pa.array(ids))
-            image = _float32(self.image.read(start, end))
+            image = np.ascontiguousarray(self.image.read(start, end))
             table = table.append_column("image_embedding", _as_lists(image))
             if self.text is not None:
-                text = _float32(self.text.read(start, end))
+                text = np.ascontiguousarray(self.text.read(start, end))
                 table = table.append_column("text_embedding", _as_lists(text))
                 if not self.metadata.has_similarity:
                     table = _set(table, "similarity", pa.array(_row_cosine(image, text)))
@@ -96,15 +97,12 @@ class ShardReader:
             start = end
 
 
-def _float32(rows: NDArray[np.floating]) -> NDArray[np.float32]:
-    return np.ascontiguousarray(rows, dtype=np.float32)
-
-
-def _as_lists(rows: NDArray[np.float32]) -> pa.FixedSizeListArray:
+def _as_lists(rows: NDArray[np.floating]) -> pa.FixedSizeListArray:
     return pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), rows.shape[1])
 
 
-def _row_cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+def _row_cosine(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float32]:
+    a, b = a.astype(np.float32), b.astype(np.float32)
     dots = np.einsum("ij,ij->i", a, b)
     norms = np.sqrt(np.einsum("ij,ij->i", a, a) * np.einsum("ij,ij->i", b, b))
     cosine: NDArray[np.float32] = (dots / norms).astype(np.float32)

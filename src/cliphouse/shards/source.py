@@ -83,6 +83,8 @@ def find_sources(places: Sequence[str], numbers: Collection[int] | None = None) 
     if folders:
         wanted = None if numbers is None else set(numbers) - {table.number for table in chosen}
         sources += [Source.of_shard(shard) for shard in find_shards(folders, wanted)]
+    if not sources:
+        raise ShardError(f"{', '.join(places)}: none of the shards asked for is there")
     sources.sort(key=lambda source: source.number)
     for one, next_one in pairwise(sources):
         if one.number == next_one.number:

@@ -18,11 +18,11 @@ import httpx
 
 from cliphouse.errors import CliphouseError, UserError
 from cliphouse.shards.addresses import is_http, shown
+from cliphouse.shards.files import entry_version
 from cliphouse.shards.part import FileError, Part, Version
 
 _BLOCK = 2**20  # bytes read at once from an fsspec store
 _READ_AHEAD = 8 * 2**20
-_VERSION_KEYS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
 
 Arrived = Callable[[], None]
 
@@ -250,7 +250,7 @@ class FsspecStore:
     def _version(self, url: str, path: str) -> Version:
         self._fs.invalidate_cache(self._fs._parent(path))  # an old listing tells nothing
         info: dict[str, Any] = self._fs.info(path)
-        version = next((str(info[key]) for key in _VERSION_KEYS if info.get(key)), "")
+        version = entry_version(info)
         size = info.get("size")
         return Version(shown(url), version, "", None if size is None else int(size))
 

@@ -13,9 +13,9 @@ from cliphouse.shards import ShardReader, find_shards
 from cliphouse.shards.npy import NpyFile
 from cliphouse.shards.reader import ID_BITS
 from cliphouse.shards.source import Source, find_sources
-from cliphouse.table.connection import Connection
+from cliphouse.table.connection import Connection, identifier
 from cliphouse.table.ledger import Entry, Ledger
-from cliphouse.table.schema import TableInfo, embedding_column, identifier
+from cliphouse.table.schema import TableInfo, embedding_column
 
 _ROWS = 16_384
 _NORM_TOLERANCE = 0.01

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import os
 import re
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +17,7 @@ from urllib.parse import urlsplit
 
 import clickhouse_connect
 import pyarrow as pa
+import pyarrow.ipc
 from clickhouse_connect.driver import exceptions
 from clickhouse_connect.driver.client import Client
 
@@ -63,15 +66,32 @@ class Address:
     def parse(cls, text: str) -> Address:
         """A plain path is an embedded folder; http:// and https:// are servers."""
         if re.match(r"https?://", text):
-            parts = urlsplit(text)
-            shown = f"{parts.scheme}://{parts.hostname}:{parts.port or 8123}{parts.path}"
-            return cls(text, shown, None)
+            try:
+                parts = urlsplit(text)
+                port = parts.port or (8443 if parts.scheme == "https" else 8123)
+            except ValueError as error:
+                raise TableError(f"the database's address is no URL: {error}") from error
+            return cls(text, f"{parts.scheme}://{parts.hostname}:{port}{parts.path}", None)
         if "://" in text:
-            raise TableError(
-                f"{text}: a database is a folder, or http://user:password@host:8123/db"
-            )
-        folder = Path(text).expanduser().resolve()
+            shown = re.sub(r"//[^/@]*@", "//", text)
+            raise TableError(f"{shown}: a database is a folder, or http://user:pw@host:8123/db")
+        try:
+            folder = Path(text).expanduser().resolve()
+        except (RuntimeError, OSError) as error:
+            raise TableError(f"{text}: {error}") from error
+        if any(letter in str(folder) for letter in "?#"):
+            # The engine would take what follows for options, and open another folder.
+            raise TableError(f"{text}: the engine takes no folder with ? or # in its path")
         return cls(f"chdb://{folder}", text, folder)
+
+
+@dataclass(frozen=True)
+class StagedRows:
+    """Rows on their way into a table: as they are, or in an Arrow file."""
+
+    columns: tuple[str, ...]
+    table: pa.Table | None
+    file: Path | None
 
 
 class Connection:
@@ -103,7 +123,12 @@ class Connection:
     def query(self, sql: str, parameters: Parameters | None = None) -> pa.Table:
         """The result of a query as an Arrow table. Text comes as Arrow string, not validated."""
         with self._clear_errors():
-            return self._client.query_arrow(sql, parameters=dict(parameters or {}))
+            try:
+                return self._client.query_arrow(sql, parameters=dict(parameters or {}))
+            except pa.ArrowException as error:
+                raise QueryError(
+                    "the result cannot be read: give one statement, without FORMAT"
+                ) from error
 
     def rows(self, sql: str, parameters: Parameters | None = None) -> list[dict[str, Any]]:
         """The result of a query as a few rows; text comes as bytes, whatever it holds."""
@@ -118,16 +143,38 @@ class Connection:
         with self._clear_errors():
             return self._client.raw_query(sql, parameters=dict(parameters or {}), fmt=fmt)
 
-    def stream(self, sql: str, fmt: str) -> Iterator[bytes]:
+    def stream(self, sql: str, fmt: str, parameters: Parameters) -> Iterator[bytes]:
         """The result of a query in a row-by-row format, in pieces as they come."""
-        with self._clear_errors(), self._client.raw_stream(sql, fmt=fmt) as stream:
+        opened = self._client.raw_stream
+        with self._clear_errors(), opened(sql, parameters=dict(parameters), fmt=fmt) as stream:
             while chunk := stream.read(_CHUNK):
                 yield chunk
 
-    def insert(self, table: str, rows: pa.Table, settings: Parameters) -> None:
+    def stage(self, rows: pa.Table, folder: Path) -> StagedRows:
+        """``rows`` ready for ``insert``: for the embedded engine in a file below ``folder``.
+
+        Done by the thread that reads ahead, this spares the inserting one two copies of the rows.
+        """
+        if not self.is_embedded:
+            return StagedRows(tuple(rows.column_names), rows, None)
+        descriptor, name = tempfile.mkstemp(".arrow", dir=folder)
+        os.close(descriptor)
+        with pa.OSFile(name, "wb") as sink, pa.ipc.new_file(sink, rows.schema) as writer:
+            writer.write_table(rows)
+        return StagedRows(tuple(rows.column_names), None, Path(name))
+
+    def insert(self, table: str, rows: StagedRows, settings: Parameters) -> None:
         """Insert rows in one acknowledged block."""
         with self._clear_errors():
-            self._client.insert_arrow(table, rows, settings=dict(settings))
+            if rows.file is None:
+                self._client.insert_arrow(table, rows.table, settings=dict(settings))
+                return
+            listed = ", ".join(f"{name} = {quote(str(value))}" for name, value in settings.items())
+            self._client.command(
+                f"INSERT INTO {identifier(table)} ({', '.join(map(identifier, rows.columns))}) "
+                f"FROM INFILE {quote(str(rows.file))} SETTINGS {listed} FORMAT Arrow"
+            )
+            rows.file.unlink()
 
     def clone(self) -> Connection:
         """Another client on the same database, for another thread."""
@@ -146,6 +193,18 @@ class Connection:
             raise translate(error, self.address) from error
 
 
+def identifier(name: str) -> str:
+    """``name`` quoted for SQL. Raises QueryError where it is no plain table or column name."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,127}", name):
+        raise QueryError(f"{name!r} is no table name: letters, digits and _ only")
+    return f"`{name}`"
+
+
+def quote(text: str) -> str:
+    """A SQL string literal, for statements that take no parameters (comments, DDL, INFILE)."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
 def translate(error: exceptions.Error, address: Address) -> CliphouseError:
     """The engine's error as one line of ours, named for what the user can do about it."""
     message = _one_line(str(error))
@@ -157,17 +216,20 @@ def translate(error: exceptions.Error, address: Address) -> CliphouseError:
 
 
 def _open(address: Address) -> Client:
+    busy = TableError(
+        f"{address.shown}: in use by another process; an embedded database has one user at a "
+        "time. Wait for it to end, or stop it"
+    )
     if address.folder is not None and _is_held_elsewhere(address.folder):
-        raise TableError(
-            f"{address.shown}: in use by another process; an embedded database has one user at a "
-            "time. Wait for it to end, or stop it"
-        )
+        raise busy
     try:
         client = clickhouse_connect.get_client(dsn=address.dsn)
         if address.folder is not None:
             _open_here[address.folder] += 1
         return client
     except exceptions.Error as error:
+        if address.folder is not None and _is_held_elsewhere(address.folder):
+            raise busy from error  # it came between the question and the opening
         message = str(error)
         if match := re.search(r"already initialized with path '([^']*)'", message):
             raise TableError(
@@ -188,7 +250,7 @@ def _is_held_elsewhere(folder: Path) -> bool:
         return False
     with status.open("rb") as stream:
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
     return False
@@ -199,7 +261,8 @@ def _check_folder(address: Address, folder: Path, create: bool) -> None:
         raise TableError(f"{address.shown}: a file; an embedded database is a folder")
     if not folder.exists() and not create:
         raise TableError(f"{address.shown}: no database here; make one with: cliphouse ingest DIR")
-    if folder.exists() and (others := {path.name for path in folder.iterdir()} - _ENGINE_FILES):
+    present = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    if not {"store", "metadata"} <= present and (others := present - _ENGINE_FILES):
         raise TableError(
             f"{address.shown}: holds {min(others)} and is no database; name another folder"
         )

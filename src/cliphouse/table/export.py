@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cliphouse.errors import QueryError, TableError
+from cliphouse.errors import EngineError, QueryError, TableError
 from cliphouse.shards import ShardWriter
 from cliphouse.shards.manifest import Manifest, write_manifest
 from cliphouse.shards.reader import ID_BITS
-from cliphouse.table.connection import Connection
-from cliphouse.table.schema import TableInfo, column_types, embedding_column, identifier
+from cliphouse.table.connection import Connection, identifier
+from cliphouse.table.schema import TableInfo, column_types, embedding_column
 
 ExportFormat = Literal["csv", "shards", "parquet", "jsonl", "img2dataset"]
 Progress = Callable[[int, int], None]
@@ -62,8 +62,10 @@ class Exporter:
         self._info = info
         self._columns = list(column_types(connection, table))
         conditions = [f"({where}\n)"] if where else []
+        self._parameters: dict[str, Any] = {}
         if ids is not None:
-            conditions.append(f"id IN ({', '.join(str(int(i)) for i in ids) or 'NULL'})")
+            conditions.append("id IN {ids:Array(Int64)}")
+            self._parameters["ids"] = [int(row_id) for row_id in ids]
         self._condition = " AND ".join(conditions) or "1"
         self._progress = progress
         self._done = 0
@@ -88,7 +90,13 @@ class Exporter:
         }
         if chosen not in writers:
             raise QueryError(f"format {chosen!r}: it must be one of {', '.join(writers)}")
-        return ExportReport(tuple(writers[chosen](output, parts)), self._total)
+        files = tuple(writers[chosen](output, parts))
+        if self._done != self._total:
+            raise EngineError(
+                f"table {self._table}: {self._done:,} rows written where {self._total:,} were "
+                "counted: has it changed meanwhile? Export it again"
+            )
+        return ExportReport(files, self._total)
 
     def _csv(self, folder: Path, parts: list[_Part]) -> list[Path]:
         """What the guide's process.py writes, a file a shard, but for the quotes it takes out."""
@@ -129,6 +137,10 @@ class Exporter:
         """Shards in clip-retrieval's layout: float16 where that keeps every bit, else float32."""
         if "image" not in self._info.modalities:
             raise TableError(f"table {self._table} has no image_embedding, which shards need")
+        if parts[0].shard < 0:
+            raise TableError(f"table {self._table} has negative ids, which are no rows of a shard")
+        if any(folder.glob("**/metadata_*.parquet")) or any(folder.glob("**/*_emb_*.npy")):
+            raise TableError(f"{folder}: holds shards already; name another folder")
         dtype: Literal["float16", "float32"] = "float16" if self._fits_float16() else "float32"
         with_text = "text" in self._info.modalities
         vectors = {embedding_column(modality) for modality in self._info.modalities}
@@ -158,32 +170,40 @@ class Exporter:
     def _parts(self) -> list[_Part]:
         found = self._connection.query(
             f"SELECT bitShiftRight(id, {ID_BITS}) AS shard, count() AS rows "
-            f"FROM {identifier(self._table)} WHERE {self._condition} GROUP BY shard ORDER BY shard"
+            f"FROM {identifier(self._table)} WHERE {self._condition} GROUP BY shard ORDER BY shard",
+            self._parameters,
         )
         return [_Part(row["shard"], row["rows"]) for row in found.to_pylist()]
 
     def _batches(self, condition: str, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """Rows in id order, a batch at a time, each found by the id after the last one's."""
-        chosen = ", ".join(f"{self._plain(name)} AS {identifier(name)}" for name in columns)
-        after = -1
+        """Rows in id order, a batch at a time, each beginning with the id after the last one's.
+
+        WITH TIES keeps rows of one id together, which the guide's own ids need.
+        """
+        chosen = ", ".join(f"{self._plain(name)} AS {_column(name)}" for name in columns)
+        after, parameters = "", dict(self._parameters)
         while True:
             batch = self._connection.query(
-                f"SELECT {chosen}, id AS cursor FROM {identifier(self._table)} "
-                f"WHERE id > {{after:Int64}} AND {condition} AND {self._condition} "
-                f"ORDER BY id LIMIT {BATCH_ROWS}",
-                {"after": after},
+                f"SELECT {chosen}, toInt128(id) AS cursor FROM {identifier(self._table)} "
+                f"WHERE {condition} AND {self._condition} {after} "
+                f"ORDER BY id LIMIT {BATCH_ROWS} WITH TIES",
+                parameters,
             )
             if batch.num_rows == 0:
                 return
-            after = batch.column("cursor")[-1].as_py()
+            after = "AND id > {after:Int128}"
+            parameters["after"] = int.from_bytes(
+                batch.column("cursor")[-1].as_buffer().to_pybytes(), "little", signed=True
+            )
             yield _as_binary(batch.drop_columns("cursor"))
 
     def _stream(self, stream: BinaryIO, chosen: str, condition: str, fmt: str) -> None:
         sql = (
             f"SELECT {chosen} FROM {identifier(self._table)} "
-            f"WHERE {condition} AND {self._condition} ORDER BY id"
+            f"WHERE {condition} AND {self._condition} ORDER BY id "
+            "SETTINGS output_format_json_validate_utf8 = 1"
         )
-        for chunk in self._connection.stream(sql, fmt):
+        for chunk in self._connection.stream(sql, fmt, self._parameters):
             stream.write(chunk)
 
     def _present(self, names: Sequence[str]) -> list[str]:
@@ -193,12 +213,17 @@ class Exporter:
         """The column as other programs know it: BFloat16 becomes Float32."""
         if name in ("image_embedding", "text_embedding") and self._info.precision == "bfloat16":
             return f"CAST({name}, 'Array(Float32)')"
-        return identifier(name)
+        return _column(name)
 
     def _advance(self, rows: int) -> None:
         self._done += rows
         if self._progress:
             self._progress(self._done, self._total)
+
+
+def _column(name: str) -> str:
+    """A column's name quoted for SQL, whatever it is."""
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
 
 
 def _of_shard(shard: int) -> str:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cliphouse.errors import QueryError, TableError
-from cliphouse.table.connection import Connection
-from cliphouse.table.schema import Modality, TableInfo, embedding_column, identifier
+from cliphouse.table.connection import Connection, identifier
+from cliphouse.table.schema import Modality, TableInfo, embedding_column
 from cliphouse.table.search import DISTANCE, Metric, index_name
 
 Quantization = Literal["bf16", "f32", "f16", "i8", "b1"]
@@ -100,15 +100,19 @@ def build_index(
     rows = int(connection.command(f"SELECT count() FROM {identifier(table)}"))
     if rows == 0:
         raise TableError(f"table {table} is empty; ingest shards first")
+    _check_lengths(connection, table, info, spec)
     memory = spec.memory_bytes(rows, info.dim)
     present = existing_indexes(connection, table).get(spec.name)
     if present is not None and not same_type(present, spec.type_sql(info.dim)):
         drop_index(connection, table, spec.modality, spec.metric)
         present = None
-    if present is not None and _is_whole(connection, table, spec.name):
+    deleted = _has_deleted_rows(connection, table)
+    if present is not None and not deleted and _is_whole(connection, table, spec.name):
         return BuiltIndex(spec, rows, memory, 0.0)
+    # A table of one part is merged again only to be rid of deleted rows: it would cost its graphs.
     connection.command(
-        f"OPTIMIZE TABLE {identifier(table)} FINAL", settings={"optimize_skip_merged_partitions": 1}
+        f"OPTIMIZE TABLE {identifier(table)} FINAL",
+        settings={"optimize_skip_merged_partitions": int(not deleted)},
     )
     if present is None:
         connection.command(
@@ -139,6 +143,27 @@ def same_type(one: str, other: str) -> bool:
 def _check(info: TableInfo, table: str, spec: IndexSpec) -> None:
     if spec.modality not in info.modalities:
         raise TableError(f"table {table} has no {embedding_column(spec.modality)} to index")
+
+
+def _check_lengths(connection: Connection, table: str, info: TableInfo, spec: IndexSpec) -> None:
+    column = embedding_column(spec.modality)
+    odd = connection.command(
+        f"SELECT count() FROM {identifier(table)} WHERE length({column}) != {info.dim}"
+    )
+    if odd:
+        raise TableError(
+            f"table {table}: {int(odd):,} rows have a {column} of another length than {info.dim}, "
+            f"which no index takes; delete them WHERE length({column}) != {info.dim}"
+        )
+
+
+def _has_deleted_rows(connection: Connection, table: str) -> bool:
+    found = connection.query(
+        "SELECT max(has_lightweight_delete) AS deleted FROM system.parts "
+        "WHERE active AND database = currentDatabase() AND table = {table:String}",
+        {"table": table},
+    )
+    return bool(found.column("deleted")[0].as_py())
 
 
 def _is_whole(connection: Connection, table: str, name: str) -> bool:

@@ -5,12 +5,10 @@ The id of a row is shard * 2^32 + row. See cliphouse.table.load for how every ro
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from cliphouse.errors import ShardError, TableError
 from cliphouse.models import DEFAULT_MODEL, model_spec
@@ -25,8 +23,11 @@ from cliphouse.table.schema import (
     Precision,
     TableInfo,
     create_table_sql,
+    keep_tokens,
     read_info,
+    rows_by_shard,
 )
+from cliphouse.table.workspace import workspace_folder
 
 
 @dataclass
@@ -68,14 +69,16 @@ def ingest(
     started = time.monotonic()
     sources = find_sources(places, numbers)
     wanted = _wanted_info(sources, places, model, precision)
+    ledger = Ledger(connection, table)
+    ledger.create()
     info = read_info(connection, table)
     if info is None:
+        ledger.clear()
         connection.command(create_table_sql(table, wanted))
         info = read_info(connection, table)
     assert info is not None
     _check_fit(table, info, wanted, sources[0], precision)
-    ledger = Ledger(connection, table)
-    ledger.create()
+    keep_tokens(connection, table)
     entries = ledger.read()
     changed = _changed(sources, entries)
     if changed and not replace:
@@ -84,24 +87,33 @@ def ingest(
             f"{table} ({changed[0].files[0].path}); give --replace to load the new ones instead"
         )
     report = IngestReport(info.model)
-    loader = Loader(connection, table, info, ledger, sum(s.rows for s in sources), progress)
-    to_do: list[Source] = []
-    for source in sources:
-        entry = entries.get(source.number)
-        if entry is not None and entry.state == "done" and source not in changed:
-            report.loads.append(loader.skip(entry))
-        else:
-            to_do.append(source)
-    with (
-        tempfile.TemporaryDirectory(prefix="cliphouse-") as workspace,
-        closing(prefetch(local_shards(to_do, Path(workspace)))) as shards,
-    ):
-        for shard in shards:
-            if shard.source in changed:
-                report.loads.append(loader.replace(shard))
+    there = rows_by_shard(connection, table)
+    with workspace_folder() as workspace:
+        total = sum(source.rows for source in sources)
+        loader = Loader(connection, table, info, ledger, workspace, total, progress)
+        to_do: list[Source] = []
+        for source in sources:
+            entry = entries.get(source.number)
+            if (
+                entry is None
+                or entry.state != "done"
+                or source in changed
+                or (replace and there.get(source.number, 0) < entry.rows)
+            ):
+                to_do.append(source)
             else:
-                report.loads.append(loader.load(shard, entries.get(shard.source.number)))
-            shard.clear()
+                report.loads.append(loader.skip(entry, there.get(source.number, 0)))
+        loader.clear_staging()
+        with (
+            loader.merges_waiting(),
+            closing(prefetch(local_shards(to_do, workspace))) as shards,
+        ):
+            for shard in shards:
+                if shard.source in changed:
+                    report.loads.append(loader.replace(shard))
+                else:
+                    report.loads.append(loader.load(shard, entries.get(shard.source.number)))
+                shard.clear()
     report.loads.sort(key=lambda load: load.shard)
     report.seconds = time.monotonic() - started
     return report

@@ -18,8 +18,7 @@ import xxhash
 
 from cliphouse.shards import DataFile
 from cliphouse.shards.source import LocalShard
-from cliphouse.table.connection import Connection
-from cliphouse.table.schema import identifier
+from cliphouse.table.connection import Connection, identifier
 
 State = Literal["loading", "done"]
 _CHUNK = 8 * 2**20
@@ -49,7 +48,8 @@ class Entry:
         """Whether ``files`` are those of this entry, by size and version, or by content."""
         if [f.size for f in files] != [f.size for f in self.files]:
             return False
-        if [f.version for f in files] == [f.version for f in self.files]:
+        versions = [f.version for f in files]
+        if all(versions) and versions == [f.version for f in self.files]:
             return True
         return [checksum(f) for f in files] == [f.checksum for f in self.files]
 
@@ -85,6 +85,10 @@ class Ledger:
             listed = tuple(LoadedFile(**file) for file in json.loads(files))
             entries[row["shard"]] = Entry(row["shard"], state, rows, listed, row["changed"])
         return entries
+
+    def clear(self) -> None:
+        """Forget everything: for a table that was dropped and is made anew."""
+        self._connection.command(f"TRUNCATE TABLE {self._name}")
 
     def write(self, entry: Entry) -> None:
         files = json.dumps([asdict(file) for file in entry.files])

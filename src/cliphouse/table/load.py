@@ -7,24 +7,28 @@ same batch sent twice, even by two processes at once, is kept once by the engine
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from cliphouse.errors import EngineError, TableError
+from cliphouse.errors import EngineError, ShardError, TableError
 from cliphouse.shards import ShardReader
 from cliphouse.shards.source import LocalShard, Source
 from cliphouse.table.bfloat16 import round_to_bfloat16
-from cliphouse.table.connection import Connection
+from cliphouse.table.connection import Connection, StagedRows, identifier, quote
 from cliphouse.table.ledger import Entry, Ledger, describe_files
 from cliphouse.table.prefetch import prefetch
-from cliphouse.table.schema import TableInfo, column_types, embedding_column, identifier
+from cliphouse.table.schema import TableInfo, column_types, embedding_column
 
 Progress = Callable[[int, int], None]  # rows done, rows in all
 _ATTEMPTS = 3
+_STAGING = "being filled by cliphouse ingest --replace"
+_PARTS_BEFORE_MERGES = 300  # the engine slows inserts down from 1,000 parts on
 _INSERT_SETTINGS = {
     "async_insert": 0,
     "insert_deduplicate": 1,
@@ -47,12 +51,14 @@ class Span:
 
 @dataclass(frozen=True)
 class ShardLoad:
-    """What a run did with one shard. ``inserted`` is 0 where all was there already."""
+    """What a run did with one shard. ``inserted`` is 0 where all was there already; ``gone`` are
+    rows that have been deleted from the table since they were loaded, and were left so."""
 
     shard: int
     rows: int
     inserted: int
     replaced: bool = False
+    gone: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,7 @@ class _Batch:
     """Rows ready to be inserted, and where in the shard they are."""
 
     span: Span
-    rows: pa.Table
+    rows: StagedRows
 
 
 class Loader:
@@ -72,6 +78,7 @@ class Loader:
         table: str,
         info: TableInfo,
         ledger: Ledger,
+        workspace: Path,
         total: int,
         progress: Progress | None,
     ) -> None:
@@ -81,18 +88,20 @@ class Loader:
         self._ledger = ledger
         self._columns = column_types(connection, table)
         self._total = total
+        self._workspace = workspace
         self._done = 0
         self._progress = progress
+        self._parts_left = 0
 
-    def skip(self, entry: Entry) -> ShardLoad:
-        """A shard that is loaded already."""
+    def skip(self, entry: Entry, there: int) -> ShardLoad:
+        """A shard that is loaded already, of which ``there`` rows are in the table."""
         self._advance(entry.rows)
-        return ShardLoad(entry.shard, entry.rows, 0)
+        return ShardLoad(entry.shard, entry.rows, 0, gone=max(0, entry.rows - there))
 
     def load(self, shard: LocalShard, entry: Entry | None) -> ShardLoad:
         """The rows of a shard that are not in the table yet. ``entry`` is of an unfinished load."""
         source, reader = shard.source, shard.reader
-        reader.check_values()
+        _check_values(shard)
         if entry is None:
             there = reader.rows - sum(span.rows for span in self._missing(self._table, shard))
             # Another process may have begun the shard since: it writes the ledger before any row.
@@ -115,30 +124,67 @@ class Loader:
         The new table shares the unchanged data with the old one and takes its place by EXCHANGE,
         so that a kill leaves the old rows or the new ones.
         """
-        number, staging = shard.source.number, f"{self._table}_replacing"
-        shard.reader.check_values()
+        number, staging = shard.source.number, f"{self._table}_replacing_{uuid.uuid4().hex[:8]}"
+        _check_values(shard)
         entry = Entry(number, "done", shard.reader.rows, describe_files(shard))
+        before = self._ledger.read()
         old, new = identifier(self._table), identifier(staging)
-        others = f"SELECT count() FROM {{}} WHERE NOT ({_id_range(shard.source)})"
         run = self._connection.command
-        run(f"DROP TABLE IF EXISTS {new} SYNC")
-        run(f"CREATE TABLE {new} AS {old}")
-        run(f"ALTER TABLE {new} ATTACH PARTITION tuple() FROM {old}")
-        run(
-            f"DELETE FROM {new} WHERE {_id_range(shard.source)}",
-            None,
-            {"lightweight_deletes_sync": 2},
-        )
-        inserted = self._fill(staging, shard, entry)
-        if run(others.format(old)) != run(others.format(new)):
-            raise TableError(
-                f"table {self._table}: another process is loading into it; replace shard {number} "
-                "when that has ended"
+        try:
+            run(f"CREATE TABLE {new} AS {old}")
+            run(f"ALTER TABLE {new} MODIFY COMMENT {quote(_STAGING)}")
+            run(f"ALTER TABLE {new} ATTACH PARTITION tuple() FROM {old}")
+            run(
+                f"DELETE FROM {new} WHERE {_id_range(shard.source)}",
+                settings={"lightweight_deletes_sync": 2},
             )
-        run(f"EXCHANGE TABLES {new} AND {old}")
+            inserted = self._fill(staging, shard, entry)
+            run(f"ALTER TABLE {new} MODIFY COMMENT {quote(self._comment())}")
+            self._check_alone(staging, shard.source, before)
+            run(f"EXCHANGE TABLES {new} AND {old}")
+        finally:
+            run(f"DROP TABLE IF EXISTS {new} SYNC")
         self._ledger.write(entry)
-        run(f"DROP TABLE {new} SYNC")
         return ShardLoad(number, shard.reader.rows, inserted, replaced=True)
+
+    def _check_alone(self, staging: str, source: Source, before: dict[int, Entry]) -> None:
+        """Raises TableError where another process has loaded into the table since ``before``: what
+        it wrote would be lost in the exchange."""
+        others = f"SELECT count() FROM {{}} WHERE NOT ({_id_range(source)})"
+        counts = {
+            self._connection.command(others.format(identifier(name)))
+            for name in (self._table, staging)
+        }
+        if len(counts) > 1 or self._ledger.read() != before:
+            raise TableError(
+                f"table {self._table}: another process is loading into it; replace shard "
+                f"{source.number} when that has ended"
+            )
+
+    def _comment(self) -> str:
+        found = self._connection.query(
+            "SELECT comment FROM system.tables "
+            "WHERE database = currentDatabase() AND name = {name:String}",
+            {"name": self._table},
+        )
+        return str(found.column("comment")[0].as_py())
+
+    def clear_staging(self) -> None:
+        """Drop what replacements that were killed left. Only an embedded engine has no other
+        process at work on one; on a server they are left to its owner."""
+        if not self._connection.is_embedded:
+            return
+        found = self._connection.query(
+            "SELECT name FROM system.tables WHERE database = currentDatabase() "
+            "AND match(name, {pattern:String}) AND comment IN ({staging:String}, {own:String})",
+            {
+                "pattern": f"^{self._table}_replacing_[0-9a-f]{{8}}$",
+                "staging": _STAGING,
+                "own": self._comment(),
+            },
+        )
+        for name in found.column("name").to_pylist():
+            self._connection.command(f"DROP TABLE {identifier(name)} SYNC")
 
     def _fill(self, table: str, shard: LocalShard, entry: Entry) -> int:
         """Insert what is missing until nothing is; returns the number of rows that were.
@@ -154,25 +200,51 @@ class Loader:
                 self._advance(reader.rows - inserted)
             if not missing:
                 return inserted
-            prefix = f"{entry.files[0].checksum}:{attempt}"
+            # The same token in every process, but for later attempts, which are this one's own.
+            again = f":{uuid.uuid4().hex}" if attempt else ""
+            prefix = f"{entry.files[0].checksum}{again}"
             with closing(prefetch(self._batches(reader, missing))) as batches:
                 for batch in batches:
                     span = batch.span
                     token = f"{prefix}:{shard.source.number}:{span.start}-{span.stop}"
                     settings = _INSERT_SETTINGS | {"insert_deduplication_token": token}
                     self._connection.insert(table, batch.rows, settings)
+                    self._let_merge(table)
                     self._advance(0 if advanced else span.rows)
             advanced = True
+        if not self._missing(table, shard):
+            return inserted
         raise EngineError(
             f"shard {shard.source.number}: rows are still missing after {_ATTEMPTS} attempts; "
             "is something deleting from the table?"
         )
 
+    @contextmanager
+    def merges_waiting(self) -> Iterator[None]:
+        """Hold merges back while loading into the embedded engine: they write everything twice, on
+        the processors that are loading. They go on once there are _PARTS_BEFORE_MERGES parts, or
+        afterwards, or in the next process where this one is killed."""
+        if not self._connection.is_embedded:
+            yield
+            return
+        name = identifier(self._table)
+        self._connection.command(f"SYSTEM STOP MERGES {name}")
+        self._parts_left = _PARTS_BEFORE_MERGES
+        try:
+            yield
+        finally:
+            self._connection.command(f"SYSTEM START MERGES {name}")
+
+    def _let_merge(self, table: str) -> None:
+        self._parts_left -= 1
+        if self._parts_left == 0 and self._connection.is_embedded:
+            self._connection.command(f"SYSTEM START MERGES {identifier(table)}")
+
     def _batches(self, reader: ShardReader, missing: Iterable[Span]) -> Iterator[_Batch]:
         for span in missing:
             for piece in _on_grid(span, reader.batch_rows):
                 for rows in reader.batches(piece.start, piece.stop):
-                    yield _Batch(piece, self._fit(rows))
+                    yield _Batch(piece, self._connection.stage(self._fit(rows), self._workspace))
 
     def _fit(self, rows: pa.Table) -> pa.Table:
         if self._info.precision == "bfloat16":
@@ -204,6 +276,18 @@ class Loader:
         self._done += rows
         if self._progress:
             self._progress(self._done, self._total)
+
+
+def _check_values(shard: LocalShard) -> None:
+    """Raises ShardError that names the user's file, not the copy made of it."""
+    try:
+        shard.reader.check_values()
+    except ShardError as error:
+        if shard.folder is None:
+            raise
+        names = ", ".join(file.path for file in shard.source.files)
+        _, _, what = str(error).rpartition(f"{shard.folder}/")
+        raise ShardError(f"{names}: {what}") from error
 
 
 def _on_grid(span: Span, size: int) -> Iterator[Span]:

@@ -49,4 +49,4 @@ def prefetch(items: Iterable[_Item], depth: int = 1) -> Generator[_Item, None, N
             yield item  # type: ignore[misc]  # an entry that is not the last holds an item
     finally:
         stop.set()
-        thread.join()
+        thread.join(1)  # an item under way may take long; it is nobody's any more

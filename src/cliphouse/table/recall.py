@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cliphouse.table.connection import Connection
-from cliphouse.table.schema import Measured, Modality, TableInfo, embedding_column, identifier
+from cliphouse.table.connection import Connection, identifier
+from cliphouse.table.schema import Measured, Modality, TableInfo, embedding_column
 from cliphouse.table.search import Plan, Request, run_search, search_sql
 from cliphouse.table.vector import QueryVector
 
@@ -47,19 +47,22 @@ def measure_recall(
     info: TableInfo,
     columns: Sequence[str],
     modality: Modality,
+    index: str | None,
     k: int = 10,
     queries: int = 100,
     progress: Progress | None = None,
 ) -> tuple[Measured, ...]:
     """Recall@k and median latency of an exact search and of HNSW at each ef of EF_LADDER.
 
-    For each kind of embedding the table has, ``queries`` rows are taken as queries (spread by a
-    hash of their id, so the same in every run). Recall is the mean share of the exact top k that
-    is found; a query's own row counts on neither side.
+    ``index`` is the type of the modality's cosine index; without one only the exact search is
+    measured. For each kind of embedding the table has, ``queries`` rows are taken as queries
+    (spread by a hash of their id, so the same in every run). Recall is the mean share of the exact
+    top k that is found; a query's own row counts on neither side.
     """
     rows = int(connection.command(f"SELECT count() FROM {identifier(table)}"))
     measured = []
-    steps = [(kind, ef) for kind in info.modalities for ef in (None, *EF_LADDER)]
+    ladder = EF_LADDER if index else ()
+    steps = [(kind, ef) for kind in info.modalities for ef in (None, *ladder)]
     truth: list[list[int]] = []
     for step, (kind, ef) in enumerate(steps):
         samples = _sample(connection, table, kind, queries)
@@ -74,7 +77,16 @@ def measure_recall(
         recall = _recall(timed.found, truth)
         measured.append(
             Measured(
-                modality, kind, mode, ef or 0, k, recall, timed.milliseconds, len(samples), rows
+                modality,
+                kind,
+                mode,
+                ef or 0,
+                k,
+                recall,
+                timed.milliseconds,
+                len(samples),
+                rows,
+                index or "",
             )
         )
         if progress:

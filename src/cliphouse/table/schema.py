@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from cliphouse.errors import QueryError, TableError
-from cliphouse.table.connection import Connection
+from cliphouse.errors import TableError
+from cliphouse.shards.reader import ID_BITS
+from cliphouse.table.connection import Connection, identifier, quote
 
 Modality = Literal["image", "text"]
 Precision = Literal["float32", "bfloat16"]
@@ -16,6 +16,7 @@ MODALITIES: tuple[Modality, ...] = ("image", "text")
 
 _ELEMENT = {"float32": "Float32", "bfloat16": "BFloat16"}
 _COMMENT_KEY = "cliphouse"
+_TOKENS = "non_replicated_deduplication_window"
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Measured:
 
     ``ef`` is the HNSW search width, ``queries`` the number of queries asked, ``recall`` the mean
     share of the exact top k that was found, ``milliseconds`` the median time of a search.
+    ``index`` is the type of the index that was measured; of another one the figures say nothing.
     """
 
     modality: Modality
@@ -35,6 +37,7 @@ class Measured:
     milliseconds: float
     queries: int
     rows: int
+    index: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,13 +69,6 @@ def embedding_column(modality: Modality) -> str:
     return f"{modality}_embedding"
 
 
-def identifier(name: str) -> str:
-    """``name`` quoted for SQL. Raises QueryError where it is no plain table or column name."""
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,127}", name):
-        raise QueryError(f"{name!r} is no table name: letters, digits and _ only")
-    return f"`{name}`"
-
-
 def create_table_sql(name: str, info: TableInfo) -> str:
     """The CREATE TABLE statement.
 
@@ -98,14 +94,9 @@ def create_table_sql(name: str, info: TableInfo) -> str:
         "    license LowCardinality(String)\n"
         ")\nENGINE = MergeTree\nORDER BY id\n"
         "SETTINGS index_granularity = 512, min_bytes_for_wide_part = 0, "
-        "materialize_skip_indexes_on_merge = 0, non_replicated_deduplication_window = 10000\n"
+        f"materialize_skip_indexes_on_merge = 0, {_TOKENS} = 10000\n"
         f"COMMENT {quote(info.to_comment())}"
     )
-
-
-def quote(text: str) -> str:
-    """A SQL string literal, for statements that take no parameters (comments, DDL)."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def read_info(connection: Connection, name: str) -> TableInfo | None:
@@ -134,8 +125,42 @@ def column_types(connection: Connection, name: str) -> dict[str, str]:
     return {column["name"]: column["type"] for column in columns}
 
 
-def write_info(connection: Connection, name: str, info: TableInfo) -> None:
+def write_info(connection: Connection, name: str, info: TableInfo) -> bool:
+    """Keep ``info`` with the table; not where that would replace a comment of its owner's. Returns
+    whether it is kept."""
+    found = connection.query(
+        "SELECT comment FROM system.tables "
+        "WHERE database = currentDatabase() AND name = {name:String}",
+        {"name": name},
+    )
+    comment = found.column("comment")[0].as_py()
+    if comment and TableInfo.from_comment(comment) is None:
+        return False
     connection.command(f"ALTER TABLE {identifier(name)} MODIFY COMMENT {quote(info.to_comment())}")
+    return True
+
+
+def keep_tokens(connection: Connection, name: str) -> None:
+    """Let a table made by other hands remember insert tokens too, without which the engine would
+    keep the same batch twice. Replicated tables remember by themselves."""
+    found = connection.query(
+        "SELECT engine, create_table_query AS statement FROM system.tables "
+        "WHERE database = currentDatabase() AND name = {name:String}",
+        {"name": name},
+    ).to_pylist()[0]
+    if found["engine"] == "MergeTree" and _TOKENS not in found["statement"]:
+        connection.command(f"ALTER TABLE {identifier(name)} MODIFY SETTING {_TOKENS} = 10000")
+
+
+def rows_by_shard(connection: Connection, name: str) -> dict[int, int]:
+    """How many different rows of each shard there are."""
+    found = connection.query(
+        f"SELECT bitShiftRight(id, {ID_BITS}) AS shard, uniqExact(id) AS rows "
+        f"FROM {identifier(name)} GROUP BY shard"
+    )
+    return dict(
+        zip(found.column("shard").to_pylist(), found.column("rows").to_pylist(), strict=True)
+    )
 
 
 def with_measured(info: TableInfo, modality: Modality, measured: tuple[Measured, ...]) -> TableInfo:

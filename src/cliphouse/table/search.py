@@ -8,12 +8,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, overload
 
 from cliphouse.errors import QueryError
-from cliphouse.table.connection import Connection
+from cliphouse.table.connection import Connection, identifier
 from cliphouse.table.schema import (
     Modality,
     TableInfo,
     embedding_column,
-    identifier,
 )
 from cliphouse.table.vector import QueryVector, decode_expression, encode_parameter
 
@@ -129,27 +128,28 @@ def choose(request: Request, kind: str, info: TableInfo, indexes: Mapping[str, s
 
     Raises QueryError where hnsw is asked for and there is no index.
     """
-    has_index = index_name(request.modality, request.metric) in indexes
+    index = indexes.get(index_name(request.modality, request.metric))
     # A bare vector could be of any kind; text is the harder one, so its figures are the safe ones.
     asked = "text" if kind == "vector" else kind
     known = [
         entry
         for entry in info.measured
-        if (entry.modality, entry.query) == (request.modality, asked) and request.metric == "cosine"
+        if (entry.modality, entry.query, entry.index) == (request.modality, asked, index)
     ]
     if request.mode == "hnsw":
-        if not has_index:
+        if index is None:
             raise QueryError(
                 f"no {request.metric} index on {embedding_column(request.modality)}: build it with "
                 f"cliphouse index {request.modality} --metric {request.metric}, or search "
                 "with --mode exact"
             )
-        ef = request.ef or DEFAULT_EF
-        recall = next((e.recall for e in known if e.mode == "hnsw" and e.ef == ef), None)
-        return Plan("hnsw", max(ef, request.k), recall, "asked for")
+        ef = max(request.ef or DEFAULT_EF, request.k)
+        same = (e for e in known if e.mode == "hnsw" and e.ef == ef and request.k <= e.k)
+        recall = None if request.where else next((e.recall for e in same), None)
+        return Plan("hnsw", ef, recall, "asked for")
     if request.mode == "exact":
         return Plan("exact", None, 1.0, "asked for")
-    if not has_index:
+    if index is None:
         return Plan("exact", None, 1.0, "there is no index")
     if request.where:
         return Plan("exact", None, 1.0, "a filter is applied to every row")

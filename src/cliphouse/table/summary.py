@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from cliphouse.table.connection import Connection
+from cliphouse.table.connection import Connection, identifier
 from cliphouse.table.index import existing_indexes
 from cliphouse.table.ledger import Entry, Ledger
-from cliphouse.table.schema import Measured, TableInfo, identifier
+from cliphouse.table.schema import Measured, TableInfo
 
 
 @dataclass(frozen=True)

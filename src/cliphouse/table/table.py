@@ -18,7 +18,7 @@ from cliphouse.models import DEFAULT_MODEL, Encoder, load_encoder, model_spec
 from cliphouse.shards.source import find_sources
 from cliphouse.table import index as index_module
 from cliphouse.table.check import CheckReport, check_table
-from cliphouse.table.connection import Address, Connection
+from cliphouse.table.connection import Address, Connection, identifier
 from cliphouse.table.export import Exporter, ExportFormat, ExportReport
 from cliphouse.table.index import BuiltIndex, IndexSpec
 from cliphouse.table.ingest import IngestReport, ingest
@@ -30,7 +30,6 @@ from cliphouse.table.schema import (
     Precision,
     TableInfo,
     column_types,
-    identifier,
     read_info,
     with_measured,
     write_info,
@@ -40,10 +39,12 @@ from cliphouse.table.search import (
     MODES,
     Metric,
     Mode,
+    Plan,
     Request,
     SearchResult,
     SearchStats,
     choose,
+    index_name,
     run_search,
     search_sql,
 )
@@ -53,8 +54,9 @@ from cliphouse.table.vector import Query, QueryReader
 DEFAULT_DB = "laion.chdb"
 DEFAULT_TABLE = "laion"
 MAX_K = 100_000
+MAX_EF = 100_000
 
-_COMMENTS = r"(?:\s|--[^\n]*\n|/\*.*?\*/|\()*"
+_COMMENTS = r"(?:\s|--[^\n]*\n|#[! ][^\n]*\n|/\*.*?\*/|\()*"
 _RETURNS_ROWS = re.compile(
     _COMMENTS + r"(SELECT|WITH|SHOW|DESC|DESCRIBE|EXPLAIN|EXISTS|CHECK|VALUES|FROM)\b",
     re.IGNORECASE | re.DOTALL,
@@ -131,14 +133,16 @@ class Table:
         """Build an HNSW index (see cliphouse.table.index.build_index)."""
         spec = spec if isinstance(spec, IndexSpec) else IndexSpec(spec)
         built = index_module.build_index(self.connection, self.name, self.info, spec, progress)
-        if built.seconds:
+        if built.seconds and spec.metric == "cosine":
             self._forget_recall(spec.modality)
         return built
 
     def drop_index(self, modality: Modality = "image", metric: Metric = "cosine") -> bool:
         """Drop an index; returns whether there was one."""
-        self._forget_recall(modality)
-        return index_module.drop_index(self.connection, self.name, modality, metric)
+        dropped = index_module.drop_index(self.connection, self.name, modality, metric)
+        if dropped and metric == "cosine":
+            self._forget_recall(modality)
+        return dropped
 
     def recall(
         self, modality: Modality = "image", k: int = 10, queries: int = 100, progress: Any = None
@@ -146,8 +150,17 @@ class Table:
         """Measure recall@k of the index on ``modality`` and keep it with the table, for ``auto``
         (see cliphouse.table.recall.measure_recall)."""
         info = self._searchable(modality)
+        indexes = index_module.existing_indexes(self.connection, self.name)
         measured = measure_recall(
-            self.connection, self.name, info, self._columns(), modality, k, queries, progress
+            self.connection,
+            self.name,
+            info,
+            self._columns(),
+            modality,
+            indexes.get(index_name(modality, "cosine")),
+            k,
+            queries,
+            progress,
         )
         write_info(self.connection, self.name, with_measured(info, modality, measured))
         return measured
@@ -174,6 +187,8 @@ class Table:
         _one_of("metric", metric, METRICS)
         if not 1 <= k <= MAX_K:
             raise QueryError(f"k is {k}; it must be 1 to {MAX_K:,}")
+        if ef is not None and not 1 <= ef <= MAX_EF:
+            raise QueryError(f"ef is {ef}; it must be 1 to {MAX_EF:,}")
         info = self._searchable(modality)
         started = time.perf_counter()
         vector = QueryReader(self.connection, self.name, info).read(
@@ -187,6 +202,14 @@ class Table:
             self.name, self._columns(), info, request, plan, self.connection.is_embedded
         )
         hits, search_ms = run_search(self.connection, sql, info, vector)
+        if plan.mode == "hnsw" and len(hits) < k:
+            # Deleted rows are still in the graph and take the places of others.
+            plan = Plan("exact", None, 1.0, "the index gave too few rows")
+            sql = search_sql(
+                self.name, self._columns(), info, request, plan, self.connection.is_embedded
+            )
+            hits, more_ms = run_search(self.connection, sql, info, vector)
+            search_ms += more_ms
         stats = SearchStats(
             plan.mode,
             plan.ef,

@@ -18,8 +18,8 @@ from cliphouse.models import Encoder
 from cliphouse.pictures import open_picture
 from cliphouse.pictures.files import SUFFIXES
 from cliphouse.table.bfloat16 import bfloat16_bits
-from cliphouse.table.connection import Connection
-from cliphouse.table.schema import Modality, Precision, TableInfo, embedding_column, identifier
+from cliphouse.table.connection import Connection, identifier
+from cliphouse.table.schema import Modality, Precision, TableInfo, embedding_column
 
 Query: TypeAlias = str | Path | Image.Image | ArrayLike
 Kind = Literal["text", "image", "vector"]

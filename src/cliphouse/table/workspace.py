@@ -1,0 +1,33 @@
+"""A folder for what passes through: copies of remote shards, converted CSV, staged batches."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def workspace_folder() -> Iterator[Path]:
+    """A temporary folder named after this process, gone at the end. Those of processes that were
+    killed are removed first: a shard is too large to be left lying about."""
+    for stale in Path(tempfile.gettempdir()).glob("cliphouse-*-*"):
+        match = re.fullmatch(r"cliphouse-(\d+)-\w+", stale.name)
+        if match and not _is_running(int(match[1])):
+            shutil.rmtree(stale, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"cliphouse-{os.getpid()}-") as folder:
+        yield Path(folder)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # somebody else's
+    return True
