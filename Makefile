@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TREE := src tests tools benchmarks
 
-.PHONY: demo test check lint types format clean
+.PHONY: demo test check lint types format docs bench-ingest clean
 
 demo: $(VENV)/.installed
 	$(BIN)/cliphouse demo --dir demo
@@ -25,6 +25,12 @@ format: $(VENV)/.test-installed
 	$(BIN)/ruff check --fix $(TREE)
 	$(BIN)/ruff format $(TREE)
 
+bench-ingest: $(VENV)/.bench-installed
+	$(BIN)/python benchmarks/ingest.py --rows-large 1000000
+
+docs: $(VENV)/.test-installed
+	$(BIN)/python -m typer cliphouse.cli.app utils docs --name cliphouse --output docs/commands.md
+
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 	  echo "make: $(PYTHON) -m venv failed; on Debian: apt-get install python3-venv" >&2; exit 1; }
@@ -35,6 +41,10 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml
 
 $(VENV)/.test-installed: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+$(VENV)/.bench-installed: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	touch $@
 
 clean:

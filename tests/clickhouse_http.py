@@ -1,6 +1,7 @@
 """A stand-in for a ClickHouse server, which no package registry has: its HTTP interface on chDB.
 
-The engine is the real one; only the way to it is made here, as faithful as the client needs: queries in the body, the URL or a form, ``param_`` values, settings, inserts with data behind the
+The engine is the real one; only the way to it is made here, as faithful as the client needs:
+queries in the body, the URL or a form, ``param_`` values, settings, inserts with data behind the
 statement, basic authentication, and errors with their code. Run it as a process:
 
     python clickhouse_http.py FOLDER USER PASSWORD     (prints its port when it serves)

@@ -84,20 +84,21 @@ def test_texts_lie_in_a_cone_of_their_own(vectors: Any) -> None:
 
 
 def test_images_are_as_alike_as_real_ones(vectors: Any) -> None:
-    cosines = cosines_between(vectors.image[:4096])
+    cosines = cosines_between(vectors.image[:2048])
     assert 0.52 <= cosines.mean() <= 0.77
     assert 0.06 <= cosines.std() <= 0.10
     assert 0.79 <= nearest(vectors.image[:4096]) <= 0.93
 
 
 def test_images_spread_in_as_few_directions(vectors: Any) -> None:
-    assert 17 <= effective_rank(vectors.image) <= 48
+    rank = effective_rank(vectors.image)
+    assert 17 <= rank <= 48
     # Texts spread in more of them, which is half of why they are hard to search with.
-    assert effective_rank(vectors.text) > 2 * effective_rank(vectors.image)
+    assert effective_rank(vectors.text) > 2 * rank
 
 
 def test_a_text_is_far_from_every_image_and_little_nearer_to_its_own(vectors: Any) -> None:
-    cosines = vectors.image[:4096] @ vectors.text[:4096].T
+    cosines = vectors.image[:2048] @ vectors.text[:2048].T
     own = np.diagonal(cosines)
     others = cosines[~np.eye(len(cosines), dtype=bool)]
     assert others.mean() == pytest.approx(0.19, abs=0.01)
@@ -124,8 +125,9 @@ def test_rows_are_the_same_however_they_are_cut(vectors: Any, start: int, stop: 
 
 
 def test_metadata_is_the_same_however_it_is_cut() -> None:
-    whole = list(clip_like.ClipLike(seed=3).batches(0, 4200))
-    parts = list(clip_like.ClipLike(seed=3).batches(4000, 4200))
+    generator = clip_like.ClipLike(seed=3)
+    whole = list(generator.batches(0, 4200))
+    parts = list(generator.batches(4000, 4200))
     assert [batch.start for batch in parts] == [4000, 4096]
     listed = [row for batch in whole for row in batch.metadata.to_pylist()]
     assert [row for batch in parts for row in batch.metadata.to_pylist()] == listed[4000:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -128,6 +129,34 @@ def test_pictures_are_spread_over_shards(
     assert len(rows(tmp_path / "s")) == 30
     assert seen[-1] == (30, 30)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+def test_other_files_in_the_folder_are_left_alone(tmp_path: Path, pictures: Path) -> None:
+    embed_folder(pictures, tmp_path / "s", TINY)
+    kept = ["firefox.iso.part", "laion/img_emb/img_emb_5.npy", "img_emb/my_emb_9.npy", "x.npy"]
+    for name in kept:
+        (tmp_path / "s" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "s" / name).write_bytes(b"mine")
+    assert embed_folder(pictures, tmp_path / "s", TINY).unchanged == 30
+    assert all((tmp_path / "s" / name).read_bytes() == b"mine" for name in kept)
+    (tmp_path / "d" / "img_emb").mkdir(parents=True)
+    (tmp_path / "d" / "img_emb" / "img_emb_0.npy").write_bytes(b"downloaded")
+    with pytest.raises(ShardError, match="d: holds shards of another program"):
+        embed_folder(pictures, tmp_path / "d", TINY)
+    assert (tmp_path / "d" / "img_emb" / "img_emb_0.npy").read_bytes() == b"downloaded"
+
+
+def test_a_thin_picture_takes_little_memory(tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    Image.new("RGB", (1, 300_000), "red").save(tmp_path / "p" / "thin.png")
+    Image.new("RGB", (20_000, 3), "red").save(tmp_path / "p" / "wide.png")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert embed_folder(tmp_path / "p", tmp_path / "s", TINY).new == 2
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 200_000  # kB; scaled up whole, it would be gigabytes
+    red = TINY.encode_image([Image.new("RGB", (64, 64), "red")])[0]
+    for image, _, _ in rows(tmp_path / "s").values():
+        assert np.allclose(image, red, atol=2e-3)
 
 
 def test_what_cannot_be_done_is_named(tmp_path: Path, pictures: Path) -> None:

@@ -170,6 +170,30 @@ def test_a_part_of_the_table(tmp_path: Path, table: Table) -> None:
     assert not (tmp_path / "none.jsonl").exists()
 
 
+def test_doubled_and_negative_ids_are_exported_too(
+    tmp_path: Path, open_table: OpenTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guide's own ids repeat in every file."""
+    monkeypatch.setattr(export_module, "BATCH_ROWS", 4)
+    make_shard(tmp_path / "s", rows=10)
+    table = open_table()
+    table.ingest(tmp_path / "s")
+    table.sql("INSERT INTO laion SELECT * FROM laion")
+    table.sql("INSERT INTO laion SELECT * REPLACE (id - 5 AS id) FROM laion")
+    table.export(tmp_path / "all.parquet", "parquet")
+    ids = pq.read_table(tmp_path / "all.parquet").column("id").to_pylist()
+    assert sorted(ids) == sorted(2 * [*range(10), *range(-5, 5)])
+    with pytest.raises(TableError, match="negative ids, which are no rows of a shard"):
+        table.export(tmp_path / "shards", "shards")
+
+
+def test_many_ids_and_a_folder_with_shards(tmp_path: Path, table: Table) -> None:
+    report = table.export(tmp_path / "x.jsonl", "jsonl", ids=[*range(50_000)])
+    assert report.rows == 7
+    with pytest.raises(TableError, match="holds shards already"):
+        table.export(tmp_path / "s", "shards")
+
+
 def test_text_that_is_no_utf8_keeps_its_bytes(tmp_path: Path, open_table: OpenTable) -> None:
     texts = pa.array([b"\xff\xfe", b"plain"], pa.binary()).view(pa.string())
     make_shard(tmp_path / "s", rows=2, metadata={"caption": texts})
@@ -193,9 +217,10 @@ def test_text_that_is_no_utf8_keeps_its_bytes(tmp_path: Path, open_table: OpenTa
         ("0.csv", "", "not the guide's CSV"),
         ("0.csv", "a,b\n", "not the guide's CSV"),
         ("0.csv", '0,u,c,n,0.1,"[1, 2]","[1, x]"\n', "an embedding is no list of numbers"),
+        ("0.csv", '0,u,c,n,0.1,"[1, 2]","[1, 2', "row 0: an embedding is no list of numbers"),
         ("0.csv", '0,u,c,n,0.1,"[1, 2]","[1]"\n', "row 0 has an embedding of another length"),
         ("0.csv", '0,u,c,n,high,"[1, 2]","[1, 2]"\n', "not the guide's CSV"),
-        ("0.csv", '0,u,c,n,0.1,"[1, 2]","[0, 0]"\n', "row 0 holds only zeros"),
+        ("0.csv", '0,u,c,n,0.1,"[1, 2]","[0, 0]"\n', "/0.csv: .*row 0 holds only zeros"),
     ],
 )
 def test_bad_csv_is_named(

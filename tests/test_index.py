@@ -132,8 +132,39 @@ def test_deleted_rows_do_not_cost_results(table: Table, made: MadeShard) -> None
     query = made.image[3].astype(np.float64)
     gone = exact_ids(made, query, 5)
     table.sql(f"DELETE FROM laion WHERE id IN ({', '.join(map(str, gone))})")
-    found = [hit.id for hit in table.search(query, k=10)]
-    assert found == exact_ids(made, query, 15)[5:]
+    for mode in ("auto", "hnsw"):
+        found = table.search(query, k=10, mode=mode)  # type: ignore[arg-type]
+        assert [hit.id for hit in found] == exact_ids(made, query, 15)[5:]
+    rebuilt = table.index("image")
+    assert (rebuilt.rows, rebuilt.seconds > 0) == (ROWS - 5, True)
+    assert table.search(query, k=10, mode="hnsw").stats.mode == "hnsw"
+    assert table.index("image").seconds == 0
+
+
+def test_without_an_index_there_is_no_recall_to_measure(table: Table) -> None:
+    assert {entry.mode for entry in table.recall(queries=5)} == {"exact"}
+
+
+def test_an_index_of_another_metric_keeps_the_figures(table: Table) -> None:
+    table.index("image")
+    measured = table.recall(queries=5)
+    table.index(IndexSpec("image", "l2"))
+    table.drop_index("image", "l2")
+    assert table.info.measured == measured
+
+
+def test_a_vector_of_another_length_is_told_before_building(table: Table) -> None:
+    table.sql(f"INSERT INTO laion (id, image_embedding) VALUES ({2**40}, [1, 2])")
+    with pytest.raises(TableError, match="1 rows have a image_embedding of another length than 32"):
+        table.index("image")
+    table.sql(f"DELETE FROM laion WHERE id = {2**40}")
+    assert table.index("image").rows == ROWS
+
+
+def test_the_owner_s_comment_is_kept(table: Table) -> None:
+    table.sql("ALTER TABLE laion MODIFY COMMENT 'mine'")
+    table.recall(queries=3)
+    assert table.sql("SHOW CREATE TABLE laion").column("statement")[0].as_py().endswith("'mine'")
 
 
 def test_recall_is_what_numpy_says(table: Table, made: MadeShard) -> None:

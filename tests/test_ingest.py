@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cliphouse.errors import ShardError, TableError
-from cliphouse.shards import reader
+from cliphouse.shards import files, reader
 from cliphouse.table import load as load_module
 from cliphouse.table.bfloat16 import bfloat16_bits
 from cliphouse.table.table import Table
@@ -120,14 +120,28 @@ def test_only_missing_rows_are_loaded(
         check_equal(table, made)
 
 
+GUIDE_TABLE = (
+    "CREATE TABLE laion (id Int64, url String, caption String, NSFW String, "
+    "similarity Float32, image_embedding Array(Float32), text_embedding Array(Float32)) "
+    "ENGINE = MergeTree ORDER BY id"
+)
+
+
+@pytest.mark.parametrize("foreign", [False, True])
 def test_two_loads_of_one_shard_at_once_do_not_double_it(
-    tmp_path: Path, open_table: OpenTable, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, open_table: OpenTable, monkeypatch: pytest.MonkeyPatch, foreign: bool
 ) -> None:
-    """Both see an empty table and send every batch; the engine keeps each token once."""
+    """Both see an empty table and send every batch; the engine keeps each token once, also in a
+    table made by the guide's statement."""
     monkeypatch.setattr(reader, "BATCH_ROWS", 10)
     first = make_shard(tmp_path / "first", number=0)
     made = make_shard(tmp_path / "s", number=1, rows=200)
     table = open_table()
+    if foreign:
+        table.ingest(tmp_path / "first")
+        table.sql("DROP TABLE laion")
+        table.sql(GUIDE_TABLE)
+        table.sql("TRUNCATE TABLE laion_ledger")
     table.ingest(tmp_path / "first")
     both_looked = threading.Barrier(2, timeout=30)
     waited = threading.local()
@@ -156,7 +170,9 @@ def test_two_loads_of_one_shard_at_once_do_not_double_it(
     for thread in threads:
         thread.join()
     assert not errors
-    check_equal(table, first, made)
+    assert stored_ids(table) == [*first.ids.tolist(), *made.ids.tolist()]
+    images = np.concatenate([first.image, made.image]).astype("f4")
+    assert np.array_equal(stored(table, "image_embedding"), images)
 
 
 def test_loads_from_a_url(tmp_path: Path, open_table: OpenTable) -> None:
@@ -198,6 +214,23 @@ def test_bfloat16_is_rounded_to_nearest(tmp_path: Path, open_table: OpenTable) -
     assert table.info.precision == "bfloat16"
 
 
+def test_every_float16_arrives_exactly(tmp_path: Path, open_table: OpenTable) -> None:
+    halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    halves = halves[np.isfinite(halves) & (halves != 0)]
+    halves = halves[: len(halves) // 8 * 8].reshape(-1, 8)
+    made = make_shard(tmp_path / "s", rows=len(halves), with_text=False)
+    np.save(tmp_path / "s" / "img_emb" / "img_emb_0.npy", halves)
+    table = open_table()
+    table.ingest(tmp_path / "s")
+    assert np.array_equal(stored(table, "image_embedding"), halves.astype("f4"))
+    table.close()
+    rounded = open_table(tmp_path / "rounded")
+    rounded.ingest(tmp_path / "s", precision="bfloat16")
+    expected = bfloat16_bits(halves.astype("f4")).view(np.float32)
+    assert np.array_equal(stored(rounded, "image_embedding"), expected)
+    assert made.rows == len(halves)
+
+
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1))
 def test_bfloat16_rounding_is_nearest_even(values: list[float]) -> None:
     from_float = np.array(values, np.float32)
@@ -231,6 +264,109 @@ def test_changed_files_are_refused_then_replaced(tmp_path: Path, open_table: Ope
     assert table.info.model is None  # the table's own comment came along
 
 
+def test_deleted_rows_stay_deleted_until_replaced(tmp_path: Path, open_table: OpenTable) -> None:
+    made = make_shard(tmp_path / "s", 1)
+    table = open_table()
+    table.ingest(tmp_path / "s")
+    table.sql(f"DELETE FROM laion WHERE id < {2**32 + 5}")
+    again = table.ingest(tmp_path / "s")
+    assert [(load.inserted, load.gone) for load in again.loads] == [(0, 5)]
+    assert len(stored_ids(table)) == 15
+    for _ in range(4):  # however often: the engine still knows the tokens of the first load
+        assert table.ingest(tmp_path / "s", replace=True).inserted == 5
+        check_equal(table, made)
+        table.sql(f"DELETE FROM laion WHERE id < {2**32 + 5}")
+
+
+def test_a_dropped_table_is_loaded_anew(tmp_path: Path, open_table: OpenTable) -> None:
+    made = make_shard(tmp_path / "s")
+    table = open_table()
+    table.ingest(tmp_path / "s")
+    table.sql("DROP TABLE laion")
+    assert table.ingest(tmp_path / "s").inserted == 20
+    check_equal(table, made)
+
+
+def test_a_change_without_a_version_is_seen(tmp_path: Path, open_table: OpenTable) -> None:
+    """fsspec's memory store tells neither an ETag nor, here, a time."""
+    store = fsspec.filesystem("memory")
+    make_shard(tmp_path / "s", 2)
+    store.put(str(tmp_path / "s") + "/", "/no-version/", recursive=True)
+    table = open_table()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "_VERSION_KEYS", ())
+        table.ingest("memory://no-version")
+        assert table.ingest("memory://no-version").inserted == 0
+        changed = make_shard(tmp_path / "s", 2, seed=9)
+        store.put(str(tmp_path / "s") + "/", "/no-version/", recursive=True)
+        with pytest.raises(TableError, match="its files have changed"):
+            table.ingest("memory://no-version")
+        table.ingest("memory://no-version", replace=True)
+    check_equal(table, changed)
+
+
+def test_two_replacements_at_once_do_not_mix(
+    tmp_path: Path, open_table: OpenTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that comes to its exchange second sees that the table is not what it copied."""
+    for number in (0, 1):
+        make_shard(tmp_path / "s", number)
+    table = open_table()
+    table.ingest(tmp_path / "s")
+    for number in (0, 1):
+        make_shard(tmp_path / f"new{number}", number, seed=50 + number)
+    fill = load_module.Loader._fill
+
+    def replaced_meanwhile(loader: load_module.Loader, *arguments: object) -> int:
+        monkeypatch.setattr(load_module.Loader, "_fill", fill)
+        with Table(tmp_path / "laion.chdb") as other:
+            other.ingest(tmp_path / "new0", replace=True)
+        return fill(loader, *arguments)
+
+    monkeypatch.setattr(load_module.Loader, "_fill", replaced_meanwhile)
+    with pytest.raises(TableError, match="another process is loading into it; replace shard 1"):
+        table.ingest(tmp_path / "new1", replace=True)
+    assert table.check(tmp_path / "new0").is_good
+    assert table.sql("SHOW TABLES").column("name").to_pylist() == ["laion", "laion_ledger"]
+    assert [e.replaced for e in table.ingest(tmp_path / "new1", replace=True).loads] == [True]
+    assert table.check(tmp_path / "new1").is_good
+
+
+def test_what_a_killed_replacement_left_is_cleared(tmp_path: Path, open_table: OpenTable) -> None:
+    make_shard(tmp_path / "s")
+    table = open_table()
+    table.ingest(tmp_path / "s")
+    table.sql("CREATE TABLE laion_replacing AS laion")
+    table.sql("CREATE TABLE laion_replacing_99999999_0123abcd AS laion")
+    table.sql("CREATE TABLE laion_replacing_99999999_4567abcd AS laion COMMENT 'my own'")
+    table.ingest(tmp_path / "s")
+    names = table.sql("SHOW TABLES").column("name").to_pylist()
+    assert names == [
+        "laion",
+        "laion_ledger",
+        "laion_replacing",
+        "laion_replacing_99999999_4567abcd",
+    ]
+
+
+def test_linked_files_are_read(tmp_path: Path, open_table: OpenTable) -> None:
+    """As the Hugging Face cache keeps them."""
+    made = make_shard(tmp_path / "real", 3)
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "img_emb").symlink_to(tmp_path / "real" / "img_emb")
+    for kind, name in (("text_emb", "text_emb_3.npy"), ("metadata", "metadata_3.parquet")):
+        (tmp_path / "links" / name).symlink_to(tmp_path / "real" / kind / name)
+    table = open_table()
+    table.ingest(tmp_path / "links")
+    assert table.info.modalities == ("image", "text")
+    check_equal(table, made)
+    (tmp_path / "real" / "text_emb" / "text_emb_3.npy").unlink()
+    with pytest.raises(
+        ShardError, match=r"text_emb_3\.npy: named like a shard's file, but is none"
+    ):
+        table.ingest(tmp_path / "links")
+
+
 def test_touched_files_are_not_changed_files(tmp_path: Path, open_table: OpenTable) -> None:
     made = make_shard(tmp_path / "s")
     table = open_table()
@@ -247,7 +383,7 @@ def test_a_bad_vector_leaves_its_shard_out_whole(tmp_path: Path, open_table: Ope
     bad.image[4] = np.nan
     np.save(tmp_path / "s" / "img_emb" / "img_emb_1.npy", bad.image)
     table = open_table()
-    with pytest.raises(ShardError, match=r"img_emb_1\.npy: row 4 holds NaN or infinity"):
+    with pytest.raises(ShardError, match=r"img_emb_1\.npy: row 4 holds NaN, infinity"):
         table.ingest(tmp_path / "s")
     check_equal(table, good)
     mended = make_shard(tmp_path / "s", 1)
@@ -328,11 +464,7 @@ def test_a_table_made_by_the_guide_s_statement_can_be_filled(
     table.ingest(tmp_path / "s", shards={0})
     table.sql("DROP TABLE laion")
     table.sql("DROP TABLE laion_ledger")
-    table.sql(
-        "CREATE TABLE laion (id Int64, url String, caption String, NSFW String, "
-        "similarity Float32, image_embedding Array(Float32), text_embedding Array(Float32)) "
-        "ENGINE = MergeTree ORDER BY id"
-    )
+    table.sql(GUIDE_TABLE)
     table.ingest(tmp_path / "s")
     assert np.array_equal(stored(table, "image_embedding"), made.image.astype("f4"))
     assert table.search(made.image[5].astype("f4"), k=1)[0].id == 5

@@ -196,8 +196,12 @@ def test_a_query_kept_in_json_has_no_nan(tmp_path: Path, open_table: OpenTable) 
     assert json.loads(json.dumps(result.to_dict()["search"]))["mode"] == "exact"
 
 
+INDEXES = {"image_index": "vector_similarity(...)"}
+
+
 def measured(query: str, mode: str, ef: int, recall: float, ms: float, k: int = 10) -> Measured:
-    return Measured("image", query, mode, ef, k, recall, ms, 100, 1000)  # type: ignore[arg-type]
+    kind = INDEXES["image_index"]
+    return Measured("image", query, mode, ef, k, recall, ms, 100, 1000, kind)  # type: ignore[arg-type]
 
 
 FIGURES = (
@@ -208,7 +212,6 @@ FIGURES = (
     measured("image", "exact", 0, 1.0, 50),
     measured("image", "hnsw", 64, 0.99, 3),
 )
-INDEXES = {"image_index": "vector_similarity(...)"}
 
 
 @pytest.mark.parametrize(
@@ -225,6 +228,8 @@ INDEXES = {"image_index": "vector_similarity(...)"}
         (Request(mode="hnsw", ef=64), "text", "hnsw", 64, 0.60),
         (Request(mode="hnsw", ef=99), "text", "hnsw", 99, None),
         (Request(mode="hnsw", ef=5, k=20), "text", "hnsw", 20, None),
+        (Request(mode="hnsw", ef=64, k=20), "text", "hnsw", 64, None),
+        (Request(mode="hnsw", ef=64, where="1"), "text", "hnsw", 64, None),
     ],
 )
 def test_auto_takes_the_index_only_where_its_recall_is_good(
@@ -240,4 +245,7 @@ def test_auto_is_exact_where_exact_is_faster_or_nothing_is_measured() -> None:
     for figures in ((), slow, FIGURES[:2]):
         info = TableInfo("ViT-B/32", 512, "float32", ("image", "text"), figures)
         assert choose(Request(), "text", info, INDEXES).mode == "exact"
+    other = {"image_index": "vector_similarity(of other parameters)"}
+    info = TableInfo("ViT-B/32", 512, "float32", ("image", "text"), FIGURES)
+    assert choose(Request(), "text", info, other).mode == "exact"
     assert choose(Request(), "text", TableInfo(None, 8, "float32", ("image",)), {}).mode == "exact"

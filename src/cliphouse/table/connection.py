@@ -125,7 +125,7 @@ class Connection:
         with self._clear_errors():
             try:
                 return self._client.query_arrow(sql, parameters=dict(parameters or {}))
-            except pa.ArrowException as error:
+            except (pa.ArrowException, OSError) as error:
                 raise QueryError(
                     "the result cannot be read: give one statement, without FORMAT"
                 ) from error

@@ -7,6 +7,7 @@ same batch sent twice, even by two processes at once, is kept once by the engine
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -24,6 +25,7 @@ from cliphouse.table.connection import Connection, StagedRows, identifier, quote
 from cliphouse.table.ledger import Entry, Ledger, describe_files
 from cliphouse.table.prefetch import prefetch
 from cliphouse.table.schema import TableInfo, column_types, embedding_column
+from cliphouse.table.workspace import is_running
 
 Progress = Callable[[int, int], None]  # rows done, rows in all
 _ATTEMPTS = 3
@@ -124,7 +126,8 @@ class Loader:
         The new table shares the unchanged data with the old one and takes its place by EXCHANGE,
         so that a kill leaves the old rows or the new ones.
         """
-        number, staging = shard.source.number, f"{self._table}_replacing_{uuid.uuid4().hex[:8]}"
+        number = shard.source.number
+        staging = f"{self._table}_replacing_{os.getpid()}_{uuid.uuid4().hex[:8]}"
         _check_values(shard)
         entry = Entry(number, "done", shard.reader.rows, describe_files(shard))
         before = self._ledger.read()
@@ -170,20 +173,22 @@ class Loader:
         return str(found.column("comment")[0].as_py())
 
     def clear_staging(self) -> None:
-        """Drop what replacements that were killed left. Only an embedded engine has no other
-        process at work on one; on a server they are left to its owner."""
+        """Drop what replacements that were killed left: on this machine, where it can be told; on
+        a server they are left to its owner."""
         if not self._connection.is_embedded:
             return
         found = self._connection.query(
             "SELECT name FROM system.tables WHERE database = currentDatabase() "
             "AND match(name, {pattern:String}) AND comment IN ({staging:String}, {own:String})",
             {
-                "pattern": f"^{self._table}_replacing_[0-9a-f]{{8}}$",
+                "pattern": f"^{self._table}_replacing_[0-9]+_[0-9a-f]{{8}}$",
                 "staging": _STAGING,
                 "own": self._comment(),
             },
         )
         for name in found.column("name").to_pylist():
+            if is_running(int(name.split("_")[-2])):
+                continue
             self._connection.command(f"DROP TABLE {identifier(name)} SYNC")
 
     def _fill(self, table: str, shard: LocalShard, entry: Entry) -> int:

@@ -17,13 +17,14 @@ def workspace_folder() -> Iterator[Path]:
     killed are removed first: a shard is too large to be left lying about."""
     for stale in Path(tempfile.gettempdir()).glob("cliphouse-*-*"):
         match = re.fullmatch(r"cliphouse-(\d+)-\w+", stale.name)
-        if match and not _is_running(int(match[1])):
+        if match and not is_running(int(match[1])):
             shutil.rmtree(stale, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=f"cliphouse-{os.getpid()}-") as folder:
         yield Path(folder)
 
 
-def _is_running(process: int) -> bool:
+def is_running(process: int) -> bool:
+    """Whether there is a process of that id on this machine."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
