@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from cliphouse.errors import ShardError, TableError
 from cliphouse.shards import files, reader
+from cliphouse.table import inserter
 from cliphouse.table import load as load_module
 from cliphouse.table.bfloat16 import bfloat16_bits
 from cliphouse.table.table import Table
@@ -147,7 +148,7 @@ def test_two_loads_of_one_shard_at_once_do_not_double_it(
     waited = threading.local()
     look = load_module.Loader._missing
 
-    def look_together(job: load_module.Loader, *arguments: object) -> list[load_module.Span]:
+    def look_together(job: load_module.Loader, *arguments: object) -> list[inserter.Span]:
         found = look(job, *arguments)
         if getattr(waited, "times", 0) < 2:  # the check for foreign rows, and the first look
             waited.times = getattr(waited, "times", 0) + 1

@@ -15,6 +15,7 @@ from cliphouse.models import DEFAULT_MODEL, model_spec
 from cliphouse.shards.manifest import Manifest, read_manifest
 from cliphouse.shards.source import Source, find_sources, local_shards
 from cliphouse.table.connection import Connection
+from cliphouse.table.inserter import Inserter
 from cliphouse.table.ledger import Entry, Ledger
 from cliphouse.table.load import Loader, Progress, ShardLoad
 from cliphouse.table.prefetch import prefetch
@@ -88,9 +89,9 @@ def ingest(
         )
     report = IngestReport(info.model)
     there = rows_by_shard(connection, table)
-    with workspace_folder() as workspace:
+    with workspace_folder() as workspace, Inserter(connection) as inserter:
         total = sum(source.rows for source in sources)
-        loader = Loader(connection, table, info, ledger, workspace, total, progress)
+        loader = Loader(connection, table, info, ledger, inserter, workspace, total, progress)
         to_do: list[Source] = []
         for source in sources:
             entry = entries.get(source.number)

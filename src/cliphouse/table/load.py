@@ -21,7 +21,8 @@ from cliphouse.errors import EngineError, ShardError, TableError
 from cliphouse.shards import ShardReader
 from cliphouse.shards.source import LocalShard, Source
 from cliphouse.table.bfloat16 import round_to_bfloat16
-from cliphouse.table.connection import Connection, StagedRows, identifier, quote
+from cliphouse.table.connection import Connection, identifier, quote
+from cliphouse.table.inserter import Batch, Inserter, Span
 from cliphouse.table.ledger import Entry, Ledger, describe_files
 from cliphouse.table.prefetch import prefetch
 from cliphouse.table.schema import TableInfo, column_types, embedding_column
@@ -40,18 +41,6 @@ _INSERT_SETTINGS = {
 
 
 @dataclass(frozen=True)
-class Span:
-    """Rows [start, stop) of a shard."""
-
-    start: int
-    stop: int
-
-    @property
-    def rows(self) -> int:
-        return self.stop - self.start
-
-
-@dataclass(frozen=True)
 class ShardLoad:
     """What a run did with one shard. ``inserted`` is 0 where all was there already; ``gone`` are
     rows that have been deleted from the table since they were loaded, and were left so."""
@@ -63,14 +52,6 @@ class ShardLoad:
     gone: int = 0
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """Rows ready to be inserted, and where in the shard they are."""
-
-    span: Span
-    rows: StagedRows
-
-
 class Loader:
     """The shards of one run on their way into the table."""
 
@@ -80,6 +61,7 @@ class Loader:
         table: str,
         info: TableInfo,
         ledger: Ledger,
+        inserter: Inserter,
         workspace: Path,
         total: int,
         progress: Progress | None,
@@ -91,6 +73,7 @@ class Loader:
         self._columns = column_types(connection, table)
         self._total = total
         self._workspace = workspace
+        self._inserter = inserter
         self._done = 0
         self._progress = progress
         self._parts_left = 0
@@ -207,13 +190,9 @@ class Loader:
                 return inserted
             # The same token in every process, but for later attempts, which are this one's own.
             again = f":{uuid.uuid4().hex}" if attempt else ""
-            prefix = f"{entry.files[0].checksum}{again}"
-            with closing(prefetch(self._batches(reader, missing))) as batches:
-                for batch in batches:
-                    span = batch.span
-                    token = f"{prefix}:{shard.source.number}:{span.start}-{span.stop}"
-                    settings = _INSERT_SETTINGS | {"insert_deduplication_token": token}
-                    self._connection.insert(table, batch.rows, settings)
+            token = f"{entry.files[0].checksum}{again}:{shard.source.number}"
+            with closing(prefetch(self._batches(reader, missing, token))) as batches:
+                for span in self._inserter.insert(table, batches):
                     self._let_merge(table)
                     self._advance(0 if advanced else span.rows)
             advanced = True
@@ -245,11 +224,13 @@ class Loader:
         if self._parts_left == 0 and self._connection.is_embedded:
             self._connection.command(f"SYSTEM START MERGES {identifier(table)}")
 
-    def _batches(self, reader: ShardReader, missing: Iterable[Span]) -> Iterator[_Batch]:
+    def _batches(self, reader: ShardReader, missing: Iterable[Span], token: str) -> Iterator[Batch]:
         for span in missing:
             for piece in _on_grid(span, reader.batch_rows):
+                tokens = {"insert_deduplication_token": f"{token}:{piece.start}-{piece.stop}"}
                 for rows in reader.batches(piece.start, piece.stop):
-                    yield _Batch(piece, self._connection.stage(self._fit(rows), self._workspace))
+                    staged = self._connection.stage(self._fit(rows), self._workspace)
+                    yield Batch(piece, staged, _INSERT_SETTINGS | tokens)
 
     def _fit(self, rows: pa.Table) -> pa.Table:
         if self._info.precision == "bfloat16":
