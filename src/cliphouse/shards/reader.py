@@ -14,7 +14,7 @@ from cliphouse.shards.files import Shard
 from cliphouse.shards.metadata import MetadataFile
 from cliphouse.shards.npy import NpyFile
 
-BATCH_ROWS = 20_000
+BATCH_ROWS = 10_000
 BATCH_BYTES = 128 * 2**20
 ID_BITS = 32  # id = shard * 2**32 + row
 

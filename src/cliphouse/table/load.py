@@ -31,7 +31,7 @@ from cliphouse.table.workspace import is_running
 Progress = Callable[[int, int], None]  # rows done, rows in all
 _ATTEMPTS = 3
 _STAGING = "being filled by cliphouse ingest --replace"
-_PARTS_BEFORE_MERGES = 300  # the engine slows inserts down from 1,000 parts on
+_PARTS_BEFORE_MERGES = 500  # the engine slows inserts down from 1,000 parts on
 _INSERT_SETTINGS = {
     "async_insert": 0,
     "insert_deduplicate": 1,
