@@ -228,9 +228,11 @@ def test_a_database_in_use_by_another_process(world: Path, run: Run) -> None:
 
 def test_an_interrupted_command_says_how_to_go_on(world: Path) -> None:
     script = (
-        "import cliphouse.pictures.embed as e; from cliphouse.cli import main\n"
+        "import threading, cliphouse.pictures.embed as e; from cliphouse.cli import main\n"
         "old = e._Work._embed\n"
-        "def told(self, pictures): print('working', flush=True); yield from old(self, pictures)\n"
+        "def told(self, pictures):\n"
+        "    print('working', flush=True); threading.Event().wait(60)\n"
+        "    yield from old(self, pictures)\n"
         "e._Work._embed = told; main()"
     )
     process = subprocess.Popen(

@@ -6,9 +6,7 @@ import os
 import random
 import resource
 import shutil
-import signal
-import subprocess
-import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +18,7 @@ from cliphouse.errors import PictureError, ShardError
 from cliphouse.models import load_encoder
 from cliphouse.pictures import embed, embed_folder
 from cliphouse.pictures.drawn import write_pictures
+from crash import run_and_kill
 
 TINY = load_encoder("tiny")
 
@@ -176,48 +175,31 @@ def test_what_cannot_be_done_is_named(tmp_path: Path, pictures: Path) -> None:
         embed_folder(pictures, tmp_path / "vit", TINY)
 
 
-_SCRIPT = (
-    "from cliphouse.pictures import embed; embed.SHARD_ROWS = 8; embed.BATCH = 4; "
-    "from cliphouse.cli import main; print('ready', flush=True); main()"
-)
-
-
-def run_and_kill(folder: Path, after: float) -> bool:
-    """Start the real command and SIGKILL it ``after`` seconds of work; whether it was at it."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", _SCRIPT, "embed", "pictures", "--to", "s", "--model", "tiny"],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"ready\n"
-    try:
-        _, said = process.communicate(timeout=after)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        return True
-    assert process.returncode == 0, said
-    return False
+def embed_and_kill(folder: Path, after: float) -> bool:
+    setup = "from cliphouse.pictures import embed; embed.SHARD_ROWS = 8; embed.BATCH = 4"
+    arguments = ["embed", "pictures", "--to", "s", "--model", "tiny"]
+    return run_and_kill(folder, setup, arguments, after)
 
 
 def test_killed_at_any_moment_it_ends_as_a_clean_run(tmp_path: Path) -> None:
     write_pictures(tmp_path / "pictures", 90, seed=2)
     embed_folder(tmp_path / "pictures", tmp_path / "clean", TINY)
     clean = rows(tmp_path / "clean")
+    started = time.monotonic()
+    embed_and_kill(tmp_path, 60)
+    length = time.monotonic() - started
+    shutil.rmtree(tmp_path / "s")
     chance = random.Random(1)
     kills = partial = 0
-    while kills < 20:
-        killed = run_and_kill(tmp_path, chance.uniform(0.1, 1.2))
+    while kills < 20 or (partial < 3 and kills < 60):
+        killed = embed_and_kill(tmp_path, chance.uniform(0, length))
         kills += killed
         done = len(list((tmp_path / "s").glob("metadata/*.parquet")))
         partial += killed and 0 < done < 12
         if not killed:
             shutil.rmtree(tmp_path / "s")
     assert partial >= 3, "the kills did not fall into the work"
-    assert not run_and_kill(tmp_path, 60)
+    assert not embed_and_kill(tmp_path, 60)
     found = rows(tmp_path / "s")
     assert found.keys() == clean.keys()
     for name, (image, text, entry) in clean.items():

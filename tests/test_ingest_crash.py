@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from cliphouse.table.table import Table
+from crash import run_and_kill
 from shard_files import make_shard
 
 KILLS = 20
@@ -20,32 +18,11 @@ _CHECKSUM = (
     "SELECT count() AS rows, uniqExact(id) AS ids, sum(cityHash64(id, url, caption, NSFW, "
     "similarity, image_embedding, text_embedding, width, height, license)) AS checksum FROM laion"
 )
-# The real command, in batches small enough for a kill to fall between them.
-_SCRIPT = (
-    "from cliphouse.shards import reader; reader.BATCH_ROWS = 25; "
-    "from cliphouse.cli import main; print('ready', flush=True); main()"
-)
 
 
-def run_and_kill(folder: Path, after: float, *options: str) -> bool:
-    """Start the command and SIGKILL it ``after`` seconds of work; whether it was still at it."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", _SCRIPT, "ingest", "s", "--db", "db", *options],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"ready\n"
-    try:
-        _, said = process.communicate(timeout=after)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        return True
-    assert process.returncode == 0, said
-    return False
+def ingest_and_kill(folder: Path, after: float, *options: str) -> bool:
+    setup = "from cliphouse.shards import reader; reader.BATCH_ROWS = 25"
+    return run_and_kill(folder, setup, ["ingest", "s", "--db", "db", *options], after)
 
 
 def checksum(folder: Path) -> list[dict[str, int]]:
@@ -64,21 +41,25 @@ def clean(tmp_path: Path) -> list[dict[str, int]]:
 
 
 def test_a_killed_load_ends_as_a_clean_one(tmp_path: Path, clean: list[dict[str, int]]) -> None:
+    started = time.monotonic()
+    ingest_and_kill(tmp_path, 60)
+    length = time.monotonic() - started
+    shutil.rmtree(tmp_path / "db")
     chance = random.Random(3)
     kills = partial = 0
-    while kills < KILLS:
-        killed = run_and_kill(tmp_path, chance.uniform(0.02, 0.5))
+    while kills < KILLS or (partial < 3 and kills < 3 * KILLS):
+        killed = ingest_and_kill(tmp_path, chance.uniform(0, length))
         kills += killed
         if not killed:
             assert checksum(tmp_path / "db") == clean
             shutil.rmtree(tmp_path / "db")
-        elif kills % 3 == 0 and (tmp_path / "db").exists():
+        elif (tmp_path / "db").exists():
             with Table(tmp_path / "db") as table:
                 names = table.sql("SHOW TABLES").column("name").to_pylist()
                 rows = checksum(tmp_path / "db")[0]["rows"] if "laion" in names else 0
             partial += 0 < rows < clean[0]["rows"]
     assert partial >= 3, "the kills did not fall into the load"
-    run_and_kill(tmp_path, 60)
+    ingest_and_kill(tmp_path, 60)
     assert checksum(tmp_path / "db") == clean
     assert clean[0]["rows"] == clean[0]["ids"] == 4000
     with Table(tmp_path / "db") as table:
@@ -96,7 +77,7 @@ def test_a_killed_replacement_leaves_old_or_new(
         new = table.sql(_CHECKSUM).to_pylist()
     chance = random.Random(4)
     for _ in range(8):
-        run_and_kill(tmp_path, chance.uniform(0.05, 0.6), "--replace")
+        ingest_and_kill(tmp_path, chance.uniform(0.05, 0.6), "--replace")
         assert checksum(tmp_path / "db") in (clean, new)
-    run_and_kill(tmp_path, 60, "--replace")
+    ingest_and_kill(tmp_path, 60, "--replace")
     assert checksum(tmp_path / "db") == new

@@ -6,7 +6,7 @@ The id of a row is shard * 2^32 + row. See cliphouse.table.load for how every ro
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -49,7 +49,7 @@ class IngestReport:
 
 
 def ingest(
-    connection: Connection,
+    connect: Callable[[], Connection],
     table: str,
     places: Sequence[str],
     numbers: Collection[int] | None = None,
@@ -62,7 +62,8 @@ def ingest(
     ``table``, which is made if it is not there.
 
     Everything that can be told from the files' headers and the ledger is checked before the first
-    row is written; a shard's vectors are checked before its own first row.
+    row is written, and the files' part of it before ``connect`` opens, or makes, the database; a
+    shard's vectors are checked before its own first row.
 
     Raises ShardError for broken files, TableError where the shards do not fit the table or a
     loaded shard's files have changed and ``replace`` is not given.
@@ -70,6 +71,7 @@ def ingest(
     started = time.monotonic()
     sources = find_sources(places, numbers)
     wanted = _wanted_info(sources, places, model, precision)
+    connection = connect()
     ledger = Ledger(connection, table)
     ledger.create()
     info = read_info(connection, table)

@@ -116,10 +116,8 @@ class Table:
     ) -> IngestReport:
         """Load the shards below ``folders`` (see cliphouse.table.ingest.ingest), making the
         database and the table where they are not there."""
-        if self._open is None:
-            self._open = Connection(self.address, create=True)
         return ingest(
-            self._open,
+            self._create,
             self.name,
             [str(folder) for folder in folders],
             shards,
@@ -311,6 +309,11 @@ class Table:
         if not self.connection.command(f"SELECT 1 FROM {identifier(self.name)} LIMIT 1"):
             raise TableError(f"table {self.name} is empty; load it with: cliphouse ingest DIR")
         return info
+
+    def _create(self) -> Connection:
+        if self._open is None:
+            self._open = Connection(self.address, create=True)
+        return self._open
 
     def _columns(self) -> list[str]:
         return list(column_types(self.connection, self.name))
