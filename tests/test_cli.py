@@ -88,7 +88,8 @@ def test_every_kind_of_query_and_format(world: Path, run: Run) -> None:
     drawn = run("search", "id:7", "--show-sql", "--where", "width > 10", "--metric", "l2")
     assert "L2Distance(image_embedding" in drawn.stderr
     assert "WHERE (width > 10" in drawn.stderr
-    assert "exact (there is no index), recall@k 1.000" in drawn.stderr
+    assert "-- 10 rows, exact (there is no index; filter: applied while scanning)" in drawn.stderr
+    assert "recall@k 1.000" in drawn.stderr
     assert "similarity" in drawn.stdout.splitlines()[0]
 
 
@@ -96,10 +97,10 @@ def test_index_search_recall_info(world: Path, run: Run) -> None:
     built = run("index", "both", "--m", 16)
     assert "image: 60 rows indexed" in built.stdout
     assert "recall@10" in built.stdout
-    assert "takes 69.1 kB of memory" in built.stderr  # 60 x (512 x 2 + 16 x 8) bytes
+    assert "60 rows x (512 x 2 bytes + M 16 x 8 bytes) = 0.1 MB" in built.stderr
     assert "text: the index is there already" in run("index", "text", "--m", 16).stdout
     found = json.loads(run("search", "a star", "--mode", "hnsw", "--ef", 64, "--json").stdout)
-    assert (found["search"]["mode"], found["search"]["ef"]) == ("hnsw", 64)
+    assert (found["search"]["mode"], found["search"]["width"]) == ("hnsw", 64)
     assert found["search"]["recall"] > 0.95
     measured = json.loads(run("recall", "text", "-k", 5, "--queries", 7, "--json").stdout)
     assert {(entry["k"], entry["queries"]) for entry in measured} == {(5, 7)}
@@ -108,6 +109,61 @@ def test_index_search_recall_info(world: Path, run: Run) -> None:
     assert "searching text embeddings:" in told
     assert "image: dropped" in run("index", "image", "--drop").stdout
     assert "image: there was no index" in run("index", "image", "--drop").stdout
+
+
+def test_operands_batches_pages_and_duplicates(world: Path, run: Run) -> None:
+    (world / "asked.txt").write_text("id:3\n\n2:id:4\n", encoding="utf-8")
+    many = json.loads(run("search", "--queries", "asked.txt", "-k", 2, "--json").stdout)
+    assert [entry["query"] for entry in many] == ["id:3", "2:id:4"]
+    assert [entry["hits"][0]["id"] for entry in many] == [3, 4]
+    rows = list(
+        csv.DictReader(
+            io.StringIO(run("search", "--queries", "asked.txt", "-k", 2, "--format", "csv").stdout)
+        )
+    )
+    assert [row["query"] for row in rows] == ["id:3", "id:3", "2:id:4", "2:id:4"]
+    first = json.loads(run("search", "id:3", "-k", 20, "--json").stdout)
+    rest = json.loads(run("search", "id:3", "-k", 60, "--cursor", first["cursor"], "--json").stdout)
+    ids = [hit["id"] for page in (first, rest) for hit in page["hits"]]
+    assert sorted(ids) == list(range(60))
+    assert rest["cursor"] is None
+    skipped = json.loads(run("search", "id:3", "-k", 5, "--offset", 7, "--json").stdout)
+    assert [hit["id"] for hit in skipped["hits"]] == ids[7:12]
+    assert skipped["search"]["rows_read"] >= 60
+    sums = run("search", "id:3", "--add", "0.5:id:9", "--subtract", "a red circle", "--json")
+    assert json.loads(sums.stdout)["search"]["query"] == "mixed"
+    folded = run("search", "id:3", "--dedup", 0.2)
+    assert "alike)" in folded.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["search"], "nothing to search for"),
+        (["search", "id:1", "--cursor", "junk"], "the cursor is none of this search's"),
+        (["search", "id:1", "--queries", "x.txt"], "no other query or cursor"),
+        (["search", "--queries", "absent.txt"], "absent.txt: No such file"),
+        (["search", "id:1", "--subtract", "id:1"], "cancel out"),
+        (["search", "0:cat"], "a weight of 0 says nothing"),
+        (["search", "http://127.0.0.1:9/x.jpg"], "http://127.0.0.1:9/x.jpg: cannot be fetched"),
+        (["search", "id:1", "--mode", "codes"], "this table keeps no codes"),
+        (["search", "id:1", "--dedup", "7"], "dedup is 7.0; it is a cosine similarity"),
+        (["search", "id:1", "--offset", "-1"], "offset is -1; it must be 0 to 100,000"),
+        (["index", "--kind", "annoy"], "ClickHouse has no annoy index any more"),
+        (["recall", "--plot", "x.txt"], "x.txt: a plot is a file in .svg, .png, .pdf"),
+        (["recall", "-k", "0"], "recall is measured for k of 1 to 1,000"),
+        (["recall", "--target", "2"], "target is 2.0; a recall is above 0"),
+        (["recall", "--shards", "absent"], "absent"),
+        (["ingest", "shards", "--codes", "rabitq"], "was made with codes none"),
+    ],
+)
+def test_what_cannot_be_asked_is_named(
+    world: Path, run: Run, arguments: list[str], message: str
+) -> None:
+    told = run(*arguments)
+    assert told.returncode == 2
+    assert message in told.stderr
+    assert len(told.stderr.splitlines()) == 1
 
 
 def test_captions_reach_a_terminal_as_text(tmp_path: Path, run: Run) -> None:

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from cliphouse.errors import QueryError, TableError
+from cliphouse.table.facts import read_facts
 from cliphouse.table.index import IndexSpec, existing_indexes
-from cliphouse.table.search import Plan, Request, search_sql
+from cliphouse.table.search import Plan, Request
+from cliphouse.table.search.statement import search_sql
 from cliphouse.table.table import Table
 from cliphouse.table.vector import encode_parameter
 from conftest import OpenTable
@@ -42,7 +44,8 @@ def exact_ids(made: MadeShard, query: np.ndarray, k: int, metric: str = "cosine"
 def explain(table: Table, mode: str, query: np.ndarray) -> str:
     """What EXPLAIN says of the very statement a search runs."""
     plan = Plan("hnsw", 64, None, "") if mode == "hnsw" else Plan("exact", None, None, "")
-    sql = search_sql("laion", ["id"], table.info, Request(), plan, embedded=True)
+    facts = read_facts(table.connection, "laion")
+    sql = search_sql("laion", facts, Request(), plan, 10)
     target = {"target": encode_parameter(query.astype("f4"), "float32")}
     found = table.sql(f"EXPLAIN indexes = 1 {sql}", target)
     return "\n".join(found.column("explain").to_pylist())
@@ -147,7 +150,7 @@ def test_without_an_index_there_is_no_recall_to_measure(table: Table) -> None:
 
 def test_an_index_of_another_metric_keeps_the_figures(table: Table) -> None:
     table.index("image")
-    measured = table.recall(queries=5)
+    measured = table.recall(queries=5, save=True)
     table.index(IndexSpec("image", "l2"))
     table.drop_index("image", "l2")
     assert table.info.measured == measured
@@ -164,15 +167,17 @@ def test_a_vector_of_another_length_is_told_before_building(table: Table) -> Non
 def test_the_owner_s_comment_is_kept(table: Table) -> None:
     table.sql("ALTER TABLE laion MODIFY COMMENT 'mine'")
     table.recall(queries=3)
+    with pytest.raises(TableError, match="laion has a comment of its own, where the figures"):
+        table.recall(queries=3, save=True)
     assert table.sql("SHOW CREATE TABLE laion").column("statement")[0].as_py().endswith("'mine'")
 
 
 def test_recall_is_what_numpy_says(table: Table, made: MadeShard) -> None:
     table.index(IndexSpec(m=4, ef_construction=8, quantization="b1"))
-    measured = table.recall("image", k=10, queries=40)
+    measured = table.recall("image", k=10, queries=40, save=True)
     for entry in measured:
         assert (entry.rows, entry.queries, entry.k) == (ROWS, 40, 10)
-    by_way = {(e.query, e.mode, e.ef): e.recall for e in measured}
+    by_way = {(e.query, e.mode, e.width): e.recall for e in measured}
     assert by_way["text", "exact", 0] == by_way["image", "exact", 0] == 1
     hashed = table.sql("SELECT id FROM laion ORDER BY sipHash64(id) LIMIT 40")
     sampled = hashed.column("id").to_pylist()
@@ -192,9 +197,9 @@ def test_recall_is_what_numpy_says(table: Table, made: MadeShard) -> None:
 
 def test_a_search_tells_the_measured_recall(table: Table) -> None:
     table.index("image")
-    measured = table.recall("image", queries=20)
-    recall = next(e.recall for e in measured if (e.query, e.ef) == ("image", 128))
-    assert table.search("id:4", mode="hnsw", ef=128).stats.recall == recall
+    measured = table.recall("image", queries=20, save=True)
+    recall = next(e.recall for e in measured if (e.query, e.width) == ("image", 64))
+    assert table.search("id:4", mode="hnsw", ef=64).stats.recall == recall
     assert table.search("id:4", mode="hnsw", ef=99).stats.recall is None
     table.index(IndexSpec(m=8))
     assert table.info.measured == ()

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 
 from cliphouse.errors import QueryError, TableError
 from cliphouse.table.bfloat16 import bfloat16_bits
-from cliphouse.table.schema import Measured, TableInfo
-from cliphouse.table.search import Request, choose
 from cliphouse.table.table import Table
 from conftest import OpenTable
 from shard_files import MadeShard, make_shard
@@ -160,7 +158,7 @@ def test_bad_options_are_named(world: tuple[Table, list[MadeShard]]) -> None:
     table, _ = world
     with pytest.raises(QueryError, match="k is 0; it must be 1 to 100,000"):
         table.search("id:1", k=0)
-    with pytest.raises(QueryError, match="mode 'fast': it must be one of auto, exact, hnsw"):
+    with pytest.raises(QueryError, match="mode 'fast': it must be one of auto, exact, codes, hnsw"):
         table.search("id:1", mode="fast")  # type: ignore[arg-type]
     with pytest.raises(QueryError, match="modality 'sound': it must be one of image, text"):
         table.search("id:1", modality="sound")  # type: ignore[arg-type]
@@ -192,60 +190,5 @@ def test_a_query_kept_in_json_has_no_nan(tmp_path: Path, open_table: OpenTable) 
     table.ingest(tmp_path / "s")
     result = table.search("id:0", k=2)
     assert np.isnan(result[0].pair_similarity)
-    assert set(result.to_dict()) == {"hits", "search"}
+    assert set(result.to_dict()) == {"hits", "search", "cursor"}
     assert json.loads(json.dumps(result.to_dict()["search"]))["mode"] == "exact"
-
-
-INDEXES = {"image_index": "vector_similarity(...)"}
-
-
-def measured(query: str, mode: str, ef: int, recall: float, ms: float, k: int = 10) -> Measured:
-    kind = INDEXES["image_index"]
-    return Measured("image", query, mode, ef, k, recall, ms, 100, 1000, kind)  # type: ignore[arg-type]
-
-
-FIGURES = (
-    measured("text", "exact", 0, 1.0, 50),
-    measured("text", "hnsw", 64, 0.60, 3),
-    measured("text", "hnsw", 512, 0.96, 9),
-    measured("text", "hnsw", 2048, 0.99, 20),
-    measured("image", "exact", 0, 1.0, 50),
-    measured("image", "hnsw", 64, 0.99, 3),
-)
-
-
-@pytest.mark.parametrize(
-    ("request_", "kind", "mode", "ef", "recall"),
-    [
-        (Request(), "text", "hnsw", 512, 0.96),
-        (Request(), "image", "hnsw", 64, 0.99),
-        (Request(), "vector", "hnsw", 512, 0.96),
-        (Request(k=100), "text", "exact", None, 1.0),
-        (Request(where="1"), "text", "exact", None, 1.0),
-        (Request(modality="text"), "text", "exact", None, 1.0),
-        (Request(metric="l2"), "text", "exact", None, 1.0),
-        (Request(mode="exact"), "text", "exact", None, 1.0),
-        (Request(mode="hnsw", ef=64), "text", "hnsw", 64, 0.60),
-        (Request(mode="hnsw", ef=99), "text", "hnsw", 99, None),
-        (Request(mode="hnsw", ef=5, k=20), "text", "hnsw", 20, None),
-        (Request(mode="hnsw", ef=64, k=20), "text", "hnsw", 64, None),
-        (Request(mode="hnsw", ef=64, where="1"), "text", "hnsw", 64, None),
-    ],
-)
-def test_auto_takes_the_index_only_where_its_recall_is_good(
-    request_: Request, kind: str, mode: str, ef: int | None, recall: float | None
-) -> None:
-    info = TableInfo("ViT-B/32", 512, "float32", ("image", "text"), FIGURES)
-    plan = choose(request_, kind, info, INDEXES)
-    assert (plan.mode, plan.ef, plan.recall) == (mode, ef, recall)
-
-
-def test_auto_is_exact_where_exact_is_faster_or_nothing_is_measured() -> None:
-    slow = (measured("text", "exact", 0, 1.0, 2), measured("text", "hnsw", 64, 0.99, 3))
-    for figures in ((), slow, FIGURES[:2]):
-        info = TableInfo("ViT-B/32", 512, "float32", ("image", "text"), figures)
-        assert choose(Request(), "text", info, INDEXES).mode == "exact"
-    other = {"image_index": "vector_similarity(of other parameters)"}
-    info = TableInfo("ViT-B/32", 512, "float32", ("image", "text"), FIGURES)
-    assert choose(Request(), "text", info, other).mode == "exact"
-    assert choose(Request(), "text", TableInfo(None, 8, "float32", ("image",)), {}).mode == "exact"

@@ -21,7 +21,9 @@ from cliphouse.errors import (
 )
 from cliphouse.models import Encoder, load_encoder
 from cliphouse.pictures import embed_folder
-from cliphouse.table import Hit, IndexSpec, SearchResult, Table
+from cliphouse.table import Filter, Hit, IndexSpec, SearchResult, Table
+from cliphouse.table.search import Request
+from cliphouse.table.vector import Combination
 
 open = Table
 
@@ -29,13 +31,16 @@ __version__ = version("cliphouse")
 
 __all__ = [
     "CliphouseError",
+    "Combination",
     "Encoder",
     "EngineError",
+    "Filter",
     "Hit",
     "IndexSpec",
     "ModelError",
     "PictureError",
     "QueryError",
+    "Request",
     "SearchResult",
     "ShardError",
     "Table",

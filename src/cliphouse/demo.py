@@ -18,6 +18,7 @@ from cliphouse.pictures import EmbedReport, embed_folder, open_picture
 from cliphouse.pictures.drawn import draw, random_scene, write_pictures
 from cliphouse.pictures.sheet import Cell, contact_sheet
 from cliphouse.table import BuiltIndex, IngestReport, Measured, SearchResult, Table
+from cliphouse.table.table import AUTO_KS
 
 SENTENCES = ("a red heart", "two blue circles", "a large green triangle in the middle")
 DEFAULT_ROWS = 5000
@@ -71,7 +72,7 @@ class Demo:
         return self.table.index("image", progress)
 
     def measure(self, progress: Progress) -> tuple[Measured, ...]:
-        return self.table.recall("image", queries=50, progress=progress)
+        return self.table.recall("image", AUTO_KS, queries=50, save=True, progress=progress)
 
     def search(self, query: str) -> DemoSearch:
         """Search and save the contact sheet."""

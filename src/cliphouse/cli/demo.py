@@ -12,6 +12,8 @@ import typer
 
 from cliphouse.cli import show
 from cliphouse.demo import DEFAULT_ROWS, SENTENCES, Demo
+from cliphouse.table import Measured
+from cliphouse.table.search.choose import taken_by_auto
 
 NAME = "demo"
 
@@ -49,8 +51,15 @@ def _prepare(demo: Demo) -> None:
         tell(f"HNSW over {built.rows:,} rows, {show.size(built.memory_bytes)}")
     with _step("recall") as tell, show.progress("recall", "steps") as advance:
         measured = demo.measure(advance)
-        worst = min(entry.recall for entry in measured if entry.mode == "hnsw" and entry.ef == 256)
-        tell(f"recall@10 at ef 256: {worst:.3f} or better, for text and for image queries")
+        taken = taken_by_auto([entry for entry in measured if entry.k == 10])
+        tell(
+            "auto takes " + ", ".join(f"{_way(entry)} for {entry.query} queries" for entry in taken)
+        )
+
+
+def _way(entry: Measured) -> str:
+    width = f" at ef {entry.width}" if entry.mode == "hnsw" else ""
+    return f"{entry.mode}{width} (recall@{entry.k} {entry.recall:.3f})"
 
 
 def _search(demo: Demo, query: str) -> None:

@@ -9,11 +9,18 @@ import typer
 import cliphouse
 from cliphouse.cli import options, show
 from cliphouse.cli.recall import draw
+from cliphouse.errors import QueryError
 from cliphouse.table import IndexSpec, Table
-from cliphouse.table.index import DEFAULT_EF_CONSTRUCTION, DEFAULT_M
+from cliphouse.table.index import DEFAULT_EF_CONSTRUCTION, DEFAULT_M, IndexForecast
 from cliphouse.table.schema import Modality
+from cliphouse.table.table import AUTO_KS
 
 NAME = "index"
+_NO_ANNOY = (
+    "ClickHouse has no annoy index any more; vector_similarity (HNSW) took its place: leave --kind "
+    "out. Over 100,000 CLIP vectors Annoy with 100 trees found 0.001 of a text query's nearest "
+    "images, HNSW at the width that is chosen here 0.95 or more (docs/benchmarks/search.md)"
+)
 
 
 def command(
@@ -28,11 +35,19 @@ def command(
     ef_construction: Annotated[
         int, typer.Option(help="Width of the search that places a node.")
     ] = DEFAULT_EF_CONSTRUCTION,
+    kind: Annotated[
+        Literal["hnsw", "annoy"], typer.Option(help="The kind of index: there is hnsw alone.")
+    ] = "hnsw",
+    force: Annotated[
+        bool, typer.Option("--force", help="Build it even where it does not fit into memory.")
+    ] = False,
     drop: Annotated[bool, typer.Option("--drop", help="Drop the index instead.")] = False,
     db: options.Db = options.DB,
     table: options.TableName = options.TABLE,
 ) -> None:
     """Build an HNSW index and measure its recall, for text and for image queries."""
+    if kind == "annoy":
+        raise QueryError(_NO_ANNOY)
     modalities: tuple[Modality, ...] = ("image", "text") if what == "both" else (what,)
     with cliphouse.open(db, table) as opened:
         for modality in modalities:
@@ -41,22 +56,34 @@ def command(
                 show.out.print(f"{modality}: {'dropped' if had else 'there was no index'}")
             else:
                 spec = IndexSpec(modality, metric, quantization, m, ef_construction)
-                _build(opened, spec)
+                _build(opened, spec, force)
 
 
-def _build(opened: Table, spec: IndexSpec) -> None:
-    rows = opened.summary().rows
-    memory = show.size(spec.memory_bytes(rows, opened.info.dim))
-    show.err.print(
-        f"{spec.modality}: a graph of {rows:,} rows takes {memory} of memory to build and to search"
-    )
+def _build(opened: Table, spec: IndexSpec, force: bool) -> None:
+    _announce(opened.forecast(spec))
     with show.share(f"index {spec.modality}") as advance:
-        built = opened.index(spec, advance)
+        built = opened.index(spec, advance, force=force)
     if not built.seconds:
         show.out.print(f"{spec.modality}: the index is there already")
         return
     show.out.print(f"{spec.modality}: {built.rows:,} rows indexed in {show.seconds(built.seconds)}")
-    if spec.metric == "cosine":
-        with show.progress("recall", "steps") as advance_steps:
-            measured = opened.recall(spec.modality, progress=advance_steps)
-        draw(measured)
+    with show.progress("recall", "steps") as advance_steps:
+        measured = opened.recall(
+            spec.modality, AUTO_KS, metric=spec.metric, save=True, progress=advance_steps
+        )
+    draw(measured)
+
+
+def _announce(expected: IndexForecast) -> None:
+    """What it will take, before it begins."""
+    took = show.seconds(expected.seconds)
+    show.err.print(
+        f"{expected.spec.modality}: the graph takes memory to build and to search: {expected.sum}; "
+        f"building it takes about {took} here"
+    )
+    if expected.cache is not None and expected.memory > expected.cache:
+        show.err.print(
+            f"{expected.spec.modality}: the engine keeps graphs of up to "
+            f"{show.size(expected.cache)} in memory and reads larger ones from disk for every "
+            "search: raise vector_similarity_index_cache_size in its configuration"
+        )

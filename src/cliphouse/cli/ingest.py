@@ -38,6 +38,10 @@ def command(
             help="What a new table keeps: float32 (the default) or bfloat16, half the disk."
         ),
     ] = None,
+    codes: Annotated[
+        Literal["none", "rabitq", "turboquant"] | None,
+        typer.Option(help="Short codes that a new table keeps beside its vectors, to search by."),
+    ] = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Load changed shards instead of their old rows.")
     ] = False,
@@ -53,7 +57,12 @@ def command(
         show.progress("ingest") as advance,
     ):
         report = opened.ingest(
-            *places, shards=numbers, precision=precision, replace=replace, progress=advance
+            *places,
+            shards=numbers,
+            precision=precision,
+            replace=replace,
+            progress=advance,
+            codes=codes,
         )
     if json:
         print(to_json(asdict(report)))

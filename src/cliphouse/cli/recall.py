@@ -4,53 +4,105 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
 
 import cliphouse
 from cliphouse.cli import options, show
 from cliphouse.cli.formats import to_json
-from cliphouse.table import Measured
-from cliphouse.table.search import TARGET_RECALL
+from cliphouse.cli.plot import check_plot, plot_recall
+from cliphouse.table import Measured, Table
+from cliphouse.table.rounding import RoundingCost
+from cliphouse.table.schema import Modality
+from cliphouse.table.search.choose import taken_by_auto
 
 NAME = "recall"
 
 
 def command(
     modality: Annotated[
-        Literal["image", "text"], typer.Argument(help="Whose index to measure.")
+        Literal["image", "text"], typer.Argument(help="Which embeddings to search.")
     ] = "image",
-    k: Annotated[int, typer.Option("-k", min=1, max=1000, help="How many results.")] = 10,
-    queries: Annotated[int, typer.Option(min=1, help="Queries of each kind.")] = 100,
+    k: Annotated[int, typer.Option("-k", help="How many results.")] = 10,
+    queries: Annotated[int, typer.Option(help="Queries of each kind.")] = 200,
+    target: Annotated[
+        float | None,
+        typer.Option(
+            help="The recall that mode auto must reach; by default 0.95 for text queries, 0.99 "
+            "for image queries."
+        ),
+    ] = None,
+    metric: Annotated[Literal["cosine", "l2"], typer.Option(help="The distance.")] = "cosine",
+    save: Annotated[
+        bool, typer.Option("--save", help="Keep the figures with the table, for mode auto.")
+    ] = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw recall against latency: a .svg, .png or .pdf file.")
+    ] = None,
+    shards: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="The folder of the table's shards: also measure what rounding to bfloat16 costs."
+        ),
+    ] = None,
     db: options.Db = options.DB,
     table: options.TableName = options.TABLE,
     json: options.Json = False,
 ) -> None:
-    """Measure the index against the exact answer, for text and for image queries, and keep it."""
-    with cliphouse.open(db, table) as opened, show.progress("recall", "steps") as advance:
-        measured = opened.recall(modality, k, queries, advance)
+    """Measure every way to search against the exact answer, for text and for image queries."""
+    if plot is not None:
+        check_plot(plot)
+    with cliphouse.open(db, table) as opened:
+        with show.progress("recall", "steps") as advance:
+            measured = opened.recall(modality, k, queries, target, metric, save, advance)
+        costs = _rounding(opened, shards, modality, k, queries)
+    if plot is not None:
+        plot_recall(measured, plot)
     if json:
-        print(to_json([asdict(entry) for entry in measured]))
-    else:
-        draw(measured)
+        print(to_json(_document(measured, costs, shards is not None)))
+        return
+    draw(measured)
+    for cost in costs:
+        show.out.print(
+            f"{cost.query} queries: {cost.recall:.3f} of the shards' own top {cost.k} is in the "
+            f"table's ({cost.queries} queries)"
+        )
+
+
+def _rounding(
+    opened: Table, shards: list[str] | None, modality: Modality, k: int, queries: int
+) -> tuple[RoundingCost, ...]:
+    if not shards:
+        return ()
+    return opened.rounding_cost(*shards, modality=modality, k=k, queries=queries)
+
+
+def _document(measured: Sequence[Measured], costs: Sequence[RoundingCost], with_costs: bool) -> Any:
+    entries = [asdict(entry) for entry in measured]
+    return {"measured": entries, "rounding": list(map(asdict, costs))} if with_costs else entries
 
 
 def draw(measured: Sequence[Measured]) -> None:
-    """Print the measurements, one line a mode and width."""
-    rows = [
-        (
-            entry.query,
-            entry.mode,
-            entry.ef or "",
-            f"{entry.recall:.3f}",
-            f"{entry.milliseconds:.1f}",
-            "" if entry.recall >= TARGET_RECALL else f"below {TARGET_RECALL}",
-        )
-        for entry in measured
-    ]
-    headings = ("query", "mode", "ef", f"recall@{measured[0].k}", "ms", "")
-    show.out.print(show.table(headings, rows, right="llrrr"))
-    show.out.print(
-        f"{measured[0].queries} queries of each kind over {measured[0].rows:,} rows", style="dim"
-    )
+    """Print the measurements, one line a mode and width; * marks what auto takes."""
+    for k in sorted({entry.k for entry in measured}):
+        entries = [entry for entry in measured if entry.k == k]
+        chosen = {id(entry) for entry in taken_by_auto(entries)}
+        rows = [
+            (
+                entry.query,
+                entry.mode,
+                entry.width or "",
+                f"{entry.recall:.3f}",
+                f"{entry.standard_error:.3f}" if entry.mode != "exact" else "",
+                f"{entry.milliseconds:.1f}",
+                f"{entry.p95:.1f}",
+                "*" if id(entry) in chosen else "",
+            )
+            for entry in entries
+        ]
+        headings = ("query", "mode", "width", f"recall@{k}", "+-", "ms", "p95", "auto")
+        show.out.print(show.table(headings, rows, right="llrrrrr"))
+        counted = max(entry.queries for entry in entries)
+        show.out.print(f"{counted} queries of each kind over {entries[0].rows:,} rows", style="dim")

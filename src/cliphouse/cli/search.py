@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,17 +14,36 @@ import typer
 import cliphouse
 from cliphouse.cli import options, show
 from cliphouse.cli.formats import Format, write
+from cliphouse.errors import QueryError
 from cliphouse.table import Hit, SearchResult
+from cliphouse.table.search import Request
+from cliphouse.table.search.paging import Cursor
+from cliphouse.table.vector import Combination
 
 NAME = "search"
 _ARROW = {"int": pa.int64(), "float": pa.float64(), "str": pa.string()}
 _HITS = pa.schema([(field.name, _ARROW[str(field.type)]) for field in fields(Hit)])
+_QUERY = pa.field("query", pa.string())
 
 
 def command(
     query: Annotated[
-        str, typer.Argument(help="Words, a picture's path, a .npy file with one vector, or id:N.")
-    ],
+        str | None,
+        typer.Argument(
+            help="Words, a picture's path or URL, a .npy file with one vector, or id:N. "
+            "2:cat weighs it."
+        ),
+    ] = None,
+    add: Annotated[
+        list[str] | None, typer.Option("--add", help="Add another query to it; repeatable.")
+    ] = None,
+    subtract: Annotated[
+        list[str] | None, typer.Option("--subtract", help="Subtract another query; repeatable.")
+    ] = None,
+    queries: Annotated[
+        Path | None,
+        typer.Option(help="Search for each line of a file (- for standard input) instead."),
+    ] = None,
     k: Annotated[int, typer.Option("-k", help="How many results.")] = 10,
     modality: Annotated[
         Literal["image", "text"], typer.Option(help="Which embeddings to search.")
@@ -32,12 +53,23 @@ def command(
     ] = None,
     metric: Annotated[Literal["cosine", "l2"], typer.Option(help="The distance.")] = "cosine",
     mode: Annotated[
-        Literal["auto", "exact", "hnsw"],
+        Literal["auto", "exact", "codes", "hnsw"],
         typer.Option(
-            help="auto uses the index where its measured recall is good and it is faster."
+            help="auto takes the fastest way whose measured recall is good, or else exact."
         ),
     ] = "auto",
-    ef: Annotated[int | None, typer.Option(min=1, help="The search width of mode hnsw.")] = None,
+    ef: Annotated[int | None, typer.Option(help="The search width of mode hnsw.")] = None,
+    oversampling: Annotated[
+        int | None, typer.Option(help="How many times k rows mode codes compares exactly.")
+    ] = None,
+    dedup: Annotated[
+        float | None,
+        typer.Option(help="Leave out rows of this cosine similarity to a nearer one, as in 0.94."),
+    ] = None,
+    offset: Annotated[int, typer.Option(help="Skip so many of the nearest rows.")] = 0,
+    cursor: Annotated[
+        str | None, typer.Option(help="Go on after an earlier search: the cursor in its JSON.")
+    ] = None,
     db: options.Db = options.DB,
     table: options.TableName = options.TABLE,
     model: options.Model = None,
@@ -45,34 +77,100 @@ def command(
     chosen: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TABLE,
     json: options.Json = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to a file.")] = None,
-    show_sql: Annotated[bool, typer.Option("--show-sql", help="Print the statement too.")] = False,
+    show_sql: Annotated[
+        bool, typer.Option("--show-sql", help="Print the statement and its way too.")
+    ] = False,
 ) -> None:
     """Find the pictures nearest to words, a picture, a vector or a row."""
+    request = Request(
+        k=k,
+        modality=modality,
+        where=where,
+        metric=metric,
+        mode=mode,
+        ef=ef,
+        oversampling=oversampling,
+        dedup=dedup,
+        offset=offset,
+        cursor=None if cursor is None else Cursor.from_token(cursor),
+    )
+    asked = [query] if query is not None else []
+    if queries is not None:
+        if asked or cursor is not None:
+            raise QueryError("--queries searches for the lines of a file: no other query or cursor")
+        asked = _lines(queries)
+    elif not asked:
+        raise QueryError("nothing to search for: give words, a picture, a .npy file or id:N")
+    combinations = [Combination(q, tuple(add or ()), tuple(subtract or ())) for q in asked]
     with cliphouse.open(db, table, model, options.folder(model_dir)) as opened:
-        result = opened.search(query, k, modality, where, metric, mode, ef)
+        results = opened.search_many(combinations, request, count=True)
     if show_sql:
-        show.err.print(result.sql, markup=False)
+        for result in results:
+            show.err.print(f"-- {_way(result)}\n{result.sql}", markup=False)
+    many = queries is not None
     write(
-        pa.Table.from_pylist([asdict(hit) for hit in result], schema=_HITS),
+        _as_table(asked, results, many),
         Format.JSON if json else chosen,
         output,
-        result.to_dict,
-        lambda: _draw(result),
+        lambda: _document(asked, results, many),
+        lambda: _draw(asked, results, many),
     )
 
 
-def _draw(result: SearchResult) -> None:
+def _lines(path: Path) -> list[str]:
+    """The queries of a file, one a line; empty lines are left out."""
+    try:
+        data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+        lines = [line.strip() for line in data.decode("utf-8-sig").splitlines()]
+    except OSError as error:
+        raise QueryError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise QueryError(f"{path}: no text in UTF-8: {error}") from error
+    if not any(lines):
+        raise QueryError(f"{path}: holds no queries, one a line")
+    return [line for line in lines if line]
+
+
+def _as_table(asked: Sequence[str], results: Sequence[SearchResult], many: bool) -> pa.Table:
     rows = [
-        (rank, f"{hit.similarity:.3f}", hit.caption, hit.url, hit.id)
-        for rank, hit in enumerate(result, 1)
+        asdict(hit) | {"query": query}
+        for query, result in zip(asked, results, strict=True)
+        for hit in result
     ]
-    headings = ("", "similarity", "caption", "url", "id")
-    show.out.print(show.table(headings, rows, right="rr"))
+    return pa.Table.from_pylist(rows, schema=_HITS.insert(0, _QUERY) if many else _HITS)
+
+
+def _document(asked: Sequence[str], results: Sequence[SearchResult], many: bool) -> object:
+    if not many:
+        return results[0].to_dict()
+    return [{"query": q} | r.to_dict() for q, r in zip(asked, results, strict=True)]
+
+
+def _draw(asked: Sequence[str], results: Sequence[SearchResult], many: bool) -> None:
+    for query, result in zip(asked, results, strict=True):
+        if many:
+            show.out.print(show.plain(query), style="bold", markup=False)
+        rows = [
+            (rank, f"{hit.similarity:.3f}", _caption(hit), hit.url, hit.id)
+            for rank, hit in enumerate(result, 1)
+        ]
+        headings = ("", "similarity", "caption", "url", "id")
+        show.out.print(show.table(headings, rows, right="rr"))
+        show.err.print(_way(result), style="dim", markup=False)
+
+
+def _caption(hit: Hit) -> str:
+    return f"{hit.caption} (+{hit.folded} alike)" if hit.folded else hit.caption
+
+
+def _way(result: SearchResult) -> str:
+    """One line: the mode, its width and measured recall, and what it cost."""
     stats = result.stats
-    width = f" ef {stats.ef}" if stats.ef else ""
-    recall = "unmeasured" if stats.recall is None else f"{stats.recall:.3f}"
-    show.err.print(
-        f"{len(result)} rows, {stats.mode}{width} ({stats.reason}), recall@k {recall}, "
-        f"query {stats.encode_ms:.0f} ms, search {stats.search_ms:.0f} ms",
-        style="dim",
+    width = {"hnsw": f" ef {stats.width}", "codes": f" x{stats.width}"}.get(stats.mode, "")
+    recall = "recall not measured" if stats.recall is None else f"recall@k {stats.recall:.3f}"
+    filtered = f"; filter: {stats.filtered}" if stats.filtered else ""
+    read = "" if stats.rows_read is None else f", {stats.rows_read:,} rows read"
+    return (
+        f"{len(result)} rows, {stats.mode}{width} ({stats.reason}{filtered}), {recall}{read}, "
+        f"query {stats.encode_ms:.0f} ms, search {stats.search_ms:.0f} ms"
     )

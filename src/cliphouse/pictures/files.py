@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -54,13 +55,16 @@ def find_pictures(folder: Path) -> list[Picture]:
     return pictures
 
 
-def open_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def open_picture(
+    path: Path | str, max_pixels: int = MAX_PIXELS, data: BinaryIO | None = None
+) -> Image.Image:
     """The picture as RGB: upright by its EXIF orientation, transparency on white, first frame.
 
-    Raises PictureError where it is no picture, is damaged, or has more than ``max_pixels``.
+    ``data`` is read in the place of the file, where ``path`` is only the picture's name. Raises
+    PictureError where it is no picture, is damaged, or has more than ``max_pixels``.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path if data is None else data) as image:
             if image.width * image.height > max_pixels:
                 raise PictureError(
                     f"{path}: {image.width} x {image.height} pixels, more than the "

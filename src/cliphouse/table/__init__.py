@@ -4,7 +4,7 @@ from cliphouse.table.index import BuiltIndex, IndexSpec
 from cliphouse.table.ingest import IngestReport
 from cliphouse.table.load import ShardLoad
 from cliphouse.table.schema import Measured, TableInfo
-from cliphouse.table.search import Hit, SearchResult, SearchStats
+from cliphouse.table.search import Filter, Hit, SearchResult, SearchStats
 from cliphouse.table.summary import TableSummary
 from cliphouse.table.table import DEFAULT_DB, DEFAULT_TABLE, Table
 
@@ -12,6 +12,7 @@ __all__ = [
     "DEFAULT_DB",
     "DEFAULT_TABLE",
     "BuiltIndex",
+    "Filter",
     "Hit",
     "IndexSpec",
     "IngestReport",

@@ -94,6 +94,14 @@ class StagedRows:
     file: Path | None
 
 
+@dataclass
+class Reads:
+    """Rows and bytes that the engine read; None where they were not counted."""
+
+    rows: int | None = None
+    bytes: int | None = None
+
+
 class Connection:
     """A ClickHouse client whose errors are cliphouse's own, one clear line each."""
 
@@ -103,6 +111,7 @@ class Connection:
         Raises TableError where there is no database, or another process holds it.
         """
         self.address = address
+        self._reads: Counter[str] = Counter()
         if address.folder is not None:
             _check_folder(address, address.folder, create)
         self._client = _open(address)
@@ -136,12 +145,30 @@ class Connection:
             result = self._client.query(
                 sql, parameters=dict(parameters or {}), query_formats={"String": "bytes"}
             )
+        self._reads["SelectedRows"] += int(result.summary.get("read_rows", 0))
+        self._reads["SelectedBytes"] += int(result.summary.get("read_bytes", 0))
         return list(result.named_results())
 
-    def raw(self, sql: str, fmt: str, parameters: Parameters | None = None) -> bytes:
-        """The result of a query in one of ClickHouse's formats."""
-        with self._clear_errors():
-            return self._client.raw_query(sql, parameters=dict(parameters or {}), fmt=fmt)
+    @contextmanager
+    def counting(self, wanted: bool = True) -> Iterator[Reads]:
+        """Counts what the ``rows`` queries inside read, where ``wanted``. (The embedded engine's
+        summary of a query counts its result; so all that it reads meanwhile is counted there.)"""
+        reads = Reads()
+        before = self._read_so_far() if wanted else None
+        yield reads
+        if before is not None:
+            after = self._read_so_far()
+            reads.rows = after["SelectedRows"] - before["SelectedRows"]
+            reads.bytes = after["SelectedBytes"] - before["SelectedBytes"]
+
+    def _read_so_far(self) -> Counter[str]:
+        if not self.is_embedded:
+            return Counter(self._reads)
+        found = self.query(
+            "SELECT event, value FROM system.events "
+            "WHERE event IN ('SelectedRows', 'SelectedBytes')"
+        )
+        return Counter({row["event"]: row["value"] for row in found.to_pylist()})
 
     def stream(self, sql: str, fmt: str, parameters: Parameters) -> Iterator[bytes]:
         """The result of a query in a row-by-row format, in pieces as they come."""

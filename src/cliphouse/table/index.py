@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import os
 import re
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from cliphouse.errors import QueryError, TableError
+import psutil
+
+from cliphouse.errors import EngineError, QueryError, TableError
 from cliphouse.table.connection import Connection, identifier
 from cliphouse.table.schema import Modality, TableInfo, embedding_column
 from cliphouse.table.search import DISTANCE, Metric, index_name
@@ -21,6 +24,7 @@ ELEMENT_BYTES: dict[Quantization, float] = {"bf16": 2, "f32": 4, "f16": 2, "i8":
 DEFAULT_M = 32
 DEFAULT_EF_CONSTRUCTION = 128
 _POLL_SECONDS = 0.2
+_SECONDS_EACH = 5e-10  # of one core, for one number of one vector compared
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,70 @@ class BuiltIndex:
     seconds: float
 
 
+@dataclass(frozen=True)
+class IndexForecast:
+    """What an index of ``rows`` rows will take, in bytes. ``available`` is what this machine, or
+    the server's configuration, leaves for it (None where that cannot be told); ``cache`` is the
+    size of the cache that keeps graphs in memory between searches."""
+
+    spec: IndexSpec
+    rows: int
+    dim: int
+    memory: int
+    available: int | None
+    cache: int | None
+
+    @property
+    def seconds(self) -> float:
+        """How long a build takes, from rates measured on two cores (docs/benchmarks/search.md).
+
+        Each row is placed by a search of the graph built so far, whose cost grows with the
+        logarithm of the rows, with the vectors compared, and with their length.
+        """
+        compared = (self.spec.ef_construction + 2 * self.spec.m) * math.log2(max(self.rows, 2))
+        return _SECONDS_EACH * self.rows * compared * self.dim / (os.cpu_count() or 1)
+
+    @property
+    def sum(self) -> str:
+        """How the memory adds up."""
+        bytes_each = ELEMENT_BYTES[self.spec.quantization]
+        return (
+            f"{self.rows:,} rows x ({self.dim} x {bytes_each:g} bytes + M {self.spec.m} x 8 bytes) "
+            f"= {self.memory / 1e6:,.1f} MB"
+        )
+
+    def check(self) -> None:
+        """Raises TableError where the graph does not fit."""
+        if self.available is not None and self.memory > self.available:
+            raise TableError(
+                f"the graph does not fit into memory: {self.sum}, and {self.available / 1e6:,.0f} "
+                "MB are free; take a smaller --m or --quantization i8, or more memory, or --force"
+            )
+
+
+def forecast(connection: Connection, rows: int, info: TableInfo, spec: IndexSpec) -> IndexForecast:
+    """What ``spec`` will take of memory on a table of ``rows`` rows, and what there is."""
+    limits = {
+        row["name"]: int(row["value"])
+        for row in connection.query(
+            "SELECT name, value FROM system.server_settings WHERE name IN "
+            "('max_server_memory_usage', 'vector_similarity_index_cache_size')"
+        ).to_pylist()
+    }
+    available = limits.get("max_server_memory_usage") or None
+    if connection.is_embedded:
+        free = int(psutil.virtual_memory().available)
+        available = free if available is None else min(free, available)
+    return IndexForecast(
+        spec,
+        rows,
+        info.dim,
+        spec.memory_bytes(rows, info.dim),
+        available,
+        limits.get("vector_similarity_index_cache_size"),
+    )
+
+
 def existing_indexes(connection: Connection, table: str) -> dict[str, str]:
     """The table's vector indexes: name to type, as SQL."""
     found = connection.query(
@@ -87,13 +155,15 @@ def build_index(
     info: TableInfo,
     spec: IndexSpec,
     progress: Progress | None = None,
+    force: bool = False,
 ) -> BuiltIndex:
     """Merge the table into one part, so that one graph holds all rows, and build the index.
 
     An index of the same name with other parameters is replaced. Rows loaded later are found by
     an exact scan until the index is built again.
 
-    Raises TableError where the table has no such embedding or no rows.
+    Raises TableError where the table has no such embedding or no rows, or its graph does not fit
+    into memory and ``force`` is not given.
     """
     started = time.monotonic()
     _check(info, table, spec)
@@ -102,6 +172,8 @@ def build_index(
         raise TableError(f"table {table} is empty; ingest shards first")
     _check_lengths(connection, table, info, spec)
     memory = spec.memory_bytes(rows, info.dim)
+    if not force:
+        forecast(connection, rows, info, spec).check()
     present = existing_indexes(connection, table).get(spec.name)
     if present is not None and not same_type(present, spec.type_sql(info.dim)):
         drop_index(connection, table, spec.modality, spec.metric)
@@ -183,28 +255,59 @@ def _is_whole(connection: Connection, table: str, name: str) -> bool:
 
 
 def _materialize(connection: Connection, table: str, name: str, progress: Progress | None) -> None:
-    statement = f"ALTER TABLE {identifier(table)} MATERIALIZE INDEX {name}"
-    finished = threading.Event()
-    watcher = threading.Thread(
-        target=_watch, args=(connection.clone(), table, finished, progress), daemon=True
-    )
-    watcher.start()
+    """Build the graphs that parts of the table lack, until all have theirs.
+
+    The engine builds in the background, so that an interruption is heard: it stops the build.
+    Parts whose graph is finished keep it, and the next build goes on with the others.
+    """
     try:
-        connection.command(statement, settings={"mutations_sync": 2})
-    finally:
-        finished.set()
-        watcher.join()
-
-
-def _watch(
-    connection: Connection, table: str, finished: threading.Event, progress: Progress | None
-) -> None:
-    while not finished.wait(_POLL_SECONDS):
-        found = connection.query(
-            "SELECT max(progress) AS share FROM system.merges WHERE is_mutation "
-            "AND database = currentDatabase() AND table = {table:String}",
+        # A build that a killed process left goes on by itself when the database is opened.
+        if not _pending(connection, table):
+            connection.command(
+                f"ALTER TABLE {identifier(table)} MATERIALIZE INDEX {name}",
+                settings={"mutations_sync": 0},
+            )
+        parts = _count_parts(connection, table)
+        while pending := _pending(connection, table):
+            if pending["reason"]:
+                raise EngineError(f"index {name} could not be built: {pending['reason']}")
+            if progress:
+                progress(max(0.0, 1 - (pending["parts"] - _in_progress(connection, table)) / parts))
+            time.sleep(_POLL_SECONDS)
+    except BaseException:
+        connection.command(
+            "KILL MUTATION WHERE database = currentDatabase() AND table = {table:String} SYNC",
             {"table": table},
         )
-        if progress:
-            progress(float(found.column("share")[0].as_py() or 0))
-    connection.close()
+        raise
+
+
+def _pending(connection: Connection, table: str) -> dict[str, Any]:
+    """The parts that mutations have yet to go through, and why one failed; empty where none is
+    pending."""
+    found = connection.query(
+        "SELECT count() AS mutations, sum(parts_to_do) AS parts, max(latest_fail_reason) AS reason "
+        "FROM system.mutations WHERE NOT is_done AND database = currentDatabase() "
+        "AND table = {table:String}",
+        {"table": table},
+    ).to_pylist()[0]
+    return found if found["mutations"] else {}
+
+
+def _in_progress(connection: Connection, table: str) -> float:
+    """How many parts' worth of work is done in those at work now."""
+    found = connection.query(
+        "SELECT sum(progress) AS share FROM system.merges WHERE is_mutation "
+        "AND database = currentDatabase() AND table = {table:String}",
+        {"table": table},
+    )
+    return float(found.column("share")[0].as_py() or 0)
+
+
+def _count_parts(connection: Connection, table: str) -> int:
+    found = connection.query(
+        "SELECT count() AS parts FROM system.parts "
+        "WHERE active AND database = currentDatabase() AND table = {table:String}",
+        {"table": table},
+    )
+    return max(1, int(found.column("parts")[0].as_py()))

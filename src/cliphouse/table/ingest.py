@@ -20,6 +20,8 @@ from cliphouse.table.ledger import Entry, Ledger
 from cliphouse.table.load import Loader, Progress, ShardLoad
 from cliphouse.table.prefetch import prefetch
 from cliphouse.table.schema import (
+    CODES_SETTINGS,
+    Codes,
     Modality,
     Precision,
     TableInfo,
@@ -57,6 +59,7 @@ def ingest(
     precision: Precision | None = None,
     replace: bool = False,
     progress: Progress | None = None,
+    codes: Codes | None = None,
 ) -> IngestReport:
     """Load the shards in ``places`` (folders, and the guide's CSV files; paths or fsspec URLs) into
     ``table``, which is made if it is not there.
@@ -70,17 +73,18 @@ def ingest(
     """
     started = time.monotonic()
     sources = find_sources(places, numbers)
-    wanted = _wanted_info(sources, places, model, precision)
+    wanted = _wanted_info(sources, places, model, precision, codes)
     connection = connect()
     ledger = Ledger(connection, table)
     ledger.create()
     info = read_info(connection, table)
     if info is None:
         ledger.clear()
-        connection.command(create_table_sql(table, wanted))
+        settings = {} if wanted.codes == "none" else CODES_SETTINGS
+        connection.command(create_table_sql(table, wanted), settings=settings)
         info = read_info(connection, table)
     assert info is not None
-    _check_fit(table, info, wanted, sources[0], precision)
+    _check_fit(table, info, wanted, sources[0], precision, codes)
     keep_tokens(connection, table)
     entries = ledger.read()
     changed = _changed(sources, entries)
@@ -127,6 +131,7 @@ def _wanted_info(
     places: Sequence[str],
     model: str | None,
     precision: Precision | None,
+    codes: Codes | None,
 ) -> TableInfo:
     first = sources[0]
     for source in sources:
@@ -138,7 +143,7 @@ def _wanted_info(
     manifests = {m for m in map(read_manifest, places) if m is not None}
     name = _model_name(model, manifests, first.dim)
     modalities: tuple[Modality, ...] = ("image", "text") if first.has_text else ("image",)
-    return TableInfo(name, first.dim, precision or "float32", modalities)
+    return TableInfo(name, first.dim, precision or "float32", modalities, codes=codes or "none")
 
 
 def _model_name(model: str | None, manifests: set[Manifest], dim: int) -> str | None:
@@ -160,6 +165,7 @@ def _check_fit(
     wanted: TableInfo,
     first: Source,
     precision: Precision | None,
+    codes: Codes | None,
 ) -> None:
     shard = first.number
     if info.dim and info.dim != wanted.dim:
@@ -179,6 +185,11 @@ def _check_fit(
         )
     if precision and precision != info.precision:
         raise TableError(f"table {table} keeps {info.precision}; it cannot take {precision} rows")
+    if codes and codes != info.codes:
+        raise TableError(
+            f"table {table} was made with codes {info.codes}; codes are chosen when a table is "
+            "made, so name another table with --table"
+        )
 
 
 def _changed(sources: Sequence[Source], entries: dict[int, Entry]) -> list[Source]:

@@ -25,7 +25,13 @@ from cliphouse.table.connection import Connection, identifier, quote
 from cliphouse.table.inserter import Batch, Inserter, Span
 from cliphouse.table.ledger import Entry, Ledger, describe_files
 from cliphouse.table.prefetch import prefetch
-from cliphouse.table.schema import TableInfo, column_types, embedding_column
+from cliphouse.table.schema import (
+    CODES_SETTINGS,
+    TableInfo,
+    column_types,
+    embedding_column,
+    read_comment,
+)
 from cliphouse.table.workspace import is_running
 
 Progress = Callable[[int, int], None]  # rows done, rows in all
@@ -117,7 +123,7 @@ class Loader:
         old, new = identifier(self._table), identifier(staging)
         run = self._connection.command
         try:
-            run(f"CREATE TABLE {new} AS {old}")
+            run(f"CREATE TABLE {new} AS {old}", settings=CODES_SETTINGS if self._has_codes else {})
             run(f"ALTER TABLE {new} MODIFY COMMENT {quote(_STAGING)}")
             run(f"ALTER TABLE {new} ATTACH PARTITION tuple() FROM {old}")
             run(
@@ -147,13 +153,12 @@ class Loader:
                 f"{source.number} when that has ended"
             )
 
+    @property
+    def _has_codes(self) -> bool:
+        return self._info.codes != "none"
+
     def _comment(self) -> str:
-        found = self._connection.query(
-            "SELECT comment FROM system.tables "
-            "WHERE database = currentDatabase() AND name = {name:String}",
-            {"name": self._table},
-        )
-        return str(found.column("comment")[0].as_py())
+        return read_comment(self._connection, self._table) or ""
 
     def clear_staging(self) -> None:
         """Drop what replacements that were killed left: on this machine, where it can be told; on
@@ -193,7 +198,7 @@ class Loader:
             token = f"{entry.files[0].checksum}{again}:{shard.source.number}"
             with closing(prefetch(self._batches(reader, missing, token))) as batches:
                 for span in self._inserter.insert(table, batches):
-                    self._let_merge(table)
+                    self._let_merge()
                     self._advance(0 if advanced else span.rows)
             advanced = True
         if not self._missing(table, shard):
@@ -219,10 +224,10 @@ class Loader:
         finally:
             self._connection.command(f"SYSTEM START MERGES {name}")
 
-    def _let_merge(self, table: str) -> None:
+    def _let_merge(self) -> None:
         self._parts_left -= 1
         if self._parts_left == 0 and self._connection.is_embedded:
-            self._connection.command(f"SYSTEM START MERGES {identifier(table)}")
+            self._connection.command(f"SYSTEM START MERGES {identifier(self._table)}")
 
     def _batches(self, reader: ShardReader, missing: Iterable[Span], token: str) -> Iterator[Batch]:
         for span in missing:

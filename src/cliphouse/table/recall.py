@@ -1,4 +1,4 @@
-"""Honest recall: an index against the exact answer, for text and for image queries apart.
+"""Honest recall: every way to search against the exact answer, for text and image queries apart.
 
 A text query lies far outside the cloud of image vectors, and an index that looks perfect for image
 queries can miss a third of a text query's nearest images. So both are measured, with queries from
@@ -7,26 +7,59 @@ the table itself, and a search is only ever offered with its figure beside it.
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cliphouse.errors import QueryError
 from cliphouse.table.connection import Connection, identifier
-from cliphouse.table.schema import Measured, Modality, TableInfo, embedding_column
-from cliphouse.table.search import Plan, Request, run_search, search_sql
+from cliphouse.table.facts import TableFacts
+from cliphouse.table.schema import Measured, Modality, embedding_column
+from cliphouse.table.search import Metric, Plan, Request, Searcher, index_name
 from cliphouse.table.vector import QueryVector
 
-EF_LADDER = (64, 128, 256, 512, 1024, 2048)
+EF_LADDER = (64, 128, 256, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384)
+OVERSAMPLING_LADDER = (2, 5, 10, 20, 50, 100, 200, 500, 1000)
+# Image queries are the easy ones: asking more of them costs next to nothing.
+TARGETS: dict[Modality, float] = {"text": 0.95, "image": 0.99}
+MAX_RECALL_K = 1000
+_ENOUGH = 0.999  # no wider step is measured beyond this recall
+_FULL_QUERIES_K = 10  # for larger k a query tells more, and costs more: fewer are asked
 _WARM_UP = 3
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class _Sample:
+class RecallSpec:
+    """What is measured: recall@k for each of ``ks`` over ``queries`` queries of each kind; the
+    ``target`` is kept with the figures, None for the defaults of TARGETS.
+
+    Raises QueryError where a value is out of its range.
+    """
+
+    modality: Modality = "image"
+    metric: Metric = "cosine"
+    ks: tuple[int, ...] = (10,)
+    queries: int = 200
+    target: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.ks or not all(1 <= k <= MAX_RECALL_K for k in self.ks):
+            raise QueryError(f"recall is measured for k of 1 to {MAX_RECALL_K:,}")
+        if self.queries < 1:
+            raise QueryError("recall needs at least one query")
+        if self.target is not None and not 0 < self.target <= 1:
+            raise QueryError(f"target is {self.target}; a recall is above 0, up to 1")
+
+    def queries_for(self, k: int) -> int:
+        return self.queries if k <= _FULL_QUERIES_K else math.ceil(self.queries / 4)
+
+
+@dataclass(frozen=True)
+class Sample:
     """A row of the table used as a query, shape (dim,), and the row's id."""
 
     id: int
@@ -35,66 +68,95 @@ class _Sample:
 
 @dataclass(frozen=True)
 class _Timed:
-    """The ids found for each query, and the median time of a search in milliseconds."""
+    """The ids found for each query, and each search's milliseconds."""
 
     found: list[list[int]]
-    milliseconds: float
+    milliseconds: list[float]
 
 
 def measure_recall(
     connection: Connection,
     table: str,
-    info: TableInfo,
-    columns: Sequence[str],
-    modality: Modality,
-    index: str | None,
-    k: int = 10,
-    queries: int = 100,
+    facts: TableFacts,
+    spec: RecallSpec,
     progress: Progress | None = None,
 ) -> tuple[Measured, ...]:
-    """Recall@k and median latency of an exact search and of HNSW at each ef of EF_LADDER.
+    """Recall@k and latency of an exact search, and of the index and the codes that the table has,
+    over a ladder of widths that ends where nothing is left to gain.
 
-    ``index`` is the type of the modality's cosine index; without one only the exact search is
-    measured. For each kind of embedding the table has, ``queries`` rows are taken as queries
-    (spread by a hash of their id, so the same in every run). Recall is the mean share of the exact
-    top k that is found; a query's own row counts on neither side.
+    For each kind of embedding the table has, rows are taken as queries (spread by a hash of their
+    id, so the same in every run). Recall is the mean share of the exact top k over the stored
+    vectors that is found; a query's own row counts on neither side.
     """
-    rows = int(connection.command(f"SELECT count() FROM {identifier(table)}"))
-    measured = []
-    ladder = EF_LADDER if index else ()
-    steps = [(kind, ef) for kind in info.modalities for ef in (None, *ladder)]
-    truth: list[list[int]] = []
-    for step, (kind, ef) in enumerate(steps):
-        samples = _sample(connection, table, kind, queries)
-        mode = "exact" if ef is None else "hnsw"
-        request = Request(k=k + 1, modality=modality)
-        plan = (
-            Plan("exact", None, None, "") if ef is None else Plan("hnsw", max(ef, k + 1), None, "")
-        )
-        sql = search_sql(table, columns, info, request, plan, connection.is_embedded)
-        timed = _search_all(connection, sql, info, samples, k)
-        truth = timed.found if ef is None else truth
-        recall = _recall(timed.found, truth)
-        measured.append(
-            Measured(
-                modality,
-                kind,
-                mode,
-                ef or 0,
-                k,
-                recall,
-                timed.milliseconds,
-                len(samples),
-                rows,
-                index or "",
-            )
-        )
+    searcher = Searcher(connection, table, facts)
+    rounds = [(kind, k) for kind in facts.info.modalities for k in sorted(spec.ks)]
+    measured: list[Measured] = []
+    for step, (kind, k) in enumerate(rounds):
+        measured += _measure(connection, table, searcher, facts, spec, kind, k)
         if progress:
-            progress(step + 1, len(steps))
+            progress(step + 1, len(rounds))
     return tuple(measured)
 
 
-def _sample(connection: Connection, table: str, kind: Modality, count: int) -> list[_Sample]:
+def _measure(
+    connection: Connection,
+    table: str,
+    searcher: Searcher,
+    facts: TableFacts,
+    spec: RecallSpec,
+    kind: Modality,
+    k: int,
+) -> Iterator[Measured]:
+    """One kind of query and one k: exact first, then each ladder."""
+    samples = sample_rows(connection, table, kind, spec.queries_for(k))
+    request = Request(k=k + 1, modality=spec.modality, metric=spec.metric)
+
+    def timed(plan: Plan) -> _Timed:
+        return _search_all(searcher, request, plan, samples, k)
+
+    def entry(plan: Plan, answer: _Timed, recalls: Sequence[float], index: str) -> Measured:
+        return Measured(
+            modality=spec.modality,
+            query=kind,
+            mode=plan.mode,
+            width=plan.width or 0,
+            k=k,
+            recall=round(float(np.mean(recalls)), 5),
+            milliseconds=round(float(np.median(answer.milliseconds)), 3),
+            queries=len(samples),
+            rows=facts.rows,
+            index=index,
+            metric=spec.metric,
+            standard_error=round(float(np.std(recalls) / math.sqrt(len(recalls))), 5),
+            p95=round(float(np.percentile(answer.milliseconds, 95)), 3),
+            target=TARGETS[kind] if spec.target is None else spec.target,
+        )
+
+    exact_plan = Plan("exact", None, 1.0, "")
+    exact = timed(exact_plan)
+    exact_entry = entry(exact_plan, exact, [1.0], "")
+    yield exact_entry
+    for plans, index in _ladders(facts, spec, k):
+        for plan in plans:
+            answer = timed(plan)
+            found = entry(plan, answer, _recalls(answer.found, exact.found), index)
+            yield found
+            if found.recall >= _ENOUGH or found.milliseconds > exact_entry.milliseconds:
+                break
+
+
+def _ladders(facts: TableFacts, spec: RecallSpec, k: int) -> Iterator[tuple[list[Plan], str]]:
+    """The approximate ways the table has, each with its steps and its name."""
+    index = facts.indexes.get(index_name(spec.modality, spec.metric))
+    if index is not None:
+        widths = [ef for ef in EF_LADDER if ef > k]
+        yield [Plan("hnsw", ef, None, "") for ef in widths], index
+    if facts.info.codes != "none" and spec.metric == "cosine":
+        yield [Plan("codes", width, None, "") for width in OVERSAMPLING_LADDER], facts.info.codes
+
+
+def sample_rows(connection: Connection, table: str, kind: Modality, count: int) -> list[Sample]:
+    """Rows of the table as queries: those whose ids have the smallest hashes."""
     found = connection.query(
         f"SELECT id, CAST({embedding_column(kind)}, 'Array(Float32)') AS vector "
         f"FROM {identifier(table)} WHERE id IN (SELECT id FROM {identifier(table)} "
@@ -102,7 +164,7 @@ def _sample(connection: Connection, table: str, kind: Modality, count: int) -> l
         {"count": count},
     )
     return [
-        _Sample(row_id, np.array(vector, dtype=np.float32))
+        Sample(row_id, np.array(vector, dtype=np.float32))
         for row_id, vector in zip(
             found.column("id").to_pylist(), found.column("vector").to_pylist(), strict=True
         )
@@ -110,19 +172,19 @@ def _sample(connection: Connection, table: str, kind: Modality, count: int) -> l
 
 
 def _search_all(
-    connection: Connection, sql: str, info: TableInfo, samples: Sequence[_Sample], k: int
+    searcher: Searcher, request: Request, plan: Plan, samples: Sequence[Sample], k: int
 ) -> _Timed:
     found, times = [], []
     for sample in samples[:_WARM_UP]:
-        run_search(connection, sql, info, QueryVector(sample.vector, "vector"))
+        searcher.run(QueryVector(sample.vector, "vector"), request, plan)
     for sample in samples:
-        started = time.perf_counter()
-        hits, _ = run_search(connection, sql, info, QueryVector(sample.vector, "vector"))
-        times.append((time.perf_counter() - started) * 1000)
-        found.append([hit.id for hit in hits if hit.id != sample.id][:k])
-    return _Timed(found, statistics.median(times))
+        answer = searcher.run(QueryVector(sample.vector, "vector"), request, plan)
+        times.append(answer.milliseconds)
+        found.append([hit.id for hit in answer.hits if hit.id != sample.id][:k])
+    return _Timed(found, times)
 
 
-def _recall(found: Sequence[Sequence[int]], truth: Sequence[Sequence[int]]) -> float:
+def _recalls(found: Sequence[Sequence[int]], truth: Sequence[Sequence[int]]) -> list[float]:
+    """Each query's share of the exact answer that was found."""
     shares = [len(set(f) & set(t)) / len(t) for f, t in zip(found, truth, strict=True) if t]
-    return statistics.fmean(shares) if shares else 1.0
+    return shares or [1.0]

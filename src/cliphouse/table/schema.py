@@ -12,32 +12,40 @@ from cliphouse.table.connection import Connection, identifier, quote
 
 Modality = Literal["image", "text"]
 Precision = Literal["float32", "bfloat16"]
+Codes = Literal["none", "rabitq", "turboquant"]
 MODALITIES: tuple[Modality, ...] = ("image", "text")
 
 _ELEMENT = {"float32": "Float32", "bfloat16": "BFloat16"}
 _COMMENT_KEY = "cliphouse"
 _TOKENS = "non_replicated_deduplication_window"
+CODES_SETTINGS = {"enable_quantized_codec": 1}
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Recall@k of a search mode, measured on this table.
+    """Recall@k of a way to search, measured on this table.
 
-    ``ef`` is the HNSW search width, ``queries`` the number of queries asked, ``recall`` the mean
-    share of the exact top k that was found, ``milliseconds`` the median time of a search.
-    ``index`` is the type of the index that was measured; of another one the figures say nothing.
+    ``width`` is the ef of mode hnsw, the oversampling of mode codes, 0 for exact. ``recall`` is
+    the mean share of the exact top k that ``queries`` queries found, ``standard_error`` that
+    mean's own; ``milliseconds`` and ``p95`` are the median and the 95th percentile of a search.
+    ``index`` is the type of the index, or the name of the codes, that was measured: of others the
+    figures say nothing. ``target`` is the recall that a search of mode auto must reach.
     """
 
     modality: Modality
     query: Modality
     mode: str
-    ef: int
+    width: int
     k: int
     recall: float
     milliseconds: float
     queries: int
     rows: int
     index: str = ""
+    metric: str = "cosine"
+    standard_error: float = 0.0
+    p95: float = 0.0
+    target: float = 0.95
 
 
 @dataclass(frozen=True)
@@ -49,20 +57,31 @@ class TableInfo:
     precision: Precision
     modalities: tuple[Modality, ...]
     measured: tuple[Measured, ...] = field(default=())
+    codes: Codes = "none"
 
     def to_comment(self) -> str:
         return json.dumps({_COMMENT_KEY: asdict(self)}, separators=(",", ":"))
 
     @classmethod
-    def from_comment(cls, comment: str) -> TableInfo | None:
+    def from_comment(cls, comment: str | None) -> TableInfo | None:
         """None where the comment is not one of ours."""
         try:
-            values: dict[str, Any] = json.loads(comment)[_COMMENT_KEY]
-            measured = tuple(Measured(**entry) for entry in values.pop("measured"))
+            values: dict[str, Any] = json.loads(comment or "")[_COMMENT_KEY]
+            measured = tuple(
+                entry for entry in map(_measured, values.pop("measured")) if entry is not None
+            )
             modalities = tuple(values.pop("modalities"))
             return cls(**values, modalities=modalities, measured=measured)
         except (ValueError, KeyError, TypeError):
             return None
+
+
+def _measured(entry: dict[str, Any]) -> Measured | None:
+    """None for an entry of another version of the project: measuring again replaces it."""
+    try:
+        return Measured(**entry)
+    except TypeError:
+        return None
 
 
 def embedding_column(modality: Modality) -> str:
@@ -70,15 +89,17 @@ def embedding_column(modality: Modality) -> str:
 
 
 def create_table_sql(name: str, info: TableInfo) -> str:
-    """The CREATE TABLE statement.
+    """The CREATE TABLE statement; with codes it needs the setting of CODES_SETTINGS.
 
-    Embeddings are incompressible, so CODEC(NONE) saves time and costs no space. Granules of 512
+    Embeddings are incompressible, so CODEC(NONE) saves time and costs no space; the Quantized codec
+    keeps the same bytes and some 60 to 260 bytes of code a vector beside them. Granules of 512
     rows keep the reading around a found row small, and wide parts let a scan read one column. A
     merge does not rebuild a vector index by itself, which would take minutes unasked. The
     deduplication window lets a repeated insert be recognised by its token.
     """
+    codec = "NONE" if info.codes == "none" else f"Quantized('{info.codes}', {info.dim})"
     vectors = "".join(
-        f"    {embedding_column(modality)} Array({_ELEMENT[info.precision]}) CODEC(NONE),\n"
+        f"    {embedding_column(modality)} Array({_ELEMENT[info.precision]}) CODEC({codec}),\n"
         for modality in info.modalities
     )
     return (
@@ -104,15 +125,21 @@ def read_info(connection: Connection, name: str) -> TableInfo | None:
 
     A table made by other hands, such as the guide's, is described by its columns and first row.
     """
+    comment = read_comment(connection, name)
+    if comment is None:
+        return None
+    info = TableInfo.from_comment(comment)
+    return info or describe_table(connection, name)
+
+
+def read_comment(connection: Connection, name: str) -> str | None:
+    """The table's comment; None where there is no such table."""
     found = connection.query(
         "SELECT comment FROM system.tables "
         "WHERE database = currentDatabase() AND name = {name:String}",
         {"name": name},
     )
-    if found.num_rows == 0:
-        return None
-    info = TableInfo.from_comment(found.column("comment")[0].as_py())
-    return info or _describe(connection, name)
+    return found.column("comment")[0].as_py() if found.num_rows else None
 
 
 def column_types(connection: Connection, name: str) -> dict[str, str]:
@@ -128,12 +155,7 @@ def column_types(connection: Connection, name: str) -> dict[str, str]:
 def write_info(connection: Connection, name: str, info: TableInfo) -> bool:
     """Keep ``info`` with the table; not where that would replace a comment of its owner's. Returns
     whether it is kept."""
-    found = connection.query(
-        "SELECT comment FROM system.tables "
-        "WHERE database = currentDatabase() AND name = {name:String}",
-        {"name": name},
-    )
-    comment = found.column("comment")[0].as_py()
+    comment = read_comment(connection, name)
     if comment and TableInfo.from_comment(comment) is None:
         return False
     connection.command(f"ALTER TABLE {identifier(name)} MODIFY COMMENT {quote(info.to_comment())}")
@@ -163,13 +185,17 @@ def rows_by_shard(connection: Connection, name: str) -> dict[int, int]:
     )
 
 
-def with_measured(info: TableInfo, modality: Modality, measured: tuple[Measured, ...]) -> TableInfo:
-    """``info`` with the measurements of one modality replaced."""
-    others = tuple(entry for entry in info.measured if entry.modality != modality)
-    return replace(info, measured=others + measured)
+def with_measured(info: TableInfo, measured: tuple[Measured, ...]) -> TableInfo:
+    """``info`` with new measurements in the place of older ones of the same modality, metric and
+    k."""
+    new = {(entry.modality, entry.metric, entry.k) for entry in measured}
+    kept = tuple(e for e in info.measured if (e.modality, e.metric, e.k) not in new)
+    return replace(info, measured=kept + measured)
 
 
-def _describe(connection: Connection, name: str) -> TableInfo:
+def describe_table(connection: Connection, name: str) -> TableInfo:
+    """What can be seen of a table made by other hands: its columns and the length of its first
+    vector. Raises TableError where it has no embeddings."""
     types = column_types(connection, name)
     modalities = tuple(m for m in MODALITIES if embedding_column(m) in types)
     if not modalities:

@@ -11,7 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from cliphouse.errors import ModelError, QueryError, TableError
 from cliphouse.models import DEFAULT_MODEL, Encoder, load_encoder, model_spec
@@ -20,41 +22,46 @@ from cliphouse.table import index as index_module
 from cliphouse.table.check import CheckReport, check_table
 from cliphouse.table.connection import Address, Connection, identifier
 from cliphouse.table.export import Exporter, ExportFormat, ExportReport
-from cliphouse.table.index import BuiltIndex, IndexSpec
+from cliphouse.table.facts import TableFacts, read_facts
+from cliphouse.table.index import BuiltIndex, IndexForecast, IndexSpec
 from cliphouse.table.ingest import IngestReport, ingest
-from cliphouse.table.recall import measure_recall
+from cliphouse.table.recall import RecallSpec, measure_recall
+from cliphouse.table.rounding import RoundingCost, measure_rounding
 from cliphouse.table.schema import (
     MODALITIES,
+    Codes,
     Measured,
     Modality,
     Precision,
     TableInfo,
-    column_types,
     read_info,
     with_measured,
     write_info,
 )
 from cliphouse.table.search import (
-    METRICS,
-    MODES,
+    Filter,
     Metric,
     Mode,
-    Plan,
     Request,
+    Searcher,
     SearchResult,
-    SearchStats,
-    choose,
-    index_name,
-    run_search,
-    search_sql,
+    one_of,
 )
+from cliphouse.table.search.paging import Cursor
 from cliphouse.table.summary import TableSummary, summarise
-from cliphouse.table.vector import Query, QueryReader
+from cliphouse.table.vector import (
+    Combination,
+    Query,
+    QueryReader,
+    QueryVector,
+    mean_vectors,
+    recognise,
+)
 
 DEFAULT_DB = "laion.chdb"
 DEFAULT_TABLE = "laion"
-MAX_K = 100_000
-MAX_EF = 100_000
+AUTO_KS = (10, 100)  # what mode auto is measured for when an index is built
+_KNOWN_SECONDS = 2.0
 
 _COMMENTS = r"(?:\s|--[^\n]*\n|#[! ][^\n]*\n|/\*.*?\*/|\()*"
 _RETURNS_ROWS = re.compile(
@@ -88,6 +95,9 @@ class Table:
         self._model = model
         self._model_dir = model_dir
         self._open: Connection | None = None
+        self._known: TableFacts | None = None
+        self._known_until = 0.0
+        self._means: dict[Modality, NDArray[np.float32]] | None = None
 
     @property
     def connection(self) -> Connection:
@@ -113,9 +123,11 @@ class Table:
         precision: Precision | None = None,
         replace: bool = False,
         progress: Any = None,
+        codes: Codes | None = None,
     ) -> IngestReport:
         """Load the shards below ``folders`` (see cliphouse.table.ingest.ingest), making the
         database and the table where they are not there."""
+        self._known = None
         return ingest(
             self._create,
             self.name,
@@ -125,43 +137,87 @@ class Table:
             precision,
             replace,
             progress,
+            codes,
         )
 
-    def index(self, spec: IndexSpec | Modality = "image", progress: Any = None) -> BuiltIndex:
-        """Build an HNSW index (see cliphouse.table.index.build_index)."""
+    def index(
+        self,
+        spec: IndexSpec | Modality = "image",
+        progress: Any = None,
+        measure: bool = False,
+        force: bool = False,
+    ) -> BuiltIndex:
+        """Build an HNSW index (see cliphouse.table.index.build_index); ``measure`` has its recall
+        measured and kept for mode auto, at k of 10 and of 100. ``force`` builds it even where its
+        graph does not fit into memory."""
         spec = spec if isinstance(spec, IndexSpec) else IndexSpec(spec)
-        built = index_module.build_index(self.connection, self.name, self.info, spec, progress)
-        if built.seconds and spec.metric == "cosine":
-            self._forget_recall(spec.modality)
+        built = index_module.build_index(
+            self.connection, self.name, self.info, spec, progress, force
+        )
+        if built.seconds:
+            self._forget_recall(spec.modality, spec.metric)
+        self._known = None
+        if measure:
+            self.recall(spec.modality, AUTO_KS, metric=spec.metric, save=True)
         return built
+
+    def forecast(self, spec: IndexSpec) -> IndexForecast:
+        """The memory that an index will take, and what there is."""
+        rows = self._facts(spec.modality).rows
+        return index_module.forecast(self.connection, rows, self.info, spec)
 
     def drop_index(self, modality: Modality = "image", metric: Metric = "cosine") -> bool:
         """Drop an index; returns whether there was one."""
         dropped = index_module.drop_index(self.connection, self.name, modality, metric)
-        if dropped and metric == "cosine":
-            self._forget_recall(modality)
+        if dropped:
+            self._forget_recall(modality, metric)
         return dropped
 
     def recall(
-        self, modality: Modality = "image", k: int = 10, queries: int = 100, progress: Any = None
+        self,
+        modality: Modality = "image",
+        k: int | Sequence[int] = 10,
+        queries: int = 200,
+        target: float | None = None,
+        metric: Metric = "cosine",
+        save: bool = False,
+        progress: Any = None,
     ) -> tuple[Measured, ...]:
-        """Measure recall@k of the index on ``modality`` and keep it with the table, for ``auto``
-        (see cliphouse.table.recall.measure_recall)."""
-        info = self._searchable(modality)
-        indexes = index_module.existing_indexes(self.connection, self.name)
+        """Measure recall@k and latency of every way to search ``modality`` (see
+        cliphouse.table.recall.measure_recall); ``save`` keeps the figures with the table, for
+        mode auto. ``target`` is the recall that auto must reach, by default 0.95 for text queries
+        and 0.99 for image queries.
+
+        Raises TableError where they should be kept and the table's comment is its owner's.
+        """
+        ks = (k,) if isinstance(k, int) else tuple(k)
+        facts = self._facts(modality)
         measured = measure_recall(
             self.connection,
             self.name,
-            info,
-            self._columns(),
-            modality,
-            indexes.get(index_name(modality, "cosine")),
-            k,
-            queries,
+            facts,
+            RecallSpec(modality, metric, ks, queries, target),
             progress,
         )
-        write_info(self.connection, self.name, with_measured(info, modality, measured))
+        if save:
+            kept = write_info(self.connection, self.name, with_measured(facts.info, measured))
+            self._known = None
+            if not kept:
+                raise TableError(
+                    f"table {self.name} has a comment of its own, where the figures are kept; "
+                    f"clear it with: ALTER TABLE {self.name} MODIFY COMMENT ''"
+                )
         return measured
+
+    def rounding_cost(
+        self, *places: str | Path, modality: Modality = "image", k: int = 10, queries: int = 200
+    ) -> tuple[RoundingCost, ...]:
+        """What bfloat16 rounding costs: the share of the exact top k over the shards' own vectors
+        that is in the exact top k of the table (see cliphouse.table.rounding)."""
+        sources = find_sources([str(place) for place in places], None)
+        return measure_rounding(
+            self.connection, self.name, self._facts(modality), sources, modality, k, queries
+        )
 
     def search(
         self,
@@ -172,55 +228,63 @@ class Table:
         metric: Metric = "cosine",
         mode: Mode = "auto",
         ef: int | None = None,
+        *,
+        add: Sequence[Query] = (),
+        subtract: Sequence[Query] = (),
+        filter: Filter | None = None,
+        oversampling: int | None = None,
+        dedup: float | None = None,
+        offset: int = 0,
+        cursor: str | None = None,
+        count: bool = False,
     ) -> SearchResult:
         """The ``k`` rows whose ``modality`` embedding is nearest to ``query``.
 
-        ``query`` is words, the path of a picture or of a .npy vector, ``id:N``, a PIL image or an
-        array. ``where`` is a SQL condition. ``mode`` auto uses the index only where its measured
-        recall is good and it is faster; ``ef`` is the search width of mode hnsw.
+        ``query``, and what is added to it and subtracted from it, is words, the path or URL of a
+        picture, the path of a .npy vector, ``id:N``, a PIL image or an array; text may begin with
+        a weight as in ``2:cat``. ``where`` is a SQL condition and ``filter`` one made of plain
+        values. ``mode`` auto takes an approximate way only where its measured recall is good and
+        it is faster; ``ef`` is the search width of mode hnsw, ``oversampling`` that of mode codes.
+        ``dedup`` leaves out rows of that cosine similarity to a nearer one (0.94 is usual).
+        ``offset`` skips rows; ``cursor`` goes on after an earlier result's ``cursor``. ``count``
+        has the rows counted that the engine reads.
 
         Raises QueryError, PictureError, ModelError or TableError, each saying what to do.
         """
-        _one_of("mode", mode, MODES)
-        _one_of("metric", metric, METRICS)
-        if not 1 <= k <= MAX_K:
-            raise QueryError(f"k is {k}; it must be 1 to {MAX_K:,}")
-        if ef is not None and not 1 <= ef <= MAX_EF:
-            raise QueryError(f"ef is {ef}; it must be 1 to {MAX_EF:,}")
-        info = self._searchable(modality)
+        request = Request(
+            k=k,
+            modality=modality,
+            where=where,
+            metric=metric,
+            mode=mode,
+            ef=ef,
+            oversampling=oversampling,
+            filter=filter,
+            dedup=dedup,
+            offset=offset,
+            cursor=None if cursor is None else Cursor.from_token(cursor),
+        )
+        combination = Combination(query, tuple(add), tuple(subtract))
+        return self.search_many([combination], request, count)[0]
+
+    def search_many(
+        self,
+        queries: Sequence[Query | Combination],
+        request: Request | None = None,
+        count: bool = False,
+    ) -> list[SearchResult]:
+        """A result for each query, all asked alike; words are encoded together."""
+        request = request or Request()
+        facts = self._facts(request.modality)
+        combinations = [q if isinstance(q, Combination) else Combination(q) for q in queries]
         started = time.perf_counter()
-        vector = QueryReader(self.connection, self.name, info).read(
-            query, modality, lambda: self._encoder_for(info)
+        reader = QueryReader(
+            self.connection, self.name, facts.info, lambda: self._encoder_for(facts.info)
         )
-        encode_ms = (time.perf_counter() - started) * 1000
-        request = Request(k, modality, where, metric, mode, ef)
-        indexes = index_module.existing_indexes(self.connection, self.name)
-        plan = choose(request, vector.kind, info, indexes)
-        sql = search_sql(
-            self.name, self._columns(), info, request, plan, self.connection.is_embedded
-        )
-        hits, search_ms = run_search(self.connection, sql, info, vector)
-        if plan.mode == "hnsw" and len(hits) < k:
-            # Deleted rows are still in the graph and take the places of others.
-            plan = Plan("exact", None, 1.0, "the index gave too few rows")
-            sql = search_sql(
-                self.name, self._columns(), info, request, plan, self.connection.is_embedded
-            )
-            hits, more_ms = run_search(self.connection, sql, info, vector)
-            search_ms += more_ms
-        stats = SearchStats(
-            plan.mode,
-            plan.ef,
-            plan.recall,
-            plan.reason,
-            metric,
-            modality,
-            vector.kind,
-            k,
-            encode_ms,
-            search_ms,
-        )
-        return SearchResult(hits, stats, sql)
+        vectors = [self._recognised(v, facts) for v in reader.read(combinations, request.modality)]
+        encode_ms = (time.perf_counter() - started) * 1000 / max(len(vectors), 1)
+        searcher = Searcher(self.connection, self.name, facts)
+        return [searcher.search(vector, request, encode_ms, count) for vector in vectors]
 
     def sql(self, statement: str, parameters: dict[str, Any] | None = None) -> pa.Table:
         """The result of one SQL statement as an Arrow table, empty where it has none.
@@ -233,6 +297,7 @@ class Table:
         if _RETURNS_ROWS.match(statement):
             return self.connection.query(statement, parameters)
         self.connection.command(statement, parameters)
+        self._known = None
         return pa.table({})
 
     def check(
@@ -301,30 +366,36 @@ class Table:
             )
         return encoder
 
-    def _searchable(self, modality: Modality) -> TableInfo:
-        _one_of("modality", modality, MODALITIES)
-        info = self.info
-        if modality not in info.modalities:
+    def _facts(self, modality: Modality) -> TableFacts:
+        """What a search must know; what was read a moment ago is taken to hold, since a search
+        stays right where it does not."""
+        one_of("modality", modality, MODALITIES)
+        if self._known is None or time.monotonic() > self._known_until:
+            self._known = read_facts(self.connection, self.name)
+            self._known_until = time.monotonic() + _KNOWN_SECONDS
+            self._means = None
+        facts = self._known
+        if modality not in facts.info.modalities:
             raise TableError(f"table {self.name} has no {modality} embeddings")
-        if not self.connection.command(f"SELECT 1 FROM {identifier(self.name)} LIMIT 1"):
+        if facts.rows == 0:
             raise TableError(f"table {self.name} is empty; load it with: cliphouse ingest DIR")
-        return info
+        return facts
+
+    def _recognised(self, vector: QueryVector, facts: TableFacts) -> QueryVector:
+        if vector.kind != "vector" or facts.info.modalities != MODALITIES:
+            return vector
+        if self._means is None:
+            self._means = mean_vectors(self.connection, self.name)
+        return recognise(vector, self._means)
 
     def _create(self) -> Connection:
         if self._open is None:
             self._open = Connection(self.address, create=True)
         return self._open
 
-    def _columns(self) -> list[str]:
-        return list(column_types(self.connection, self.name))
-
-    def _forget_recall(self, modality: Modality) -> None:
+    def _forget_recall(self, modality: Modality, metric: Metric) -> None:
         info = self.info
-        kept = tuple(entry for entry in info.measured if entry.modality != modality)
+        kept = tuple(e for e in info.measured if (e.modality, e.metric) != (modality, metric))
         if kept != info.measured:
             write_info(self.connection, self.name, replace(info, measured=kept))
-
-
-def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise QueryError(f"{option} {value!r}: it must be one of {', '.join(allowed)}")
+        self._known = None

@@ -1,13 +1,13 @@
-"""What is searched for: words, a picture, a .npy file or a row of the table, as one vector."""
+"""What is searched for: words, pictures, .npy files and rows of the table, as one vector."""
 
 from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,54 +16,109 @@ from PIL import Image
 from cliphouse.errors import QueryError
 from cliphouse.models import Encoder
 from cliphouse.pictures import open_picture
+from cliphouse.pictures.fetch import fetch_picture
 from cliphouse.pictures.files import SUFFIXES
 from cliphouse.table.bfloat16 import bfloat16_bits
 from cliphouse.table.connection import Connection, identifier
-from cliphouse.table.schema import Modality, Precision, TableInfo, embedding_column
+from cliphouse.table.schema import (
+    MODALITIES,
+    Modality,
+    Precision,
+    TableInfo,
+    embedding_column,
+)
 
 Query: TypeAlias = str | Path | Image.Image | ArrayLike
-Kind = Literal["text", "image", "vector"]
+Kind = Literal["text", "image", "vector", "mixed"]
+Encoders = Callable[[], Encoder]
+
+_WEIGHT = re.compile(r"(\d+(?:\.\d+)?):(?=\S)(.*)", re.DOTALL)
+_MEAN_ROWS = 512
 
 
 @dataclass(frozen=True)
 class QueryVector:
-    """A query's vector, float32 of shape (dim,), and what it came from."""
+    """A query's vector, float32 of shape (dim,), and what it came from: words, pictures (or rows'
+    own embeddings of either kind), a bare vector, or a mixture of these."""
 
     values: NDArray[np.float32]
     kind: Kind
 
 
-class QueryReader:
-    """Turns queries into vectors for one table."""
+@dataclass(frozen=True)
+class Combination:
+    """A query with other queries added to it and subtracted from it. Text may begin with a weight
+    as in ``2:cat``; ``1:2:30 to Paris`` are the words "2:30 to Paris"."""
 
-    def __init__(self, connection: Connection, table: str, info: TableInfo) -> None:
+    query: Query
+    add: tuple[Query, ...] = ()
+    subtract: tuple[Query, ...] = ()
+
+    def operands(self) -> list[Operand]:
+        """Every query with its weight, negative where it is subtracted."""
+        signs = [(self.query, 1), *((q, 1) for q in self.add), *((q, -1) for q in self.subtract)]
+        return [_weighted(query, sign) for query, sign in signs]
+
+
+@dataclass(frozen=True)
+class Operand:
+    """One query of a combination and its weight."""
+
+    query: Query
+    weight: float
+
+
+class QueryReader:
+    """Turns queries into vectors for one table. All words of one call are encoded together."""
+
+    def __init__(
+        self, connection: Connection, table: str, info: TableInfo, encoder: Encoders
+    ) -> None:
+        """``encoder`` is called only where one is needed."""
         self._connection = connection
         self._table = table
         self._info = info
+        self._encoder = encoder
 
-    def read(self, query: Query, modality: Modality, encoder: Callable[[], Encoder]) -> QueryVector:
-        """The vector of ``query``.
+    def read(self, combinations: Sequence[Combination], modality: Modality) -> list[QueryVector]:
+        """A vector for each combination.
 
         Text is words, unless it is ``id:N`` (a row's own embedding in ``modality``), names a
-        ``.npy`` file with one vector, or names a picture. Pictures may be given as PIL images and
-        vectors as arrays. ``encoder`` is called only where one is needed.
+        ``.npy`` file with one vector, a picture, or a picture's URL. Pictures may be given as PIL
+        images and vectors as arrays. Of several operands each is scaled to length 1, then
+        weighted and summed, and the sum is scaled to length 1.
 
-        Raises QueryError or PictureError where the query cannot be understood.
+        Raises QueryError or PictureError where a query cannot be understood.
         """
+        listed = [combination.operands() for combination in combinations]
+        flat = [operand.query for operands in listed for operand in operands]
+        vectors = iter(self._read_all(flat, modality))
+        return [_combine([(o, next(vectors)) for o in operands]) for operands in listed]
+
+    def _read_all(self, queries: Sequence[Query], modality: Modality) -> list[QueryVector]:
+        found: list[QueryVector | str] = [self._read_one(query, modality) for query in queries]
+        words = [entry for entry in found if isinstance(entry, str)]
+        encoded = iter(self._encoder().encode_text(words) if words else ())
+        return [QueryVector(next(encoded), "text") if isinstance(e, str) else e for e in found]
+
+    def _read_one(self, query: Query, modality: Modality) -> QueryVector | str:
+        """The query's vector, or its words, which are encoded later."""
         if isinstance(query, str) and (match := re.fullmatch(r"id:(-?\d{1,19})", query.strip())):
             return QueryVector(self._row(int(match[1]), modality), modality)
+        if isinstance(query, str) and re.match(r"https?://\S+$", query):
+            query = fetch_picture(query)
         if isinstance(query, Path) or (isinstance(query, str) and _names_a_file(query)):
             path = Path(query).expanduser()
             if path.suffix.lower() == ".npy":
-                return QueryVector(self._check(_load_npy(path), str(path)), "vector")
+                return QueryVector(self._check(load_npy(path), str(path)), "vector")
             query = open_picture(path)
         if isinstance(query, Image.Image):
             image = query.convert("RGB")
-            return QueryVector(encoder().encode_image([image])[0], "image")
+            return QueryVector(self._encoder().encode_image([image])[0], "image")
         if isinstance(query, str):
             if not query.strip():
                 raise QueryError("the query is empty; give words, a picture, a .npy file or id:N")
-            return QueryVector(encoder().encode_text([query])[0], "text")
+            return query
         return QueryVector(self._check(np.asarray(query), "the query"), "vector")
 
     def _row(self, row_id: int, modality: Modality) -> NDArray[np.float32]:
@@ -90,6 +145,53 @@ class QueryReader:
         if not np.isfinite(values).all() or not values.any():
             raise QueryError(f"{name}: NaN, infinity or only zeros; such a vector finds nothing")
         return values
+
+
+def mean_vectors(connection: Connection, table: str) -> dict[Modality, NDArray[np.float32]]:
+    """The mean of some of the table's image embeddings and of its text embeddings, each float32 of
+    shape (dim,)."""
+    means = ", ".join(
+        f"avgForEach(CAST({embedding_column(m)}, 'Array(Float32)')) AS {m}" for m in MODALITIES
+    )
+    found = connection.query(
+        f"SELECT {means} FROM (SELECT * FROM {identifier(table)} LIMIT {_MEAN_ROWS})"
+    ).to_pylist()[0]
+    return {m: np.array(found[m], dtype=np.float32) for m in MODALITIES}
+
+
+def recognise(vector: QueryVector, means: dict[Modality, NDArray[np.float32]]) -> QueryVector:
+    """A bare vector, known as text or image by which mean it is nearer to. CLIP's two kinds of
+    vectors lie so far apart that this tells them surely."""
+    image, text = (_cosine(vector.values, means[m]) for m in ("image", "text"))
+    return QueryVector(vector.values, "image" if image > text else "text")
+
+
+def _weighted(query: Query, sign: int) -> Operand:
+    if isinstance(query, str) and (match := _WEIGHT.fullmatch(query.strip())):
+        weight = float(match[1])
+        if weight == 0:
+            raise QueryError(f"{query}: a weight of 0 says nothing; leave it out")
+        return Operand(match[2], sign * weight)
+    return Operand(query, float(sign))
+
+
+def _combine(operands: Sequence[tuple[Operand, QueryVector]]) -> QueryVector:
+    kinds = {vector.kind for _, vector in operands}
+    if len(operands) == 1:
+        return operands[0][1]
+    parts = [o.weight * v.values / np.linalg.norm(v.values) for o, v in operands]
+    total: NDArray[np.float64] = np.sum(np.array(parts, dtype=np.float64), axis=0)
+    length = float(np.linalg.norm(total))
+    if length < 1e-4 * sum(abs(operand.weight) for operand, _ in operands):
+        raise QueryError("what is added and what is subtracted cancel out; nothing is left to find")
+    # A difference lies outside the cloud that its operands lie in.
+    is_plain = len(kinds) == 1 and all(operand.weight > 0 for operand, _ in operands)
+    unit: NDArray[np.float32] = (total / length).astype(np.float32)
+    return QueryVector(unit, kinds.pop() if is_plain else "mixed")
+
+
+def _cosine(one: NDArray[Any], other: NDArray[Any]) -> float:
+    return float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))
 
 
 def encode_parameter(values: NDArray[np.float32], precision: Precision) -> str:
@@ -120,7 +222,8 @@ def _names_a_file(query: str) -> bool:
     )
 
 
-def _load_npy(path: Path) -> NDArray[np.generic]:
+def load_npy(path: Path) -> NDArray[np.generic]:
+    """The array of a .npy file. Raises QueryError where it is none."""
     try:
         loaded: NDArray[np.generic] = np.load(path, allow_pickle=False)
     except FileNotFoundError:

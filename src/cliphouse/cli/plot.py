@@ -1,0 +1,53 @@
+"""The plot of recall against latency."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cliphouse.errors import QueryError
+from cliphouse.table import Measured
+
+_ENDINGS = (".svg", ".png", ".pdf")
+_COLOURS = {"text": "#c44e52", "image": "#4c72b0"}
+_MARKERS = {"hnsw": "o", "codes": "s", "exact": "*"}
+
+
+def check_plot(path: Path) -> None:
+    """Raises QueryError, before the long work, where no plot can be written to ``path``."""
+    if path.suffix.lower() not in _ENDINGS:
+        raise QueryError(f"{path}: a plot is a file in {', '.join(_ENDINGS)}")
+    if path.is_dir() or not path.parent.is_dir():
+        raise QueryError(f"{path}: no file can be here; name one in a folder that exists")
+
+
+def plot_recall(measured: Sequence[Measured], path: Path) -> None:
+    """Draw recall (upwards) against median latency (in milliseconds, logarithmic), a line for each
+    way to search and kind of query, with the widths beside the points."""
+    from matplotlib.figure import Figure  # takes half a second to load
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    for query, mode in sorted({(entry.query, entry.mode) for entry in measured}):
+        line = [e for e in measured if (e.query, e.mode) == (query, mode)]
+        line.sort(key=lambda entry: entry.width)
+        axes.errorbar(
+            [entry.milliseconds for entry in line],
+            [entry.recall for entry in line],
+            [entry.standard_error for entry in line],
+            color=_COLOURS[query],
+            marker=_MARKERS[mode],
+            linestyle="-" if mode == "hnsw" else "--",
+            label=f"{query} queries, {mode}",
+        )
+        for entry in line:
+            if entry.width:
+                place = (entry.milliseconds, entry.recall)
+                axes.annotate(str(entry.width), place, (4, -10), textcoords="offset points", size=7)
+    axes.set_xscale("log")
+    axes.set_xlabel("median latency, ms")
+    axes.set_ylabel(f"recall@{measured[0].k}")
+    axes.set_title(f"{measured[0].rows:,} rows, {measured[0].modality} embeddings")
+    axes.grid(visible=True, which="both", alpha=0.2)
+    axes.legend(loc="lower right")
+    figure.savefig(path)

@@ -1,0 +1,43 @@
+"""A picture from the web, as a query: its owner's own machine fetches it, within limits."""
+
+from __future__ import annotations
+
+import io
+import time
+
+import httpx
+from PIL import Image
+
+from cliphouse.errors import PictureError
+from cliphouse.pictures.files import open_picture
+
+MAX_BYTES = 50_000_000
+_SECONDS = 30.0
+
+
+def fetch_picture(url: str) -> Image.Image:
+    """The picture at ``url`` as RGB (see open_picture).
+
+    Raises PictureError where it cannot be fetched in 30 seconds, is larger than 50 MB, or is no
+    picture.
+    """
+    data = io.BytesIO()
+    give_up = time.monotonic() + _SECONDS
+    try:
+        with httpx.stream("GET", url, follow_redirects=True, timeout=_SECONDS) as response:
+            response.raise_for_status()
+            for piece in response.iter_bytes():
+                data.write(piece)
+                if data.tell() > MAX_BYTES:
+                    raise PictureError(f"{url}: larger than {MAX_BYTES // 10**6} MB")
+                if time.monotonic() > give_up:
+                    raise PictureError(f"{url}: not here after {_SECONDS:.0f} s")
+    except httpx.HTTPStatusError as error:
+        code = error.response.status_code
+        raise PictureError(
+            f"{url}: the server answers {code} {error.response.reason_phrase}"
+        ) from error
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise PictureError(f"{url}: cannot be fetched: {error or type(error).__name__}") from error
+    data.seek(0)
+    return open_picture(url, data=data)

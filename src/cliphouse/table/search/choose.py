@@ -1,0 +1,222 @@
+"""Which way a search takes: exact, codes or HNSW, and how wide.
+
+Nothing approximate is taken by itself without its measured recall: ``auto`` uses an approximate
+way only where ``cliphouse recall`` found that it reaches the target for this kind of query, and
+that it is faster than the exact way.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from cliphouse.errors import QueryError
+from cliphouse.table.facts import TableFacts, index_quantization
+from cliphouse.table.schema import Measured, Modality, embedding_column
+from cliphouse.table.search.request import Metric, Request
+
+DEFAULT_EF = 256  # the engine's own default for hnsw_candidate_list_size_for_search
+DEFAULT_OVERSAMPLING = 20
+WIDEST = 16_384  # no search of a graph goes wider: an exact one is as fast by then
+GRANULE = 512  # rows read together around a row that passes a filter
+# An exact search of so many bytes of vectors takes about a second on two cores; beyond it auto
+# takes an index even unmeasured, and says so.
+QUICK_BYTES = 8e9
+UNMEASURED_EF = 2048
+_COARSE = frozenset({"i8", "b1"})  # too rough to tell which rows of a filtered search are nearest
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The way a search takes, and why. ``width`` is the ef of hnsw or the oversampling of codes;
+    ``filtered`` says what is done about a filter."""
+
+    mode: Literal["exact", "codes", "hnsw"]
+    width: int | None
+    recall: float | None
+    reason: str
+    filtered: str = ""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The measurements that speak for a request: those of its kind of query and of its k."""
+
+    exact: Measured | None
+    approximate: tuple[Measured, ...]
+
+    def good(self) -> list[Measured]:
+        """Of each approximate mode the narrowest that reaches its target by more than the error of
+        measuring, fastest first."""
+        reached = [e for e in self.approximate if e.recall - e.standard_error >= e.target]
+        narrowest = [
+            min((e for e in reached if e.mode == mode), key=lambda e: e.width)
+            for mode in {e.mode for e in reached}
+        ]
+        return sorted(narrowest, key=lambda e: e.milliseconds)
+
+    def best(self) -> Measured | None:
+        """What mode auto takes: the fastest that is good, or exact where nothing is faster; None
+        where nothing was measured."""
+        ways = [*self.good()[:1], *([self.exact] if self.exact else [])]
+        return min(ways, key=lambda e: e.milliseconds, default=None)
+
+    def milliseconds(self, width: int) -> float:
+        """The time of an HNSW search of ``width``, between the widths that were measured (and in
+        proportion beyond the last)."""
+        ladder = sorted((e.width, e.milliseconds) for e in self.approximate if e.mode == "hnsw")
+        below = [step for step in ladder if step[0] <= width]
+        above = [step for step in ladder if step[0] >= width]
+        if not below or not above:
+            near = ladder[0] if not below else ladder[-1]
+            return near[1] * max(1.0, width / near[0])
+        (w0, t0), (w1, t1) = below[-1], above[0]
+        return t0 if w0 == w1 else t0 + (t1 - t0) * (width - w0) / (w1 - w0)
+
+
+def taken_by_auto(entries: Sequence[Measured]) -> list[Measured]:
+    """What mode auto takes for each kind of query by measurements of one k."""
+    best = []
+    for query in sorted({entry.query for entry in entries}):
+        mine = [entry for entry in entries if entry.query == query]
+        exact = next((entry for entry in mine if entry.mode == "exact"), None)
+        best.append(Figures(exact, tuple(e for e in mine if e.mode != "exact")).best())
+    return [entry for entry in best if entry is not None]
+
+
+def index_name(modality: Modality, metric: Metric) -> str:
+    """The index's name: the guide's for cosine, with the metric's name behind it otherwise."""
+    return f"{modality}_index" + ("" if metric == "cosine" else f"_{metric}")
+
+
+def figures_for(request: Request, kind: str, facts: TableFacts) -> Figures:
+    """The measurements of the smallest measured k that covers what ``request`` needs, for a query
+    of ``kind`` (text or image; anything else counts as text, the harder one), and only of the
+    index and codes that the table has now."""
+    index = facts.indexes.get(index_name(request.modality, request.metric))
+    valid = {"exact": "", "codes": facts.info.codes, "hnsw": index}
+    wanted = (request.modality, request.metric, kind if kind == "image" else "text")
+    known = [
+        e
+        for e in facts.info.measured
+        if (e.modality, e.metric, e.query) == wanted
+        and e.k >= request.needed
+        and (e.mode == "exact" or e.index == valid[e.mode])
+    ]
+    least = min((e.k for e in known), default=0)
+    known = [e for e in known if e.k == least]
+    exact = next((e for e in known if e.mode == "exact"), None)
+    return Figures(exact, tuple(e for e in known if e.mode != "exact"))
+
+
+def choose(
+    request: Request, kind: str, facts: TableFacts, selectivity: float | None = None
+) -> Plan:
+    """How to answer ``request`` for a query of ``kind``.
+
+    ``selectivity`` is the estimated share of rows that pass the filter, None without a filter.
+
+    Raises QueryError where a mode is asked for that the table does not have.
+    """
+    figures = figures_for(request, kind, facts)
+    if request.mode == "auto":
+        plan = _auto(request, facts, figures)
+    elif request.mode == "hnsw":
+        plan = _hnsw(request, facts, figures)
+    elif request.mode == "codes":
+        plan = _codes(request, facts, figures)
+    else:
+        plan = exact_plan("asked for")
+    if selectivity is None:
+        return plan
+    return _with_filter(plan, selectivity, request, facts, figures)
+
+
+def exact_plan(reason: str, filtered: str = "") -> Plan:
+    return Plan("exact", None, 1.0, reason, filtered)
+
+
+def _auto(request: Request, facts: TableFacts, figures: Figures) -> Plan:
+    best = figures.best()
+    if best and figures.exact and figures.good():
+        if best.mode == "exact":
+            return exact_plan("measured to be faster than anything else here")
+        reason = f"measured to be fastest at recall {best.target} or better"
+        return Plan(_mode(best), best.width, best.recall, reason)
+    index = facts.indexes.get(index_name(request.modality, request.metric))
+    if index is None and (facts.info.codes == "none" or request.metric != "cosine"):
+        return exact_plan("there is no index")
+    why = _why_unmeasured(request, facts, figures)
+    if index is None or facts.vector_bytes <= QUICK_BYTES:
+        return exact_plan(why)
+    ef = max(UNMEASURED_EF, request.needed)
+    return Plan("hnsw", ef, None, f"{why}; an exact search would take seconds")
+
+
+def _why_unmeasured(request: Request, facts: TableFacts, figures: Figures) -> str:
+    if figures.approximate:
+        target = figures.approximate[0].target
+        return f"no measured width reaches recall {target}"
+    measured = [e.k for e in facts.info.measured if e.modality == request.modality]
+    if measured and max(measured) < request.needed:
+        return f"recall was measured for k up to {max(measured)}"
+    return "recall is not measured: run cliphouse recall --save"
+
+
+def _hnsw(request: Request, facts: TableFacts, figures: Figures) -> Plan:
+    if index_name(request.modality, request.metric) not in facts.indexes:
+        raise QueryError(
+            f"no {request.metric} index on {embedding_column(request.modality)}: build it with "
+            f"cliphouse index {request.modality} --metric {request.metric}, or search "
+            "with --mode exact"
+        )
+    saved = next((e.width for e in figures.good() if e.mode == "hnsw"), DEFAULT_EF)
+    ef = max(request.ef or saved, request.needed)
+    return Plan("hnsw", ef, _recall_of(figures, "hnsw", ef), "asked for")
+
+
+def _codes(request: Request, facts: TableFacts, figures: Figures) -> Plan:
+    if facts.info.codes == "none":
+        raise QueryError(
+            "this table keeps no codes: they are chosen when it is made, with "
+            "cliphouse ingest --codes rabitq; search with --mode exact"
+        )
+    if request.metric != "cosine":
+        raise QueryError("mode codes is for the cosine distance only; search with --mode exact")
+    saved = next((e.width for e in figures.good() if e.mode == "codes"), DEFAULT_OVERSAMPLING)
+    width = request.oversampling or saved
+    return Plan("codes", width, _recall_of(figures, "codes", width), "asked for")
+
+
+def _with_filter(
+    plan: Plan, selectivity: float, request: Request, facts: TableFacts, figures: Figures
+) -> Plan:
+    """``plan`` with a filter: codes and exact searches apply it to every row they scan; a graph
+    must be searched 1 / selectivity times as wide for as many candidates to pass it."""
+    share = f"about {selectivity:.2%} of the rows pass"
+    scanned = f"{share}; applied while scanning"
+    if plan.mode != "hnsw" or plan.width is None:
+        return replace(plan, filtered=scanned)
+    width = math.ceil(max(plan.width, 2 * request.needed) / max(selectivity, 1e-9))
+    index = facts.indexes[index_name(request.modality, request.metric)]
+    if width > WIDEST or index_quantization(index) in _COARSE:
+        return exact_plan("too few rows pass the filter for the index", scanned)
+    exact = figures.exact
+    if request.mode == "auto" and exact:
+        # Every granule with a row that passes is read whole.
+        exact_ms = exact.milliseconds * min(1.0, selectivity * GRANULE)
+        if figures.milliseconds(width) >= exact_ms:
+            return exact_plan("faster than the index with this filter", scanned)
+    note = f"{share}; the search is that much wider, ef {plan.width} to {width}"
+    return replace(plan, width=width, filtered=note)
+
+
+def _recall_of(figures: Figures, mode: str, width: int) -> float | None:
+    entries = (e for e in figures.approximate if e.mode == mode and e.width == width)
+    return next((e.recall for e in entries), None)
+
+
+def _mode(entry: Measured) -> Literal["codes", "hnsw"]:
+    return "codes" if entry.mode == "codes" else "hnsw"

@@ -1,0 +1,79 @@
+"""What is asked of a table, apart from the vector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from cliphouse.errors import QueryError
+from cliphouse.table.schema import Modality
+from cliphouse.table.search.filter import Filter
+from cliphouse.table.search.paging import Cursor
+
+Metric = Literal["cosine", "l2"]
+Mode = Literal["auto", "exact", "codes", "hnsw"]
+METRICS: tuple[Metric, ...] = ("cosine", "l2")
+MODES: tuple[Mode, ...] = ("auto", "exact", "codes", "hnsw")
+
+MAX_K = 100_000
+MAX_EF = 100_000
+MAX_OVERSAMPLING = 1000  # the engine's own limit for vector_search_index_fetch_multiplier
+
+
+@dataclass(frozen=True)
+class Request:
+    """A search: ``k`` rows after the first ``offset``, or after the place a ``cursor`` marks.
+
+    ``where`` is a SQL condition, ``filter`` one for programs; both must hold. ``ef`` is the width
+    of mode hnsw, ``oversampling`` how many times k rows mode codes compares exactly. ``dedup`` is
+    the cosine similarity from which a row is a near-duplicate of a nearer one and left out.
+
+    Raises QueryError where a value is out of its range.
+    """
+
+    k: int = 10
+    modality: Modality = "image"
+    where: str | None = None
+    metric: Metric = "cosine"
+    mode: Mode = "auto"
+    ef: int | None = None
+    oversampling: int | None = None
+    filter: Filter | None = None
+    dedup: float | None = None
+    offset: int = 0
+    cursor: Cursor | None = None
+
+    def __post_init__(self) -> None:
+        one_of("mode", self.mode, MODES)
+        one_of("metric", self.metric, METRICS)
+        _between("k", self.k, 1, MAX_K)
+        _between("offset", self.offset, 0, MAX_K)
+        _between("k + offset", self.needed, 1, MAX_K)
+        if self.ef is not None:
+            _between("ef", self.ef, 1, MAX_EF)
+        if self.oversampling is not None:
+            _between("oversampling", self.oversampling, 1, MAX_OVERSAMPLING)
+        if self.dedup is not None and not 0 < self.dedup <= 1:
+            raise QueryError(f"dedup is {self.dedup}; it is a cosine similarity above 0, up to 1")
+        if self.offset and self.cursor:
+            raise QueryError("give an offset or a cursor, not both")
+
+    @property
+    def needed(self) -> int:
+        """How many of the nearest rows it takes to fill this page."""
+        return self.k + (self.cursor.seen if self.cursor else self.offset)
+
+    @property
+    def is_filtered(self) -> bool:
+        return bool(self.where) or bool(self.filter)
+
+
+def one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raises QueryError where ``value`` is none of those allowed."""
+    if value not in allowed:
+        raise QueryError(f"{option} {value!r}: it must be one of {', '.join(allowed)}")
+
+
+def _between(option: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise QueryError(f"{option} is {value}; it must be {least} to {most:,}")

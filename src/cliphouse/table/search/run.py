@@ -1,0 +1,157 @@
+"""Running a search: choosing its way, and going on until k rows are there if there are k."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from cliphouse.table.connection import Connection
+from cliphouse.table.facts import TableFacts
+from cliphouse.table.search.choose import WIDEST, Plan, choose, exact_plan
+from cliphouse.table.search.dedup import fold_duplicates, stored_vectors
+from cliphouse.table.search.filter import Condition
+from cliphouse.table.search.paging import Cursor
+from cliphouse.table.search.request import MAX_K, Request
+from cliphouse.table.search.results import Hit, SearchResult, SearchStats
+from cliphouse.table.search.selectivity import estimate_selectivity
+from cliphouse.table.search.statement import condition_of, search_sql
+from cliphouse.table.vector import QueryVector, encode_parameter
+
+_WIDER = 4  # how much wider a search that found too few rows tries again
+_DEDUP_SPARE = 2  # how many times as many rows a search with dedup begins with
+
+
+@dataclass(frozen=True)
+class Found:
+    """The nearest rows there are (all of them where fewer than were asked for), and how they were
+    found in how many milliseconds."""
+
+    hits: list[Hit]
+    plan: Plan
+    sql: str
+    milliseconds: float
+
+
+class Searcher:
+    """Searches one table as ``facts`` describe it."""
+
+    def __init__(self, connection: Connection, table: str, facts: TableFacts) -> None:
+        self._connection = connection
+        self._table = table
+        self._facts = facts
+
+    def search(
+        self, vector: QueryVector, request: Request, encode_ms: float = 0.0, count: bool = False
+    ) -> SearchResult:
+        """The page of hits that ``request`` asks for. ``count`` has the rows read counted, which
+        costs two milliseconds on the embedded engine.
+
+        Raises QueryError where a mode is asked for that the table does not have.
+        """
+        with self._connection.counting(count) as reads:
+            found, kept = self._deduplicated(vector, request)
+        page = _page(kept, request)
+        stats = SearchStats(
+            mode=found.plan.mode,
+            width=found.plan.width,
+            recall=found.plan.recall,
+            reason=found.plan.reason,
+            filtered=found.plan.filtered,
+            metric=request.metric,
+            modality=request.modality,
+            query=vector.kind,
+            k=request.k,
+            encode_ms=encode_ms,
+            search_ms=found.milliseconds,
+            rows_read=reads.rows,
+        )
+        return SearchResult(tuple(page), stats, found.sql, _next_cursor(page, request))
+
+    def _deduplicated(self, vector: QueryVector, request: Request) -> tuple[Found, list[Hit]]:
+        """The search, and its hits without near-duplicates: as many as the request needs, if there
+        are as many."""
+        needed = request.needed
+        if request.dedup is None:
+            found = self.nearest(vector, request, needed)
+            return found, found.hits
+        limit = needed * _DEDUP_SPARE
+        while True:
+            found = self.nearest(vector, request, min(limit, MAX_K))
+            ids = [hit.id for hit in found.hits]
+            vectors = stored_vectors(self._connection, self._table, request.modality, ids)
+            kept = fold_duplicates(found.hits, vectors, request.dedup)
+            if len(kept) >= needed or len(found.hits) < limit or limit >= MAX_K:
+                return found, kept[:needed]
+            limit *= _WIDER
+
+    def nearest(self, vector: QueryVector, request: Request, limit: int) -> Found:
+        """The ``limit`` nearest rows, by the way that the table's measurements advise or that
+        was asked for, and by wider ones until there are so many or no more."""
+        condition = condition_of(request, self._facts)
+        asked = replace(request, k=limit, offset=0, cursor=None)
+        plan = self._choose(asked, vector.kind, condition)
+        found = self.run(vector, asked, plan, condition)
+        while len(found.hits) < min(limit, self._facts.rows) and found.plan.mode != "exact":
+            # Deleted rows are still in the graph, or fewer rows pass the filter near here than
+            # elsewhere.
+            plan = _wider(found.plan, condition is not None)
+            again = self.run(vector, asked, plan, condition)
+            found = replace(again, milliseconds=found.milliseconds + again.milliseconds)
+        return found
+
+    def run(
+        self, vector: QueryVector, request: Request, plan: Plan, condition: Condition | None = None
+    ) -> Found:
+        """The ``request.k`` nearest rows by exactly this way, fewer where it finds fewer."""
+        sql = search_sql(self._table, self._facts, request, plan, request.k, condition)
+        parameters = {"target": encode_parameter(vector.values, self._facts.info.precision)}
+        started = time.perf_counter()
+        rows = self._connection.rows(sql, parameters | (condition.parameters if condition else {}))
+        elapsed = (time.perf_counter() - started) * 1000
+        hits = sorted(map(_hit, rows), key=lambda hit: (hit.distance, hit.id))
+        return Found(hits, plan, sql, elapsed)
+
+    def _choose(self, request: Request, kind: str, condition: Condition | None) -> Plan:
+        if condition is None:
+            return choose(request, kind, self._facts)
+        if request.mode == "exact" or not (self._facts.indexes or self._facts.info.codes != "none"):
+            return replace(choose(request, kind, self._facts), filtered="applied while scanning")
+        share = estimate_selectivity(self._connection, self._table, self._facts, condition)
+        return choose(request, kind, self._facts, share)
+
+
+def _wider(plan: Plan, is_filtered: bool) -> Plan:
+    width = (plan.width or 0) * _WIDER
+    if plan.mode == "hnsw" and is_filtered and width <= WIDEST:
+        note = f"{plan.filtered}, then {width} since too few passed"
+        return replace(plan, width=width, filtered=note)
+    return exact_plan(
+        f"{plan.mode} gave too few rows",
+        f"{plan.filtered}; then every row was scanned" * is_filtered,
+    )
+
+
+def _page(hits: Sequence[Hit], request: Request) -> Sequence[Hit]:
+    if request.cursor is None:
+        return hits[request.offset : request.offset + request.k]
+    place = request.cursor
+    return [hit for hit in hits if place.is_before(hit.distance, hit.id)][: request.k]
+
+
+def _next_cursor(page: Sequence[Hit], request: Request) -> str | None:
+    """Only a full page can have another after it."""
+    seen = request.needed
+    if len(page) < request.k or seen >= MAX_K:
+        return None
+    return Cursor(page[-1].distance, page[-1].id, seen).to_token()
+
+
+def _hit(row: dict[str, Any]) -> Hit:
+    values: dict[str, Any] = {
+        name: value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        for name, value in row.items()
+    }
+    match = values.pop("match", None)
+    return Hit(similarity=1 - values["distance"] if match is None else match, **values)

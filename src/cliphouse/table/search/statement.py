@@ -1,0 +1,134 @@
+"""The statement of a search. The query's vector is its parameter ``target``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cliphouse.table.connection import identifier
+from cliphouse.table.facts import TableFacts
+from cliphouse.table.schema import embedding_column
+from cliphouse.table.search.choose import Plan
+from cliphouse.table.search.filter import Condition
+from cliphouse.table.search.request import MAX_OVERSAMPLING, Request
+from cliphouse.table.vector import decode_expression
+
+DISTANCE = {"cosine": "cosineDistance", "l2": "L2Distance"}
+# More candidates of the index than asked for are compared exactly, since its own copy of the
+# vectors is rounded: 20 more bring back what bfloat16 loses (docs/benchmarks/search.md).
+SPARE_CANDIDATES = 20
+
+# Reading mapped pages without checksums halves an exact search (docs/benchmarks); only the
+# embedded engine may be told so, since a server's disks are its own matter.
+_EMBEDDED_READ: dict[str, int | str] = {
+    "local_filesystem_read_method": "mmap",
+    "min_bytes_to_use_mmap_io": 1,
+    "checksum_on_read": 0,
+}
+_DETAILS = ("url", "caption", "NSFW", "width", "height", "license")
+Settings = Mapping[str, int | float | str]
+
+
+def condition_of(request: Request, facts: TableFacts) -> Condition | None:
+    """The request's two filters as one condition; None where it has none.
+
+    Raises QueryError where a filter needs a column that the table does not have.
+    """
+    terms, parameters = [], {}
+    if request.where:
+        # The line break ends a comment that the condition may end with.
+        terms.append(f"({request.where}\n)")
+    if request.filter:
+        condition = request.filter.condition(facts.columns)
+        terms.append(condition.sql)
+        parameters = condition.parameters
+    return Condition(" AND ".join(terms), parameters) if terms else None
+
+
+def search_sql(
+    table: str,
+    facts: TableFacts,
+    request: Request,
+    plan: Plan,
+    limit: int,
+    condition: Condition | None = None,
+) -> str:
+    """The statement that finds the ``limit`` nearest rows in the way of ``plan``, with the query's
+    vector as parameter ``target`` (see encode_parameter)."""
+    distance = _distance(request, facts)
+    chosen = ", ".join(_chosen(facts, request, distance))
+    where = f"WHERE {condition.sql}\n" if condition else ""
+    order = "distance ASC, id ASC"
+    if plan.mode == "hnsw" and condition:
+        candidates = _candidates(table, distance, limit, condition)
+        where = f"WHERE {condition.sql} AND id IN (\n{candidates})\n"
+    elif plan.mode != "exact":
+        order = "distance ASC"  # a second key would keep the engine from its two-stage searches
+    settings = _listed(_settings(facts, plan, limit, condition))
+    return (
+        f"SELECT {chosen}\nFROM {identifier(table)}\n{where}"
+        f"ORDER BY {order}\nLIMIT {limit}\nSETTINGS {settings}"
+    )
+
+
+def _candidates(table: str, distance: str, limit: int, condition: Condition) -> str:
+    """The rows that the index finds and that pass the filter, by its own rounded distances; the
+    statement around it compares them exactly."""
+    return (
+        f"    SELECT id FROM {identifier(table)} WHERE {condition.sql}\n"
+        f"    ORDER BY {distance} ASC LIMIT {limit + SPARE_CANDIDATES}\n"
+    )
+
+
+def _distance(request: Request, facts: TableFacts) -> str:
+    target = decode_expression("target", facts.info.precision)
+    return f"{DISTANCE[request.metric]}({embedding_column(request.modality)}, {target})"
+
+
+def _chosen(facts: TableFacts, request: Request, distance: str) -> list[str]:
+    chosen = ["id", f"{distance} AS distance"]
+    if request.metric != "cosine":
+        cosine = distance.replace(DISTANCE[request.metric], DISTANCE["cosine"])
+        chosen.append(f"1 - {cosine} AS match")
+    if "similarity" in facts.columns:
+        chosen.append("similarity AS pair_similarity")
+    return chosen + [name for name in _DETAILS if name in facts.columns]
+
+
+def _settings(
+    facts: TableFacts, plan: Plan, limit: int, condition: Condition | None
+) -> dict[str, int | float | str]:
+    settings: dict[str, int | float | str] = dict(_EMBEDDED_READ) if facts.is_embedded else {}
+    if plan.mode == "exact":
+        return settings | {"query_plan_try_use_vector_search": 0}
+    assert plan.width is not None
+    if plan.mode == "codes":
+        settings |= {
+            "vector_search_use_quantized_codes": 1,
+            "vector_search_index_fetch_multiplier": plan.width,
+        }
+        if facts.indexes:
+            settings["ignore_data_skipping_indices"] = ",".join(facts.indexes)
+        return settings
+    settings |= {
+        "hnsw_candidate_list_size_for_search": plan.width,
+        "max_limit_for_vector_search_queries": 10 * max(plan.width, limit),
+    }
+    if condition:
+        taken = limit + SPARE_CANDIDATES
+        return settings | {
+            "vector_search_filter_strategy": "postfilter",
+            "vector_search_index_fetch_multiplier": _multiplier(plan.width, taken),
+        }
+    return settings | {
+        # Distances are then those of the stored vectors, also where part of the table has no index.
+        "vector_search_with_rescoring": 1,
+        "vector_search_index_fetch_multiplier": _multiplier(limit + SPARE_CANDIDATES, limit),
+    }
+
+
+def _multiplier(wanted: int, limit: int) -> float:
+    return min(float(MAX_OVERSAMPLING), max(1.0, round(wanted / limit, 3)))
+
+
+def _listed(settings: Settings) -> str:
+    return ", ".join(f"{name} = {value!r}" for name, value in settings.items())

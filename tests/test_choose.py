@@ -1,0 +1,137 @@
+"""Which way a search takes, from given measurements: no engine is asked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from cliphouse.errors import QueryError
+from cliphouse.table.facts import TableFacts, index_quantization
+from cliphouse.table.schema import Measured, TableInfo
+from cliphouse.table.search import Request, choose
+
+KIND = "vector_similarity('hnsw', 'cosineDistance', 512, 'bf16', 32, 128)"
+TARGETS = {"text": 0.95, "image": 0.99}
+
+
+def measured(
+    query: str, mode: str, width: int, recall: float, ms: float, k: int = 10, error: float = 0.0
+) -> Measured:
+    index = {"hnsw": KIND, "codes": "rabitq", "exact": ""}[mode]
+    return Measured(
+        "image", query, mode, width, k, recall, ms, 100, 1000, index,  # type: ignore[arg-type]
+        standard_error=error, target=TARGETS[query],
+    )  # fmt: skip
+
+
+FIGURES = (
+    measured("text", "exact", 0, 1.0, 50),
+    measured("text", "hnsw", 64, 0.60, 3),
+    measured("text", "hnsw", 512, 0.955, 9, error=0.008),
+    measured("text", "hnsw", 768, 0.97, 12, error=0.008),
+    measured("text", "hnsw", 2048, 0.99, 11, error=0.001),
+    measured("image", "exact", 0, 1.0, 50),
+    measured("image", "hnsw", 64, 0.98, 3),
+    measured("image", "hnsw", 128, 0.995, 4),
+)
+INFO = TableInfo("ViT-B/32", 512, "float32", ("image", "text"), FIGURES)
+COLUMNS = ("id", "image_embedding", "text_embedding")
+FACTS = TableFacts(INFO, COLUMNS, {"image_index": KIND}, 1000, 1000, True)
+
+
+def with_figures(*figures: Measured, codes: str = "none", rows: int = 1000) -> TableFacts:
+    info = replace(INFO, measured=figures, codes=codes)  # type: ignore[arg-type]
+    return replace(FACTS, info=info, rows=rows)
+
+
+@pytest.mark.parametrize(
+    ("request_", "kind", "mode", "width", "recall"),
+    [
+        # 512 reaches 0.95 only within the error of measuring.
+        (Request(), "text", "hnsw", 768, 0.97),
+        (Request(), "image", "hnsw", 128, 0.995),
+        (Request(), "vector", "hnsw", 768, 0.97),
+        (Request(), "mixed", "hnsw", 768, 0.97),
+        (Request(k=100), "text", "exact", None, 1.0),
+        (Request(k=5, offset=6), "text", "exact", None, 1.0),
+        (Request(modality="text"), "text", "exact", None, 1.0),
+        (Request(metric="l2"), "text", "exact", None, 1.0),
+        (Request(mode="exact"), "text", "exact", None, 1.0),
+        (Request(mode="hnsw"), "text", "hnsw", 768, 0.97),
+        (Request(mode="hnsw", ef=64), "text", "hnsw", 64, 0.60),
+        (Request(mode="hnsw", ef=99), "text", "hnsw", 99, None),
+        (Request(mode="hnsw", ef=5, k=20), "text", "hnsw", 20, None),
+    ],
+)
+def test_auto_takes_the_narrowest_width_that_reaches_the_target(
+    request_: Request, kind: str, mode: str, width: int | None, recall: float | None
+) -> None:
+    plan = choose(request_, kind, FACTS)
+    assert (plan.mode, plan.width, plan.recall) == (mode, width, recall)
+
+
+def test_auto_is_exact_where_exact_is_faster_or_nothing_good_is_measured() -> None:
+    slow = (measured("text", "exact", 0, 1.0, 2), measured("text", "hnsw", 64, 0.99, 3))
+    poor = (measured("text", "exact", 0, 1.0, 9), measured("text", "hnsw", 64, 0.9, 3))
+    for figures, reason in (
+        (slow, "faster than anything else"),
+        (poor, "no measured width reaches recall 0.95"),
+        ((), "recall is not measured: run cliphouse recall --save"),
+    ):
+        plan = choose(Request(), "text", with_figures(*figures))
+        assert plan.mode == "exact"
+        assert reason in plan.reason
+    other = replace(FACTS, indexes={"image_index": KIND.replace("32", "64")})
+    assert choose(Request(), "text", other).mode == "exact"
+    assert "no index" in choose(Request(), "text", replace(FACTS, indexes={})).reason
+    assert "k up to 10" in choose(Request(k=11), "text", FACTS).reason
+
+
+def test_codes_win_where_they_are_faster() -> None:
+    codes = measured("text", "codes", 100, 0.96, 5)
+    for kept, mode in (("rabitq", "codes"), ("turboquant", "hnsw"), ("none", "hnsw")):
+        plan = choose(Request(), "text", with_figures(*FIGURES, codes, codes=kept))
+        assert plan.mode == mode
+    assert choose(Request(mode="codes"), "text", with_figures(codes, codes="rabitq")).width == 100
+    with pytest.raises(QueryError, match="keeps no codes: they are chosen when it is made"):
+        choose(Request(mode="codes"), "text", FACTS)
+    with pytest.raises(QueryError, match="cosine distance only"):
+        choose(Request(mode="codes", metric="l2"), "text", with_figures(codes="rabitq"))
+
+
+def test_a_huge_table_uses_its_index_even_unmeasured_and_says_so() -> None:
+    plan = choose(Request(), "text", with_figures(rows=400_000_000))
+    assert (plan.mode, plan.width, plan.recall) == ("hnsw", 2048, None)
+    assert "not measured" in plan.reason
+
+
+@pytest.mark.parametrize(
+    ("request_", "kind", "share", "mode", "width"),
+    [
+        (Request(), "image", 0.5, "hnsw", 256),
+        (Request(), "image", 0.1, "hnsw", 1280),
+        (Request(), "image", 0.005, "exact", None),  # too wide
+        (Request(), "text", 0.5, "hnsw", 1536),
+        (Request(), "text", 0.06, "exact", None),  # slower than exact
+        (Request(mode="hnsw", ef=64), "text", 0.1, "hnsw", 640),
+        (Request(mode="hnsw", ef=64), "text", 0.001, "exact", None),
+        (Request(mode="exact"), "text", 0.5, "exact", None),
+    ],
+)
+def test_a_filter_widens_the_search_or_makes_it_exact(
+    request_: Request, kind: str, share: float, mode: str, width: int | None
+) -> None:
+    plan = choose(request_, kind, FACTS, share)
+    assert (plan.mode, plan.width) == (mode, width)
+    assert plan.filtered
+
+
+def test_a_coarse_graph_is_not_filtered_through() -> None:
+    coarse = replace(FACTS, indexes={"image_index": KIND.replace("bf16", "i8")})
+    assert choose(Request(mode="hnsw"), "image", coarse, 0.5).mode == "exact"
+    assert [index_quantization(KIND.replace("bf16", kind)) for kind in ("i8", "f32")] == [
+        "i8",
+        "f32",
+    ]
+    assert index_quantization("vector_similarity('hnsw', 'cosineDistance', 512)") == "bf16"
