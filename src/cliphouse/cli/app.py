@@ -18,6 +18,7 @@ from cliphouse.cli import (
     index,
     info,
     ingest,
+    plan,
     recall,
     search,
     sql,
@@ -34,7 +35,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for room in (
-    *(demo, download, embed, ingest, index, search, recall),
+    *(demo, download, embed, ingest, index, search, recall, plan),
     *(sql, info, check, export),
 ):
     app.command(room.NAME)(room.command)

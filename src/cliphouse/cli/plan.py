@@ -1,0 +1,161 @@
+"""cliphouse plan"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import asdict
+from decimal import Decimal
+from typing import Annotated, Any
+
+import typer
+
+from cliphouse.cli import options, show
+from cliphouse.cli.formats import to_json
+from cliphouse.errors import QueryError
+from cliphouse.table import planning
+from cliphouse.table.planning import Collection, Estimate, Machines, TablePlan
+
+NAME = "plan"
+_NUMBER = re.compile(r"(\d+\.?\d*(?:e\d{1,2})?)\s*([a-z]*)", re.IGNORECASE)
+_COUNTS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
+_SIZES = {
+    "": 1, "b": 1,
+    "mb": 10**6, "gb": 10**9, "tb": 10**12,
+    "mib": 2**20, "gib": 2**30, "tib": 2**40,
+}  # fmt: skip
+HEADINGS = (
+    "layout", "disk", "while indexing", "memory", "to build", "page cache", "load", "index",
+    "query", "from disk", "",
+)  # fmt: skip
+
+
+def command(
+    rows: Annotated[str, typer.Option(help="How many rows, as in 400M, 5.8B, 1e9 or 120000.")],
+    dim: Annotated[int, typer.Option(min=1, max=65_536, help="Numbers of an embedding.")] = 512,
+    modalities: Annotated[
+        int, typer.Option(min=1, max=2, help="Embeddings of a row: 1 (image) or 2 (and text).")
+    ] = 2,
+    nodes: Annotated[
+        int, typer.Option(min=1, max=100_000, help="Machines, each with a shard of the rows.")
+    ] = 1,
+    cores: Annotated[
+        int | None,
+        typer.Option(min=1, max=10_000, help="Cores of a machine; by default as many as this one."),
+    ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(help="Memory of a machine, as in 64GB; by default as much as this one."),
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """What a table would cost before it is loaded: disk, memory, load, build and query times."""
+    machines = Machines(
+        cores or os.cpu_count() or 1,
+        _memory_here() if memory is None else parse_bytes(memory),
+        nodes,
+    )
+    plan = planning.make_plan(Collection(parse_count(rows), dim, modalities), machines)
+    if json:
+        print(to_json(_document(plan)))
+    else:
+        _draw(plan)
+
+
+def parse_count(text: str) -> int:
+    """Rows in words, such as 400M or 5.8B. Raises QueryError where it is no number."""
+    return _parse(text, _COUNTS, f"--rows {text!r}: a number as in 400M, 5.8B, 1e9 or 120000")
+
+
+def parse_bytes(text: str) -> int:
+    """Bytes in words, such as 64GB or 24GiB. Raises QueryError where it is none."""
+    return _parse(text, _SIZES, f"--memory {text!r}: a size as in 64GB or 24GiB")
+
+
+def _parse(text: str, units: dict[str, int], wanted: str) -> int:
+    match = _NUMBER.fullmatch(text.strip().replace(",", "").replace("_", ""))
+    if match is None or match[2].lower() not in units:
+        raise QueryError(wanted)
+    return int(Decimal(match[1]) * units[match[2].lower()])
+
+
+def _memory_here() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _document(plan: TablePlan) -> dict[str, Any]:
+    """The plan as JSON: bytes and seconds of each machine."""
+    estimates = [
+        asdict(estimate)
+        | {"name": estimate.layout.name, "expected_seconds": estimate.expected_seconds}
+        for estimate in plan.estimates
+    ]
+    return {
+        "collection": asdict(plan.collection),
+        "machines": asdict(plan.machines),
+        "query": {
+            "k": planning.PLANNED_K,
+            "ef": planning.PLANNED_EF,
+            "oversampling": planning.PLANNED_OVERSAMPLING,
+        },
+        "estimates": estimates,
+        "recommended": plan.recommended,
+        "recommendation": plan.recommendation,
+    }
+
+
+def _draw(plan: TablePlan) -> None:
+    collection, machines = plan.collection, plan.machines
+    share = plan.estimates[0].rows
+    each = f", {share:,} rows on each of {machines.nodes:,} machines" if machines.nodes > 1 else ""
+    embeddings = "image and text embeddings" if collection.modalities == 2 else "image embeddings"
+    show.out.print(
+        f"{collection.rows:,} rows, {embeddings} of {collection.dim} dimensions{each}; "
+        f"{machines.cores} cores and {show.size(machines.memory_bytes)} of memory a machine"
+    )
+    cells = [_cells(estimate) for estimate in plan.estimates]
+    show.out.print(show.table(HEADINGS, cells, right="lrrrrrrrrrl"))
+    if machines.nodes > 1:
+        show.out.print(f"Disk and memory are of one machine; take them {machines.nodes:,} times.")
+    show.out.print(
+        "Bytes are within 25% of tables really built. Times are estimates, scaled by cores from "
+        "a machine with 2 and a disk of 1 GB/s;\n"
+        f"a query is for {planning.PLANNED_K} rows, hnsw at ef {planning.PLANNED_EF:,}, codes at "
+        f"{planning.PLANNED_OVERSAMPLING} times as many; what recall that gives, "
+        "cliphouse recall tells."
+    )
+    show.out.print(f"Recommended: {plan.recommendation}")
+
+
+def _cells(estimate: Estimate) -> list[str]:
+    return [
+        estimate.layout.name,
+        show.size(estimate.disk_bytes),
+        show.size(estimate.indexing_disk_bytes),
+        show.size(estimate.memory_bytes),
+        show.size(estimate.building_memory_bytes) if estimate.layout.index else "",
+        show.size(estimate.cached_bytes),
+        duration(estimate.load_seconds),
+        duration(estimate.index_seconds) if estimate.layout.index else "",
+        duration(estimate.query_seconds),
+        duration(estimate.disk_query_seconds),
+        _mark(estimate),
+    ]
+
+
+def _mark(estimate: Estimate) -> str:
+    if not estimate.fits:
+        return "does not fit into memory"
+    if estimate.outgrows_graph_cache:
+        return "graph is larger than vector_similarity_index_cache_size"
+    return "" if estimate.is_cached else "read from disk"
+
+
+def duration(seconds: float) -> str:
+    """A time in words, from milliseconds to days."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 3600:
+        return show.seconds(seconds)
+    hours = seconds / 3600
+    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:,.1f} days"
