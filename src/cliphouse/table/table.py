@@ -19,6 +19,7 @@ from cliphouse.shards.source import find_sources
 from cliphouse.table import index as index_module
 from cliphouse.table.check import CheckReport, check_table
 from cliphouse.table.connection import Address, Connection, identifier
+from cliphouse.table.encoding import choose_encoder
 from cliphouse.table.export import Exporter, ExportFormat, ExportReport
 from cliphouse.table.index import BuiltIndex, IndexSpec
 from cliphouse.table.ingest import IngestReport, ingest
@@ -87,6 +88,7 @@ class Table:
         self.name = table
         self._model = model
         self._model_dir = model_dir
+        self._encode_with = model
         self._open: Connection | None = None
 
     @property
@@ -94,6 +96,7 @@ class Table:
         """The open database. Raises TableError where there is none, or another process has it."""
         if self._open is None:
             self._open = Connection(self.address)
+            self._choose_encoder()
         return self._open
 
     @property
@@ -230,6 +233,7 @@ class Table:
         statement = statement.strip().rstrip(";").rstrip()
         if not statement:
             raise QueryError("the statement is empty")
+        self._choose_encoder()
         if _RETURNS_ROWS.match(statement):
             return self.connection.query(statement, parameters)
         self.connection.command(statement, parameters)
@@ -309,6 +313,10 @@ class Table:
         if not self.connection.command(f"SELECT 1 FROM {identifier(self.name)} LIMIT 1"):
             raise TableError(f"table {self.name} is empty; load it with: cliphouse ingest DIR")
         return info
+
+    def _choose_encoder(self) -> None:
+        """Before every statement, since the one before may have made or dropped a table."""
+        choose_encoder(self.connection, self._encode_with, self._model_dir)
 
     def _create(self) -> Connection:
         if self._open is None:
