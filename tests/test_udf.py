@@ -203,14 +203,29 @@ def test_several_queries_at_once(table: cliphouse.Table) -> None:
     np.testing.assert_allclose([found[number] for number in range(40)], expected, atol=1e-6)
 
 
+def kill_when_asked(encoder: int) -> None:
+    """Kill a stopped encoder as soon as a question is in its pipe."""
+    with open(f"/proc/{encoder}/fd/0", "rb", buffering=0) as questions:
+        select.select([questions], [], [], 30)
+    os.kill(encoder, signal.SIGKILL)
+
+
 def test_an_encoder_killed_in_mid_query(table: cliphouse.Table) -> None:
     before = vector(table, "encode_text('cat')")
     (encoder,) = children()
     os.kill(encoder, signal.SIGSTOP)  # so that it is in the middle of the query for certain
-    threading.Timer(0.3, os.kill, (encoder, signal.SIGKILL)).start()
+    threading.Thread(target=kill_when_asked, args=(encoder,)).start()
     with pytest.raises(EngineError, match=r"encode_text ended \(killed by signal 9\)") as caught:
         vector(table, "encode_text('dog')")
     assert "\n" not in str(caught.value)
+    np.testing.assert_array_equal(vector(table, "encode_text('cat')"), before)
+    (encoder,) = children()
+    watched = os.pidfd_open(encoder)
+    os.kill(encoder, signal.SIGKILL)  # and while nobody asks
+    select.select([watched], [], [], 20)
+    os.close(watched)
+    with pytest.raises(EngineError, match=r"encode_text ended"):
+        vector(table, "encode_text('dog')")
     np.testing.assert_array_equal(vector(table, "encode_text('cat')"), before)
 
 
@@ -273,7 +288,7 @@ def test_the_model_is_the_one_the_tables_were_made_with(
         found = vector(table, "encode_text('cat')")
         np.testing.assert_allclose(found, load_encoder("tiny").encode_text(["cat"])[0], atol=1e-6)
         table.sql("CREATE TABLE laion " + made_with("ViT-B/32"))
-        with pytest.raises(ModelError, match="drawn with tiny, laion with ViT-B/32.*--model"):
+        with pytest.raises(ModelError, match=r"drawn with tiny, laion with ViT-B/32.*--model"):
             vector(table, "encode_text('cat')")
     with cliphouse.open("db", model="tiny") as table:
         np.testing.assert_allclose(vector(table, "encode_text('cat')"), found, atol=1e-6)

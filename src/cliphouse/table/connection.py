@@ -114,8 +114,8 @@ class Connection:
             )
         return list(result.named_results())
 
-    def raw(self, sql: str, fmt: str, parameters: Parameters | None = None) -> bytes:
-        """The result of a query in one of ClickHouse's formats."""
+    def raw(self, sql: str, fmt: str | None, parameters: Parameters | None = None) -> bytes:
+        """The result of a query in one of ClickHouse's formats; None where it names its own."""
         with self._clear_errors():
             return self._client.raw_query(sql, parameters=dict(parameters or {}), fmt=fmt)
 

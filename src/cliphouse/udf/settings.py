@@ -24,8 +24,11 @@ class EncoderSettings:
     def write(self, path: Path) -> None:
         """Write as JSON, in one step: a process may be reading it."""
         part = path.with_name(f"{path.name}.{os.getpid()}.part")
-        part.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        part.write_text(self.to_json())
         part.replace(path)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2) + "\n"
 
     @classmethod
     def read(cls, path: Path) -> EncoderSettings:
