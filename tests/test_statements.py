@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cliphouse.table.retired import respelled
 from cliphouse.table.statements import (
     is_finished,
     names_format,
@@ -52,3 +53,11 @@ def test_kinds_of_statements() -> None:
     assert not names_format("INSERT INTO t FROM INFILE 'x' FORMAT CSV")
     assert reads_local_file("-- the CSV\ninsert into laion from infile '/x/*.csv'")
     assert not reads_local_file("INSERT INTO t SELECT 'FROM INFILE'")
+
+
+def test_an_old_spelling_is_changed_outside_of_strings() -> None:
+    assert respelled("SELECT l2Distance(a, b) -- l2Distance(") == (
+        "SELECT L2Distance(a, b) -- l2Distance("
+    )
+    kept = "SELECT 'l2Distance(', `l2Distance`, l2Distances(a), l2Distance FROM t"
+    assert respelled(kept) == kept

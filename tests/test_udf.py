@@ -205,7 +205,7 @@ def test_several_queries_at_once(table: cliphouse.Table) -> None:
 
 def kill_when_asked(encoder: int) -> None:
     """Kill a stopped encoder as soon as a question is in its pipe."""
-    with open(f"/proc/{encoder}/fd/0", "rb", buffering=0) as questions:
+    with Path(f"/proc/{encoder}/fd/0").open("rb", buffering=0) as questions:
         select.select([questions], [], [], 30)
     os.kill(encoder, signal.SIGKILL)
 
@@ -224,7 +224,7 @@ def test_an_encoder_killed_in_mid_query(table: cliphouse.Table) -> None:
     os.kill(encoder, signal.SIGKILL)  # and while nobody asks
     select.select([watched], [], [], 20)
     os.close(watched)
-    with pytest.raises(EngineError, match=r"encode_text ended"):
+    with pytest.raises(EngineError, match="encode_text ended"):
         vector(table, "encode_text('dog')")
     np.testing.assert_array_equal(vector(table, "encode_text('cat')"), before)
 

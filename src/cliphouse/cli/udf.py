@@ -59,8 +59,8 @@ def install_command(
         show.out.print(show.plain(str(file.path)), markup=False)
     if db is None:
         show.err.print(
-            "next: restart the server or let it SYSTEM RELOAD CONFIG and SYSTEM RELOAD FUNCTIONS, "
-            "then try: SELECT encode_text('cat')"
+            "next: SYSTEM RELOAD FUNCTIONS on the server, or restart it; the same command with "
+            "--db http://user:password@host:8123 does that and tries SELECT encode_text('cat')"
         )
         return
     with cliphouse.open(db, model=model, model_dir=options.folder(model_dir)) as opened:

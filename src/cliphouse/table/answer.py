@@ -12,7 +12,7 @@ import pyarrow as pa
 from cliphouse.errors import CliphouseError, QueryError
 from cliphouse.table.connection import Connection
 from cliphouse.table.reading import Reading, ReadingMeter
-from cliphouse.table.retired import with_replacement
+from cliphouse.table.retired import respelled, with_replacement
 from cliphouse.table.statements import (
     names_format,
     reads_local_file,
@@ -43,7 +43,7 @@ def run_statement(
     statements = split_statements(statement)
     if len(statements) != 1:
         raise QueryError("the statement is empty" if not statements else "give one statement")
-    (only,) = statements
+    only = respelled(statements[0])
     if reads_local_file(only) and not connection.is_embedded:
         raise QueryError(
             "INSERT ... FROM INFILE reads files of this machine, which a server cannot; load them "

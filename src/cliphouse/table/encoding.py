@@ -39,8 +39,7 @@ def choose_encoder(
 
 
 def reload_functions(connection: Connection) -> None:
-    """Let a server read its configuration and its functions again."""
-    connection.command("SYSTEM RELOAD CONFIG")
+    """Let a server read its functions again; its configuration it looks after by itself."""
     connection.command("SYSTEM RELOAD FUNCTIONS")
 
 

@@ -25,7 +25,7 @@ _NOISE = re.compile(
 _ENCODER_SAID = re.compile(r"Executable generates stderr: (\w+): ([^\n]*)")
 _ENCODER_ENDED = re.compile(
     r"User defined function '(encode_\w+)' failed.*?"
-    r"(?:by signal (?P<signal>\d+)|with return code (?P<code>\d+))",
+    r"(?:by signal (?P<signal>\d+)|with return code (?P<code>\d+)|Broken pipe)",
     re.DOTALL,
 )
 _NO_ENCODER = re.compile(r"Function with name `(encode_(?:text|image|image_or_empty))`")
@@ -39,10 +39,11 @@ def translate(error: exceptions.Error, shown: str) -> CliphouseError:
         if isinstance(kind, type) and issubclass(kind, CliphouseError):
             return kind(match[2])
     if match := _ENCODER_ENDED.search(told):
-        how = f"killed by signal {match['signal']}" if match["signal"] else f"code {match['code']}"
+        how = f" (killed by signal {match['signal']})" if match["signal"] else ""
+        how = f" (exit code {match['code']})" if match["code"] else how
         return EngineError(
-            f"{shown}: the encoder process behind {match[1]} ended ({how}) in the middle of the "
-            "query; the next query starts a new one"
+            f"{shown}: the encoder process behind {match[1]} ended{how}; the next query starts a "
+            "new one"
         )
     message = one_line(told)
     if match := _NO_ENCODER.search(told):

@@ -1,15 +1,24 @@
-"""Index types of older guides that the engine no longer has, and what to say instead."""
+"""What older guides say and the engine no longer takes: a spelling, and index types."""
 
 from __future__ import annotations
 
 import re
 
 from cliphouse.errors import CliphouseError, QueryError
+from cliphouse.table.statements import replace_outside_strings
 
+_SPELLINGS = {"l2Distance": "L2Distance"}
 _REFUSED = re.compile(r"Unknown Index type '(annoy|usearch)'")
 _INDEX = re.compile(
     r"\bTYPE\s+(?:annoy|usearch)\b\s*(?:\(\s*(?:'(?P<distance>\w+)')?[^)]*\))?", re.IGNORECASE
 )
+
+
+def respelled(statement: str) -> str:
+    """The statement with functions as the engine spells them today."""
+    for old, new in _SPELLINGS.items():
+        statement = replace_outside_strings(statement, rf"\b{old}(?=\s*\()", new)
+    return statement
 
 
 def with_replacement(error: CliphouseError, statement: str) -> CliphouseError:

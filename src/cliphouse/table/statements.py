@@ -50,6 +50,12 @@ def reads_local_file(statement: str) -> bool:
     return _INFILE.match(_bare(statement)) is not None
 
 
+def replace_outside_strings(statement: str, pattern: str, replacement: str) -> str:
+    """``statement`` with ``pattern`` replaced where it is in no string, name or comment."""
+    pieces = re.compile(f"{_PIECES.pattern}|(?P<wanted>{pattern})", _PIECES.flags)
+    return pieces.sub(lambda m: replacement if m["wanted"] else m[0], statement)
+
+
 def _ends(text: str) -> Iterator[int]:
     for piece in _PIECES.finditer(text):
         if piece["open"]:
