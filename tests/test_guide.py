@@ -166,12 +166,10 @@ def guide_statements(page: Path) -> list[str]:
         text = "\n".join(re.findall(r"```(?:sql|SQL)\n(.*?)```", text, re.DOTALL))
     starts = r"(?:CREATE TABLE|INSERT INTO|SELECT|ALTER TABLE)"
     # None of them ends in the middle of a line, and some have no semicolon.
-    ends = (
-        r"(?:granularity = \d+|'\{path[^']*'|\* FROM laion|LIMIT \d+|256\)|INDEX \w+|"
-        r"^SELECT encode_\w+\('[^']*'\))"
-    )
-    found = re.findall(rf"^({starts}\b.*?{ends});?\s*$", text, re.DOTALL | re.MULTILINE)
-    return list(found)
+    ends = r"(?:granularity = \d+|'\{path[^']*'|\* FROM laion|LIMIT \d+|256\)|INDEX \w+)"
+    calls = r"SELECT encode_\w+\('[^']*'\)"
+    pattern = rf"^({calls}|{starts}\b.*?{ends});?\s*$"
+    return [found[1] for found in re.finditer(pattern, text, re.DOTALL | re.MULTILINE)]
 
 
 def adapted(statement: str, world: World) -> str:

@@ -118,7 +118,7 @@ class Table:
     ) -> IngestReport:
         """Load the shards below ``folders`` (see cliphouse.table.ingest.ingest), making the
         database and the table where they are not there."""
-        return ingest(
+        report = ingest(
             self._create,
             self.name,
             [str(folder) for folder in folders],
@@ -128,6 +128,9 @@ class Table:
             replace,
             progress,
         )
+        if self._open is not None and self._open.is_embedded:
+            self._choose_encoder()  # the table may say now which model it is
+        return report
 
     def index(self, spec: IndexSpec | Modality = "image", progress: Any = None) -> BuiltIndex:
         """Build an HNSW index (see cliphouse.table.index.build_index)."""
