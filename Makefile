@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TREE := src tests tools benchmarks
 
-.PHONY: demo test check lint types format docs bench-ingest bench-plan clean
+.PHONY: demo test check lint types format docs bench-ingest bench-plan bench-encode clean
 
 demo: $(VENV)/.installed
 	$(BIN)/cliphouse demo --dir demo
@@ -30,6 +30,9 @@ bench-ingest: $(VENV)/.bench-installed
 
 bench-plan: $(VENV)/.bench-installed
 	$(BIN)/python benchmarks/plan.py --rows 20000 100000 1000000
+
+bench-encode: $(VENV)/.test-installed
+	$(BIN)/python benchmarks/encode.py
 
 docs: $(VENV)/.test-installed
 	$(BIN)/python -m typer cliphouse.cli.app utils docs --name cliphouse --output docs/commands.md

@@ -4,7 +4,7 @@ The engine is the real one; only the way to it is made here, as faithful as the 
 queries in the body, the URL or a form, ``param_`` values, settings, inserts with data behind the
 statement, basic authentication, and errors with their code. Run it as a process:
 
-    python clickhouse_http.py FOLDER USER PASSWORD     (prints its port when it serves)
+    python clickhouse_http.py FOLDER USER PASSWORD [CONFIG]     (prints its port when it serves)
 """
 
 from __future__ import annotations
@@ -182,9 +182,9 @@ class Server(ThreadingHTTPServer):
         """A client that was killed is no news."""
 
 
-def main(folder: str, user: str, password: str) -> None:
+def main(folder: str, user: str, password: str, config: str | None = None) -> None:
     Path(folder).mkdir(parents=True, exist_ok=True)
-    Handler.engine = Engine(folder)
+    Handler.engine = Engine(folder if config is None else f"{folder}?config-file={config}")
     Handler.credentials = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
     server = Server(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -22,6 +22,7 @@ from cliphouse.cli import (
     recall,
     search,
     sql,
+    udf,
 )
 from cliphouse.errors import CliphouseError
 
@@ -39,6 +40,7 @@ for room in (
     *(sql, info, check, export),
 ):
     app.command(room.NAME)(room.command)
+app.add_typer(udf.app, name=udf.NAME)
 
 
 def _print_version(wanted: bool) -> None:

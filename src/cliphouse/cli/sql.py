@@ -2,32 +2,120 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 import cliphouse
-from cliphouse.cli import options
+from cliphouse.cli import options, show
 from cliphouse.cli.formats import Format, as_rows, draw_rows, write
+from cliphouse.cli.parameters import read_parameters
+from cliphouse.cli.timing import timing_line
+from cliphouse.errors import CliphouseError, QueryError
+from cliphouse.table import Answer, Table
+from cliphouse.table.statements import returns_rows, split_statements
 
 NAME = "sql"
 
 
+@dataclass(frozen=True)
+class Printer:
+    """Writes answers in the chosen format, and what they took on standard error."""
+
+    chosen: Format
+    output: Path | None
+
+    def print(self, answer: Answer) -> None:
+        rows = answer.rows
+        if rows is None:
+            sys.stdout.buffer.write(answer.written)
+            sys.stdout.buffer.flush()
+        elif rows.column_names:
+            write(rows, self.chosen, self.output, lambda: as_rows(rows), lambda: draw_rows(rows))
+        show.err.print(timing_line(answer), style="dim")
+
+
 def command(
-    statement: Annotated[str, typer.Argument(help="One SQL statement.")],
+    statement: Annotated[
+        str | None,
+        typer.Argument(
+            help="One or more SQL statements, separated by ;. Without: standard input, or a prompt."
+        ),
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("-f", "--file", help="Run the statements of a file.")
+    ] = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A value for {name:Type}: name=VALUE, name=@FILE.npy, name=image:PATH or "
+            "name=text:WORDS."
+        ),
+    ] = None,
     db: options.Db = options.DB,
+    model: options.Model = None,
+    model_dir: options.ModelDir = None,
     chosen: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TABLE,
     json: options.Json = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to a file.")] = None,
 ) -> None:
-    """Run a SQL statement on the database."""
-    with cliphouse.open(db) as opened:
-        result = opened.sql(statement)
-    write(
-        result,
-        Format.JSON if json else chosen,
-        output,
-        lambda: as_rows(result),
-        lambda: draw_rows(result),
-    )
+    """Run SQL on the database: statements, a file, standard input or a prompt.
+
+    encode_text('words') and encode_image('path') are vectors, made by the model of the tables.
+    """
+    printer = Printer(Format.JSON if json else chosen, output)
+    text = _text(statement, file)
+    statements = None if text is None else _several(text, output)
+    with cliphouse.open(db, model=model, model_dir=options.folder(model_dir)) as opened:
+        parameters = read_parameters(param or [], opened)
+        if statements is None:
+            from cliphouse.cli.prompt import run_prompt  # slow to load, and seldom needed
+
+            run_prompt(
+                opened.address.shown,
+                lambda typed: _run(opened, split_statements(typed), parameters, printer),
+            )
+        else:
+            _run(opened, statements, parameters, printer)
+
+
+def _text(statement: str | None, file: Path | None) -> str | None:
+    """What to run, or None for what will be typed."""
+    if statement is not None and file is not None:
+        raise QueryError(f"a statement and --file {file}: give one of them")
+    if statement is not None:
+        return statement
+    if file is None and sys.stdin.isatty():
+        return None
+    try:
+        return sys.stdin.read() if file is None else file.read_text("utf-8")
+    except OSError as error:
+        raise QueryError(f"{file or 'standard input'}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise QueryError(f"{file or 'standard input'}: not text in UTF-8: {error}") from error
+
+
+def _several(text: str, output: Path | None) -> list[str]:
+    statements = split_statements(text)
+    if not statements:
+        raise QueryError("no statement: give one, -f FILE, or text on standard input")
+    results = sum(map(returns_rows, statements))
+    if output is not None and results != 1:
+        raise QueryError(f"{output}: a file takes the result of one statement, not of {results}")
+    return statements
+
+
+def _run(
+    opened: Table, statements: list[str], parameters: dict[str, Any], printer: Printer
+) -> None:
+    for number, statement in enumerate(statements, 1):
+        try:
+            answer = opened.run(statement, parameters, metered=True)
+        except CliphouseError as error:
+            if len(statements) == 1:
+                raise
+            raise type(error)(f"statement {number}: {error}") from error
+        printer.print(answer)

@@ -9,14 +9,14 @@ import httpx
 from PIL import Image
 
 from cliphouse.errors import PictureError
-from cliphouse.pictures.files import open_picture
+from cliphouse.pictures.files import read_picture
 
 MAX_BYTES = 50_000_000
 _SECONDS = 30.0
 
 
 def fetch_picture(url: str) -> Image.Image:
-    """The picture at ``url`` as RGB (see open_picture).
+    """The picture at ``url`` as RGB (see cliphouse.pictures.files.open_picture).
 
     Raises PictureError where it cannot be fetched in 30 seconds, is larger than 50 MB, or is no
     picture.
@@ -40,4 +40,4 @@ def fetch_picture(url: str) -> Image.Image:
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise PictureError(f"{url}: cannot be fetched: {error or type(error).__name__}") from error
     data.seek(0)
-    return open_picture(url, data=data)
+    return read_picture(data, url)

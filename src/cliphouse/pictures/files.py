@@ -55,32 +55,39 @@ def find_pictures(folder: Path) -> list[Picture]:
     return pictures
 
 
-def open_picture(
-    path: Path | str, max_pixels: int = MAX_PIXELS, data: BinaryIO | None = None
-) -> Image.Image:
+def open_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """The picture as RGB: upright by its EXIF orientation, transparency on white, first frame.
 
-    ``data`` is read in the place of the file, where ``path`` is only the picture's name. Raises
-    PictureError where it is no picture, is damaged, or has more than ``max_pixels``.
+    Raises PictureError where it is no picture, is damaged, or has more than ``max_pixels``.
     """
     try:
-        with Image.open(path if data is None else data) as image:
+        stream = path.open("rb")
+    except FileNotFoundError:
+        raise PictureError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise PictureError(f"{path}: cannot be read as a picture: {error}") from error
+    with stream:
+        return read_picture(stream, str(path), max_pixels)
+
+
+def read_picture(stream: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The same from an open file, which errors call ``name``."""
+    try:
+        with Image.open(stream) as image:
             if image.width * image.height > max_pixels:
                 raise PictureError(
-                    f"{path}: {image.width} x {image.height} pixels, more than the "
+                    f"{name}: {image.width} x {image.height} pixels, more than the "
                     f"{max_pixels:,} that are read safely; make it smaller"
                 )
             return _as_rgb(ImageOps.exif_transpose(image))
     except PictureError:
         raise
-    except FileNotFoundError:
-        raise PictureError(f"{path}: no such file") from None
     except Image.DecompressionBombError:
-        raise PictureError(f"{path}: far more than the {max_pixels:,} pixels read safely") from None
+        raise PictureError(f"{name}: far more than the {max_pixels:,} pixels read safely") from None
     # Pillow's decoders raise many types for damaged files: OSError, SyntaxError, struct.error ...
     except Exception as error:
         reason = "no picture" if isinstance(error, UnidentifiedImageError) else str(error)
-        raise PictureError(f"{path}: cannot be read as a picture: {reason}") from error
+        raise PictureError(f"{name}: cannot be read as a picture: {reason}") from error
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

@@ -1,5 +1,6 @@
 """ClickHouse: the table, loading it, its index, and searching it. Only this room writes SQL."""
 
+from cliphouse.table.answer import Answer
 from cliphouse.table.index import BuiltIndex, IndexSpec
 from cliphouse.table.ingest import IngestReport
 from cliphouse.table.load import ShardLoad
@@ -11,6 +12,7 @@ from cliphouse.table.table import DEFAULT_DB, DEFAULT_TABLE, Table
 __all__ = [
     "DEFAULT_DB",
     "DEFAULT_TABLE",
+    "Answer",
     "BuiltIndex",
     "Filter",
     "Hit",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -17,10 +16,13 @@ from numpy.typing import NDArray
 
 from cliphouse.errors import ModelError, QueryError, TableError
 from cliphouse.models import DEFAULT_MODEL, Encoder, load_encoder, model_spec
+from cliphouse.pictures import open_picture
 from cliphouse.shards.source import find_sources
 from cliphouse.table import index as index_module
+from cliphouse.table.answer import Answer, run_statement
 from cliphouse.table.check import CheckReport, check_table
 from cliphouse.table.connection import Address, Connection, identifier
+from cliphouse.table.encoding import choose_encoder, encoder_difference, reload_functions
 from cliphouse.table.export import Exporter, ExportFormat, ExportReport
 from cliphouse.table.facts import TableFacts, read_facts
 from cliphouse.table.index import BuiltIndex, IndexForecast, IndexSpec
@@ -57,17 +59,12 @@ from cliphouse.table.vector import (
     mean_vectors,
     recognise,
 )
+from cliphouse.udf import EncoderSettings
 
 DEFAULT_DB = "laion.chdb"
 DEFAULT_TABLE = "laion"
 AUTO_KS = (10, 100)  # what mode auto is measured for when an index is built
 _KNOWN_SECONDS = 2.0
-
-_COMMENTS = r"(?:\s|--[^\n]*\n|#[! ][^\n]*\n|/\*.*?\*/|\()*"
-_RETURNS_ROWS = re.compile(
-    _COMMENTS + r"(SELECT|WITH|SHOW|DESC|DESCRIBE|EXPLAIN|EXISTS|CHECK|VALUES|FROM)\b",
-    re.IGNORECASE | re.DOTALL,
-)
 
 
 class Table:
@@ -94,6 +91,7 @@ class Table:
         self.name = table
         self._model = model
         self._model_dir = model_dir
+        self._encode_with = model
         self._open: Connection | None = None
         self._known: TableFacts | None = None
         self._known_until = 0.0
@@ -104,6 +102,8 @@ class Table:
         """The open database. Raises TableError where there is none, or another process has it."""
         if self._open is None:
             self._open = Connection(self.address)
+            if self._open.is_embedded:
+                self._choose_encoder()
         return self._open
 
     @property
@@ -128,7 +128,7 @@ class Table:
         """Load the shards below ``folders`` (see cliphouse.table.ingest.ingest), making the
         database and the table where they are not there."""
         self._known = None
-        return ingest(
+        report = ingest(
             self._create,
             self.name,
             [str(folder) for folder in folders],
@@ -139,6 +139,9 @@ class Table:
             progress,
             codes,
         )
+        if self._open is not None and self._open.is_embedded:
+            self._choose_encoder()  # the table may say now which model it is
+        return report
 
     def index(
         self,
@@ -289,16 +292,51 @@ class Table:
     def sql(self, statement: str, parameters: dict[str, Any] | None = None) -> pa.Table:
         """The result of one SQL statement as an Arrow table, empty where it has none.
 
-        ``parameters`` are for ``{name:Type}`` in the statement.
+        ``parameters`` are for ``{name:Type}`` in the statement. ``encode_text`` and
+        ``encode_image`` use the model that the tables were made with (see
+        cliphouse.table.encoding).
+
+        Raises QueryError, TableError or EngineError where the engine refuses the statement, and
+        ModelError or PictureError where a function cannot encode.
         """
-        statement = statement.strip().rstrip(";").rstrip()
-        if not statement:
-            raise QueryError("the statement is empty")
-        if _RETURNS_ROWS.match(statement):
-            return self.connection.query(statement, parameters)
-        self.connection.command(statement, parameters)
+        answer = self.run(statement, parameters)
+        if answer.rows is None:
+            raise QueryError("the result cannot be read: give the statement without FORMAT")
+        return answer.rows
+
+    def run(
+        self, statement: str, parameters: dict[str, Any] | None = None, metered: bool = False
+    ) -> Answer:
+        """The same with what it took, and for statements with a FORMAT of their own too."""
+        if self.connection.is_embedded:
+            self._choose_encoder()
         self._known = None
-        return pa.table({})
+        return run_statement(self.connection, statement, parameters, metered)
+
+    def encode(self, query: str | Path) -> NDArray[np.float32]:
+        """The vector of words (str) or of a picture's file (Path), float32 of shape (dim,), as
+        encode_text and encode_image make it in SQL.
+
+        Raises ModelError where no model can be chosen or loaded, PictureError for a bad picture.
+        """
+        settings = self._choose_encoder()
+        if settings.problem is not None:
+            raise ModelError(settings.problem)
+        encoder = load_encoder(settings.model, settings.model_dir)
+        if isinstance(query, Path):
+            (vector,) = encoder.encode_image([encoder.shrink(open_picture(query))])
+        else:
+            (vector,) = encoder.encode_text([query])
+        return np.asarray(vector, np.float32)
+
+    def check_functions(self) -> float:
+        """Let a server read its functions again, and compare its encode_text with the encoder of
+        this process: the largest difference in any dimension (see
+        cliphouse.table.encoding.encoder_difference)."""
+        reload_functions(self.connection)
+        return encoder_difference(
+            self.connection, self._encode_with or DEFAULT_MODEL, self._model_dir
+        )
 
     def check(
         self,
@@ -387,6 +425,10 @@ class Table:
         if self._means is None:
             self._means = mean_vectors(self.connection, self.name)
         return recognise(vector, self._means)
+
+    def _choose_encoder(self) -> EncoderSettings:
+        """Before every statement, since the one before may have made or dropped a table."""
+        return choose_encoder(self.connection, self._encode_with, self._model_dir)
 
     def _create(self) -> Connection:
         if self._open is None:

@@ -34,8 +34,8 @@ class SearchStats:
     ``width`` is the ef of mode hnsw or the oversampling of mode codes. ``recall`` is the measured
     recall@k of this mode and width for this kind of query (1.0 for exact, None where it was not
     measured); ``reason`` says why the mode was taken and ``filtered`` what was done about a filter
-    (empty without one). Times are in milliseconds. ``rows_read`` counts the rows the engine read,
-    None where it was not asked to count.
+    (empty without one). Times are in milliseconds. ``rows_read`` counts the rows that an
+    embedded engine read, None where it was not asked to count.
     """
 
     mode: str

@@ -9,6 +9,7 @@ from typing import Any
 
 from cliphouse.table.connection import Connection
 from cliphouse.table.facts import TableFacts
+from cliphouse.table.reading import ReadingMeter
 from cliphouse.table.search.choose import WIDEST, Plan, choose, exact_plan
 from cliphouse.table.search.dedup import fold_duplicates, stored_vectors
 from cliphouse.table.search.filter import Condition
@@ -45,13 +46,13 @@ class Searcher:
     def search(
         self, vector: QueryVector, request: Request, encode_ms: float = 0.0, count: bool = False
     ) -> SearchResult:
-        """The page of hits that ``request`` asks for. ``count`` has the rows read counted, which
-        costs two milliseconds on the embedded engine.
+        """The page of hits that ``request`` asks for. ``count`` has the rows counted that an
+        embedded engine reads, which takes some milliseconds.
 
         Raises QueryError where a mode is asked for that the table does not have.
         """
-        with self._connection.counting(count) as reads:
-            found, kept = self._deduplicated(vector, request)
+        meter = ReadingMeter(self._connection) if count and self._facts.is_embedded else None
+        found, kept = self._deduplicated(vector, request)
         page = _page(kept, request)
         stats = SearchStats(
             mode=found.plan.mode,
@@ -65,7 +66,7 @@ class Searcher:
             k=request.k,
             encode_ms=encode_ms,
             search_ms=found.milliseconds,
-            rows_read=reads.rows,
+            rows_read=meter.read().rows if meter else None,
         )
         return SearchResult(tuple(page), stats, found.sql, _next_cursor(page, request))
 

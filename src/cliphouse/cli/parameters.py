@@ -1,0 +1,58 @@
+"""Values for {name:Type} in a statement, as given by --param."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cliphouse.errors import QueryError
+from cliphouse.table import Table
+
+
+def read_parameters(given: Sequence[str], table: Table) -> dict[str, Any]:
+    """``name=VALUE`` as a dict. VALUE is ``@FILE.npy`` (one vector), ``image:PATH`` or
+    ``text:WORDS`` (encoded here), or text for the engine to read as the parameter's type.
+
+    Raises QueryError, PictureError or ModelError, each naming the parameter or file.
+    """
+    parameters: dict[str, Any] = {}
+    for one in given:
+        name, separator, value = one.partition("=")
+        if not separator or not re.fullmatch(r"[A-Za-z_]\w*", name):
+            raise QueryError(
+                f"--param {one[:60]}: give NAME=VALUE, NAME=@FILE.npy, NAME=image:PATH or "
+                "NAME=text:WORDS"
+            )
+        if name in parameters:
+            raise QueryError(f"--param {name} is given twice")
+        parameters[name] = _value(name, value, table)
+    return parameters
+
+
+def _value(name: str, value: str, table: Table) -> Any:
+    if value.startswith("@"):
+        return _load(name, Path(value[1:]).expanduser())
+    if value.startswith("image:"):
+        return table.encode(Path(value.removeprefix("image:")).expanduser()).tolist()
+    if value.startswith("text:"):
+        return table.encode(value.removeprefix("text:")).tolist()
+    return value
+
+
+def _load(name: str, path: Path) -> list[float]:
+    try:
+        vector = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise QueryError(f"--param {name}: {path}: no such file") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise QueryError(f"--param {name}: {path}: not a readable .npy file: {error}") from error
+    if vector.ndim == 2 and len(vector) == 1:
+        vector = vector[0]
+    if vector.ndim != 1 or not np.issubdtype(vector.dtype, np.number):
+        raise QueryError(f"--param {name}: {path}: shape {vector.shape}, but one vector is wanted")
+    numbers: list[float] = vector.astype(np.float32).tolist()
+    return numbers

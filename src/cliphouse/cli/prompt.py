@@ -1,0 +1,72 @@
+"""The interactive prompt of cliphouse sql: several lines until a semicolon, and a history."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+
+from cliphouse.cli import show
+from cliphouse.errors import CliphouseError
+from cliphouse.table.statements import is_finished
+
+_LEAVE = ("exit", "quit", "\\q")
+
+
+def run_prompt(shown: str, run: Callable[[str], None]) -> None:
+    """Ask for statements and ``run`` them until the user leaves; errors are told, and asking goes
+    on. ``shown`` names the database."""
+    show.err.print(f"{shown}: end a statement with ; and leave with exit or Ctrl-D", style="dim")
+    session: PromptSession[str] = PromptSession(
+        history=_history(),
+        multiline=True,
+        key_bindings=_keys(),
+        prompt_continuation="...> ",
+    )
+    while True:
+        try:
+            text = session.prompt("sql> ").strip()
+        except KeyboardInterrupt:
+            continue
+        except EOFError:
+            return
+        if text.rstrip(";").strip().lower() in _LEAVE:
+            return
+        try:
+            run(text)
+        except CliphouseError as error:
+            show.err.print(show.plain(str(error)), style="red", markup=False)
+        except KeyboardInterrupt:
+            show.err.print("interrupted", style="red")
+
+
+def _keys() -> KeyBindings:
+    """Enter runs what is finished, and goes on to the next line otherwise."""
+    keys = KeyBindings()
+
+    @keys.add("enter")
+    def _(event: KeyPressEvent) -> None:
+        buffer = event.current_buffer
+        text = buffer.text.strip()
+        if not text or is_finished(text) or text.lower() in _LEAVE:
+            buffer.validate_and_handle()
+        else:
+            buffer.newline()
+
+    return keys
+
+
+def _history() -> History:
+    """Kept in the user's state folder; for this time only where that cannot be written."""
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    folder = Path(state) / "cliphouse"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "sql_history").touch(mode=0o600)
+    except OSError:
+        return InMemoryHistory()
+    return FileHistory(str(folder / "sql_history"))

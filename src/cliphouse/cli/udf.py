@@ -1,0 +1,102 @@
+"""cliphouse udf install, cliphouse udf show"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import cliphouse
+from cliphouse.cli import options, show
+from cliphouse.errors import EngineError
+from cliphouse.models import DEFAULT_MODEL
+from cliphouse.udf.install import ServerFile, ServerFolders, install, server_files
+
+NAME = "udf"
+_SAME = 1e-3  # far above what two machines differ by, far below what two models do
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="encode_text and encode_image on a ClickHouse server. Embedded databases have them.",
+)
+
+Config = Annotated[Path, typer.Option(help="The server's configuration folder.")]
+Scripts = Annotated[Path, typer.Option(help="The server's user_scripts folder.")]
+Pictures = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="A folder whose pictures encode_image may open; may be repeated. By default the "
+        "server's user_files."
+    ),
+]
+ModelName = Annotated[str, typer.Option("--model", help="The encoder: ViT-B/32 or tiny.")]
+Copies = Annotated[
+    int, typer.Option(min=1, max=16, help="How many processes a function may have at once.")
+]
+CONFIG = Path("/etc/clickhouse-server")
+SCRIPTS = Path("/var/lib/clickhouse/user_scripts")
+PICTURES = Path("/var/lib/clickhouse/user_files")
+
+
+@app.command("install")
+def install_command(
+    config: Config = CONFIG,
+    scripts: Scripts = SCRIPTS,
+    pictures: Pictures = None,
+    model: ModelName = DEFAULT_MODEL,
+    model_dir: options.ModelDir = None,
+    copies: Copies = 1,
+    db: Annotated[
+        str | None,
+        typer.Option(help="The server, http://user:password@host:8123: reload it and try."),
+    ] = None,
+) -> None:
+    """Write the scripts, the functions and the configuration into a server's folders."""
+    files = _files(config, scripts, pictures, model, model_dir, copies)
+    install(files)
+    for file in files:
+        show.out.print(show.plain(str(file.path)), markup=False)
+    if db is None:
+        show.err.print(
+            "next: SYSTEM RELOAD FUNCTIONS on the server, or restart it; the same command with "
+            "--db http://user:password@host:8123 does that and tries SELECT encode_text('cat')"
+        )
+        return
+    with cliphouse.open(db, model=model, model_dir=options.folder(model_dir)) as opened:
+        difference = opened.check_functions()
+        shown = opened.address.shown
+    if not difference < _SAME:
+        raise EngineError(
+            f"{shown}: encode_text('cat') differs from model {model} by {difference:.2g}: the "
+            "server uses another model or another function of that name"
+        )
+    show.err.print(
+        f"{shown}: encode_text('cat') is the same as here (largest difference {difference:.1g})"
+    )
+
+
+@app.command("show")
+def show_command(
+    config: Config = CONFIG,
+    scripts: Scripts = SCRIPTS,
+    pictures: Pictures = None,
+    model: ModelName = "tiny",
+    model_dir: options.ModelDir = None,
+    copies: Copies = 1,
+) -> None:
+    """Print what install would write."""
+    for file in _files(config, scripts, pictures, model, model_dir, copies):
+        print(f"==> {file.path}\n{file.text}")
+
+
+def _files(
+    config: Path,
+    scripts: Path,
+    pictures: list[Path] | None,
+    model: str,
+    model_dir: Path | None,
+    copies: int,
+) -> list[ServerFile]:
+    folders = ServerFolders(config, scripts, tuple(pictures or [PICTURES]))
+    return server_files(folders, model, options.folder(model_dir), copies)

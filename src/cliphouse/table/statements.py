@@ -1,0 +1,69 @@
+"""SQL text as people paste it: several statements, comments, a FORMAT at the end."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+# What a semicolon can stand in without ending a statement.
+_PIECES = re.compile(
+    r"""(?P<text>'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*"|`(?:[^`\\]|\\.|``)*`)"""
+    r"""|(?P<here>\$(\w*)\$.*?\$\3\$)"""
+    r"""|(?P<comment>--[^\n]*|\#[ !][^\n]*|/\*.*?\*/)"""
+    r"""|(?P<open>['"`]|/\*)"""
+    r"""|(?P<end>;)""",
+    re.DOTALL,
+)
+_FORMAT = re.compile(r"\bFORMAT\s+\w+\s*(?:\bSETTINGS\b[^']*)?$", re.IGNORECASE)
+_RETURNS_ROWS = re.compile(
+    r"[\s(]*(SELECT|WITH|SHOW|DESC|DESCRIBE|EXPLAIN|EXISTS|CHECK|VALUES|FROM)\b", re.IGNORECASE
+)
+_INFILE = re.compile(r"\s*INSERT\b.*?\bFROM\s+INFILE\b", re.IGNORECASE | re.DOTALL)
+
+
+def split_statements(text: str) -> list[str]:
+    """The statements of ``text``, without their semicolons, and none that is only a comment."""
+    starts = [0, *(end + 1 for end in _ends(text))]
+    ends = [*_ends(text), len(text)]
+    pieces = [text[start:end].strip() for start, end in zip(starts, ends, strict=True)]
+    return [piece for piece in pieces if _bare(piece).strip()]
+
+
+def is_finished(text: str) -> bool:
+    """Whether the last statement of ``text`` has its semicolon."""
+    ends = list(_ends(text))
+    return bool(ends) and not _bare(text[ends[-1] + 1 :]).strip()
+
+
+def returns_rows(statement: str) -> bool:
+    """Whether a statement has a result, as a query has."""
+    return _RETURNS_ROWS.match(_bare(statement)) is not None
+
+
+def names_format(statement: str) -> bool:
+    """Whether a query says itself how its result is to be written."""
+    return returns_rows(statement) and _FORMAT.search(_bare(statement).rstrip()) is not None
+
+
+def reads_local_file(statement: str) -> bool:
+    """Whether it is INSERT ... FROM INFILE, which the client does and no server."""
+    return _INFILE.match(_bare(statement)) is not None
+
+
+def replace_outside_strings(statement: str, pattern: str, replacement: str) -> str:
+    """``statement`` with ``pattern`` replaced where it is in no string, name or comment."""
+    pieces = re.compile(f"{_PIECES.pattern}|(?P<wanted>{pattern})", _PIECES.flags)
+    return pieces.sub(lambda m: replacement if m["wanted"] else m[0], statement)
+
+
+def _ends(text: str) -> Iterator[int]:
+    for piece in _PIECES.finditer(text):
+        if piece["open"]:
+            return  # a string or comment that is not closed holds all the rest
+        if piece["end"]:
+            yield piece.start()
+
+
+def _bare(statement: str) -> str:
+    """The statement without comments, and with nothing in its strings."""
+    return _PIECES.sub(lambda m: "''" if m["text"] or m["here"] else " ", statement)

@@ -1,0 +1,90 @@
+"""encode_text and encode_image on a server: the files it needs, in its own folders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cliphouse.errors import ModelError, UserError
+from cliphouse.models import model_spec
+from cliphouse.udf.functions import (
+    FUNCTIONS,
+    FUNCTIONS_FILE,
+    SETTINGS_FILE,
+    config_xml,
+    encoder_command,
+    functions_xml,
+)
+from cliphouse.udf.settings import EncoderSettings
+
+_FRAGMENT = "config.d/cliphouse_encode.xml"
+# The pattern of a server's own configuration, so that other functions beside these stay known.
+_PATTERN = "*_function.*ml"
+
+
+@dataclass(frozen=True)
+class ServerFile:
+    """A file of an installation and what is in it."""
+
+    path: Path
+    text: str
+    is_script: bool = False
+
+
+@dataclass(frozen=True)
+class ServerFolders:
+    """A server's ``config`` folder (with config.xml), its user ``scripts``, and the folders whose
+    ``pictures`` encode_image may open."""
+
+    config: Path
+    scripts: Path
+    pictures: tuple[Path, ...]
+
+
+def server_files(
+    folders: ServerFolders, model: str, model_dir: str | None = None, copies: int = 1
+) -> list[ServerFile]:
+    """What a server needs: a script and the settings, the functions' XML, the configuration.
+
+    ``copies`` processes of each function may run at once, each with the model in memory.
+
+    Raises ModelError where the model is unknown, or its files are not named and would have to be
+    downloaded by the server.
+    """
+    spec = model_spec(model)
+    if spec.text.repository is not None and not model_dir:
+        raise ModelError(
+            f"model {spec.name}: a server downloads nothing; name the folder of its files with "
+            "--model-dir"
+        )
+    absolute = None if not model_dir else str(Path(model_dir).resolve())
+    settings = EncoderSettings(
+        spec.name, absolute, tuple(str(folder.resolve()) for folder in folders.pictures)
+    )
+    config, scripts = folders.config.resolve(), folders.scripts.resolve()
+    started = {f.name: encoder_command(f, scripts / SETTINGS_FILE) for f in FUNCTIONS}
+    commands = {function.name: function.name for function in FUNCTIONS}
+    return [
+        *(ServerFile(scripts / n, f"#!/bin/sh\n{c}\n", True) for n, c in started.items()),
+        ServerFile(scripts / SETTINGS_FILE, settings.to_json()),
+        ServerFile(config / FUNCTIONS_FILE, functions_xml(commands, direct=True, copies=copies)),
+        ServerFile(config / _FRAGMENT, config_xml(str(config / _PATTERN), f"{scripts}/")),
+    ]
+
+
+def install(files: Sequence[ServerFile]) -> None:
+    """Write the files, each in one step; again is the same as once.
+
+    Raises UserError where a folder is missing or cannot be written.
+    """
+    for file in files:
+        try:
+            if file.path.parent.name == Path(_FRAGMENT).parent.name:
+                file.path.parent.mkdir(exist_ok=True)
+            part = file.path.with_name(f".{file.path.name}.part")
+            part.write_text(file.text)
+            part.chmod(0o755 if file.is_script else 0o644)
+            part.replace(file.path)
+        except OSError as error:
+            raise UserError(f"{file.path}: cannot be written: {error.strerror}") from error

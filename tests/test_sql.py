@@ -1,0 +1,200 @@
+"""cliphouse sql: where statements come from, their parameters, and what is printed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from prompt_toolkit.application import create_app_session
+from prompt_toolkit.input import create_pipe_input
+from prompt_toolkit.output import DummyOutput
+
+from cliphouse.cli.prompt import run_prompt
+from cliphouse.cli.timing import timing_line
+from cliphouse.errors import QueryError
+from cliphouse.models import load_encoder
+from cliphouse.pictures.drawn import write_pictures
+from cliphouse.pictures.files import open_picture
+from cliphouse.table import Answer, Table
+from cliphouse.table.reading import Reading
+from conftest import Run
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Path:
+    (tmp_path / "laion.chdb").mkdir()
+    return tmp_path
+
+
+def one_line(result: subprocess.CompletedProcess[str]) -> str:
+    assert result.returncode == 2, result
+    (line,) = result.stderr.strip().splitlines()
+    return line
+
+
+def test_statements_of_every_source(empty: Path, run: Run) -> None:
+    (empty / "s.sql").write_text(
+        "-- makes; a table\nCREATE TABLE t (id Int64, s String) ENGINE = MergeTree ORDER BY id;\n"
+        "INSERT INTO t VALUES (1, 'a;b'), (2, 'c');\nSELECT s FROM t ORDER BY id;\n"
+    )
+    made = run("sql", "-f", "s.sql", "--format", "csv")
+    assert made.stdout == '"s"\n"a;b"\n"c"\n'
+    assert len(made.stderr.splitlines()) == 3
+    raw = run("sql", "SELECT id, s FROM t ORDER BY id FORMAT TSV; SELECT 5 AS five", "--json")
+    assert raw.stdout.startswith("1\ta;b\n2\tc\n")
+    assert json.loads(raw.stdout.partition("c\n")[2]) == [{"five": 5}]
+    command = [sys.executable, "-m", "cliphouse", "sql", "--format", "jsonl"]
+    piped = subprocess.run(
+        command, cwd=empty, input="SELECT count() AS n FROM t", capture_output=True, text=True
+    )
+    assert json.loads(piped.stdout) == {"n": 2}
+    run("sql", "SELECT id FROM t ORDER BY id", "--format", "parquet", "-o", "t.parquet")
+    assert pq.read_table(empty / "t.parquet").column("id").to_pylist() == [1, 2]
+
+
+def test_parameters(empty: Path, run: Run) -> None:
+    write_pictures(empty / "p", 1, seed=8)
+    picture = next((empty / "p").glob("*.jpg"))
+    numbers = np.random.default_rng(1).standard_normal((1, 7)).astype("f4")
+    np.save(empty / "v.npy", numbers)
+    given = {
+        "file": "@v.npy",
+        "list": "[1, 2.5, -3]",
+        "picture": f"image:{picture}",
+        "words": "text:a red, 'heart'",
+        "plain": "tab\tand = and \\n and 'quote'",
+    }
+    arrays = ", ".join(f"{{{n}:Array(Float32)}} AS {n}" for n in given if n != "plain")
+    params = [word for n, value in given.items() for word in ("--param", f"{n}={value}")]
+    told = run(
+        "sql", f"SELECT {arrays}, {{plain:String}} AS p", *params, "--model", "tiny", "--json"
+    )
+    assert told.returncode == 0, told.stderr
+    (row,) = json.loads(told.stdout)
+    encoder = load_encoder("tiny")
+    np.testing.assert_array_equal(np.array(row["file"], "f4"), numbers[0])
+    assert row["list"] == [1, 2.5, -3]
+    expected = encoder.encode_image([open_picture(picture)])[0]
+    np.testing.assert_allclose(row["picture"], expected, atol=1e-4)
+    np.testing.assert_allclose(row["words"], encoder.encode_text(["a red, 'heart'"])[0], atol=1e-6)
+    assert row["p"] == given["plain"]
+
+
+def test_settings_last_from_one_statement_to_the_next(empty: Path, run: Run) -> None:
+    told = run("sql", "SET param_target = [1, 2]; SELECT {target:Array(Float32)} AS t", "--json")
+    assert json.loads(told.stdout) == [{"t": [1.0, 2.0]}]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["SELECT 1", "-f", "s.sql"], "give one of them"),
+        (["-f", "none.sql"], "none.sql: No such file"),
+        (["-f", "latin.sql"], "latin.sql: not text in UTF-8"),
+        (["/* nothing */"], "no statement"),
+        ([], "no statement"),
+        (["SELECT 1; SELECT nope"], "statement 2: .*nope"),
+        (["SELECT 1; SELECT 2", "--format", "csv", "-o", "x.csv"], "not of 2"),
+        (["SELECT {a:Int8}"], "a"),
+        (["SELECT 1", "--param", "nonsense"], "--param nonsense: give NAME=VALUE"),
+        (["SELECT 1", "--param", "1a=2"], "give NAME=VALUE"),
+        (["SELECT 1", "--param", "a=1", "--param", "a=2"], "--param a is given twice"),
+        (["SELECT 1", "--param", "a=@none.npy"], "--param a: none.npy: no such file"),
+        (["SELECT 1", "--param", "a=@latin.sql"], "latin.sql: not a readable .npy"),
+        (["SELECT 1", "--param", "a=@two.npy"], r"two.npy: shape \(2, 3\)"),
+        (["SELECT 1", "--model", "tiny", "--param", "a=image:none.jpg"], "none.jpg: no such file"),
+        (["SELECT 1", "--model", "huge", "--param", "a=text:cat"], "'huge' is unknown"),
+        (["SELECT encode_text('a')", "--model", "huge"], "'huge' is unknown"),
+    ],
+)
+def test_mistakes_are_one_line(empty: Path, run: Run, arguments: list[str], said: str) -> None:
+    (empty / "latin.sql").write_bytes("SELECT 'é'".encode("latin-1"))
+    np.save(empty / "two.npy", np.zeros((2, 3)))
+    result = run("sql", *arguments)
+    assert result.returncode == 2
+    assert re.search(said, result.stderr.splitlines()[-1]), result.stderr
+
+
+def test_the_timing_line_says_what_was_read(empty: Path) -> None:
+    with Table(empty / "laion.chdb") as table:
+        table.sql("CREATE TABLE t (id UInt64, s String) ENGINE = MergeTree ORDER BY id")
+        table.sql("INSERT INTO t SELECT number, 'abc' FROM numbers(50000)")
+        answer = table.run("SELECT sum(id) AS s FROM t", metered=True)
+    assert answer.reading is not None
+    assert answer.reading.rows == 50_000
+    assert answer.reading.bytes == pytest.approx(50_000 * 8, rel=0.01)
+    line = timing_line(Answer(answer.rows, b"", 0.5, Reading(50_000, 400_000)))
+    assert line.startswith("1 row in set. Elapsed: 0.500 sec. Processed 50.00 thousand rows, ")
+    assert line.endswith("400.00 KB (100.00 thousand rows/s., 800.00 KB/s.)")
+
+
+def test_a_retired_index_names_its_replacement(empty: Path, run: Run) -> None:
+    run("sql", "CREATE TABLE t (id Int64, v Array(Float32)) ENGINE = MergeTree ORDER BY id")
+    told = one_line(run("sql", "ALTER TABLE t ADD INDEX i v TYPE annoy('cosineDistance', 100)"))
+    replaced = told.partition("512): ")[2]
+    assert replaced == (
+        "ALTER TABLE t ADD INDEX i v TYPE vector_similarity('hnsw', 'cosineDistance', 512)"
+    )
+    assert run("sql", replaced).returncode == 0
+    made = one_line(
+        run(
+            "sql",
+            "CREATE TABLE o (id Int64, v Array(Float32), w Array(Float32), "
+            "INDEX i v TYPE annoy(), INDEX j w TYPE annoy()) ENGINE = MergeTree ORDER BY id",
+        )
+    )
+    assert made.count("TYPE vector_similarity('hnsw', 'L2Distance', 512)") == 2
+    assert run("sql", made.partition("512): ")[2]).returncode == 0
+
+
+def test_the_prompt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    asked: list[str] = []
+
+    def run_one(text: str) -> None:
+        asked.append(text)
+        if "bad" in text:
+            raise QueryError("bad")
+
+    with create_pipe_input() as keys, create_app_session(input=keys, output=DummyOutput()):
+        keys.send_text("SELECT 1\r+ 1;\rSELECT bad;\r\rSELECT ';'\r;\rexit\r")
+        run_prompt("somewhere", run_one)
+    assert asked[:2] == ["SELECT 1\n+ 1;", "SELECT bad;"]
+    assert asked[-1] == "SELECT ';'\n;"
+    kept = (tmp_path / "state" / "cliphouse" / "sql_history").read_text()
+    assert "+SELECT bad;" in kept
+
+
+def test_a_terminal_gets_the_prompt(empty: Path) -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cliphouse", "sql"],
+        cwd=empty,
+        env=os.environ | {"TERM": "xterm", "XDG_STATE_HOME": str(empty / "state")},
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(theirs)
+    os.write(ours, b"SELECT 40 + 2 AS answer;\rexit\r")
+    said, told = process.communicate(timeout=60)
+    os.close(ours)
+    assert process.returncode == 0, told
+    assert re.search(r"answer\s+42", said)
+    assert "1 row in set. Elapsed: " in told
+
+
+def test_a_csv_cell_holds_an_array(empty: Path, run: Run) -> None:
+    told = run("sql", "SELECT [1, 2] AS v, 'a,b' AS s", "--format", "csv")
+    assert list(csv.DictReader(io.StringIO(told.stdout))) == [{"v": "[1, 2]", "s": "a,b"}]

@@ -1,0 +1,63 @@
+"""Taking pasted SQL apart."""
+
+from __future__ import annotations
+
+import pytest
+
+from cliphouse.table.retired import respelled
+from cliphouse.table.statements import (
+    is_finished,
+    names_format,
+    reads_local_file,
+    returns_rows,
+    split_statements,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("SELECT 1", ["SELECT 1"]),
+        ("SELECT 1;;\n ; SELECT 2;", ["SELECT 1", "SELECT 2"]),
+        (
+            "SELECT ';' ; SELECT 'it''s;' ; SELECT '\\';'",
+            ["SELECT ';'", "SELECT 'it''s;'", "SELECT '\\';'"],
+        ),
+        ('SELECT "a;b", `c;d`; SELECT 2', ['SELECT "a;b", `c;d`', "SELECT 2"]),
+        ("-- a; b\nSELECT 1 /* ; */; # c;\n#!d;\n", ["-- a; b\nSELECT 1 /* ; */"]),
+        ("SELECT $$a;b$$, $x$c;$$d$x$; SELECT 2", ["SELECT $$a;b$$, $x$c;$$d$x$", "SELECT 2"]),
+        ("SELECT 'open; SELECT 2", ["SELECT 'open; SELECT 2"]),
+        ("SELECT 1 /* open; SELECT 2", ["SELECT 1 /* open; SELECT 2"]),
+        (" \n-- nothing\n;", []),
+    ],
+)
+def test_statements_are_split(text: str, expected: list[str]) -> None:
+    assert split_statements(text) == expected
+
+
+def test_the_last_semicolon_ends_typing() -> None:
+    assert is_finished("SELECT 1;  -- done")
+    assert is_finished("SELECT 1; SELECT 2;")
+    assert not is_finished("SELECT 1; SELECT 2")
+    assert not is_finished("SELECT ';")
+    assert not is_finished("")
+
+
+def test_kinds_of_statements() -> None:
+    assert returns_rows("/* a */ -- b\n (SELECT 1)")
+    assert not returns_rows("INSERT INTO t SELECT 1")
+    assert names_format("SELECT 1 FORMAT CSV")
+    assert names_format("SELECT 1\nformat Vertical SETTINGS max_threads = 1 -- as it were")
+    assert not names_format("SELECT 'FORMAT CSV'")
+    assert not names_format("SELECT format FROM t")
+    assert not names_format("INSERT INTO t FROM INFILE 'x' FORMAT CSV")
+    assert reads_local_file("-- the CSV\ninsert into laion from infile '/x/*.csv'")
+    assert not reads_local_file("INSERT INTO t SELECT 'FROM INFILE'")
+
+
+def test_an_old_spelling_is_changed_outside_of_strings() -> None:
+    assert respelled("SELECT l2Distance(a, b) -- l2Distance(") == (
+        "SELECT L2Distance(a, b) -- l2Distance("
+    )
+    kept = "SELECT 'l2Distance(', `l2Distance`, l2Distances(a), l2Distance FROM t"
+    assert respelled(kept) == kept
