@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TREE := src tests tools benchmarks
 
-.PHONY: demo test check lint types format docs bench-ingest clean
+.PHONY: demo test check lint types format docs bench-ingest bench-search clean
 
 demo: $(VENV)/.installed
 	$(BIN)/cliphouse demo --dir demo
@@ -27,6 +27,9 @@ format: $(VENV)/.test-installed
 
 bench-ingest: $(VENV)/.bench-installed
 	$(BIN)/python benchmarks/ingest.py --rows-large 1000000
+
+bench-search: $(VENV)/.bench-installed
+	cd benchmarks && ../$(BIN)/python -m search all
 
 docs: $(VENV)/.test-installed
 	$(BIN)/python -m typer cliphouse.cli.app utils docs --name cliphouse --output docs/commands.md
