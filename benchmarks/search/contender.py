@@ -71,6 +71,10 @@ class Contender:
     cases: tuple[Case, ...]
     open: Callable[[Place], AbstractContextManager[Ask]]
 
+    def title(self, case: str) -> str:
+        """The label, with the case of that name where it has several."""
+        return f"{self.label}, {case}" if case else self.label
+
     def cases_at(self, curve_only: bool) -> tuple[Case, ...]:
         return tuple(case for case in self.cases if case.on_curve or not curve_only)
 

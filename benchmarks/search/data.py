@@ -26,10 +26,10 @@ CONDITIONS = (
     Condition("hash 5%", "sipHash64(id) % 10000 < 500", 0.05),
     Condition("hash 0.5%", "sipHash64(id) % 10000 < 50", 0.005),
     Condition("hash 0.01%", "sipHash64(id) % 10000 < 1", 0.0001),
-    Condition("meaning 50%", "similarity > 0.306", 0.5),
-    Condition("meaning 5%", "caption ILIKE '%horse%'", 0.05),
-    Condition("meaning 0.5%", "url LIKE '%/horse-%' AND width < 500", 0.005),
-    Condition("meaning 0.01%", "url LIKE '%/horse-%' AND width < 128", 0.0001),
+    Condition("meaning 50%", "similarity > 0.317", 0.5),
+    Condition("meaning 5%", "caption ILIKE '%wall clock%'", 0.05),
+    Condition("meaning 0.5%", "url LIKE '%/wall-clock-%' AND width < 560", 0.005),
+    Condition("meaning 0.01%", "url LIKE '%/wall-clock-%' AND width < 128", 0.0001),
 )
 
 

@@ -178,7 +178,7 @@ DUCKDB = Contender(
 )
 GUIDE_FLAT = Contender(
     "guide-flat",
-    "the guide's table, brute force",
+    "the guide's table, brute force at defaults",
     DETAILS,
     (*COMMON, _GUIDE_ROWS),
     (Case("", mode=_FLAT),),
@@ -186,7 +186,7 @@ GUIDE_FLAT = Contender(
 )
 GUIDE_INDEX = Contender(
     "guide-index",
-    "the guide's index (bf16, M=64, ef_construction=256) at defaults",
+    "the guide's index at defaults",
     DETAILS,
     (*COMMON, _GUIDE_ROWS, Step("guide-index", index_guide)),
     (Case("", mode=_INDEX),),

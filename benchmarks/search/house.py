@@ -153,7 +153,7 @@ EXACT_BFLOAT16 = Contender(
 )
 RABITQ = Contender(
     "rabitq",
-    "cliphouse codes, rabitq, BFloat16",
+    "cliphouse codes, BFloat16, rabitq",
     DETAILS,
     (*COMMON, Step("rabitq", build_rabitq)),
     widths(_OVERSAMPLING, "oversampling", mode="codes"),
@@ -161,7 +161,7 @@ RABITQ = Contender(
 )
 TURBOQUANT = Contender(
     "turboquant",
-    "cliphouse codes, turboquant, BFloat16",
+    "cliphouse codes, BFloat16, turboquant",
     DETAILS,
     (*COMMON, Step("turboquant", build_turboquant)),
     widths(_OVERSAMPLING, "oversampling", mode="codes"),
@@ -169,7 +169,7 @@ TURBOQUANT = Contender(
 )
 HNSW = Contender(
     "hnsw",
-    f"cliphouse hnsw, Float32, bf16 index, M={HNSW_M}, ef_construction={HNSW_EF_CONSTRUCTION}",
+    "cliphouse hnsw, Float32",
     DETAILS,
     _INDEXED,
     widths(LADDER, "ef", on_curve=_CURVE_EF, mode="hnsw"),

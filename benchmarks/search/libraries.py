@@ -144,8 +144,6 @@ def open_annoy(place: Place) -> Iterator[Ask]:
     yield ask
 
 
-_HNSW = f"HNSW, M={HNSW_M}, efConstruction={HNSW_EF_CONSTRUCTION}"
-
 NUMPY = Contender(
     "numpy",
     "NumPy, float32 product",
@@ -157,7 +155,7 @@ NUMPY = Contender(
 FAISS_FLAT = Contender("faiss-flat", "FAISS flat", IDS, COMMON, (Case(""),), open_faiss_flat)
 FAISS_HNSW = Contender(
     "faiss-hnsw",
-    f"FAISS {_HNSW}",
+    "FAISS HNSW",
     IDS,
     (*COMMON, Step("faiss-hnsw", build_faiss_hnsw)),
     widths(LADDER, "ef"),
@@ -165,7 +163,7 @@ FAISS_HNSW = Contender(
 )
 USEARCH = Contender(
     "usearch",
-    f"usearch {_HNSW}, bf16",
+    "usearch HNSW, bf16",
     IDS,
     (*COMMON, Step("usearch", build_usearch)),
     widths(LADDER, "ef"),

@@ -11,6 +11,11 @@ from search.data import CONDITIONS, KINDS, Kind
 from search.house import FILTERS
 from search.summary import Summary, curves
 
+_MARKERS = "osD^v<>PX*hd"
+_COLORS = (
+    "#1f77b4", "#d62728", "#2ca02c", "#ff7f0e", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f",
+    "#bcbd22", "#17becf", "#000080", "#808000", "#008080", "#c71585", "#000000", "#b8860b",
+)  # fmt: skip
 _FORMAT = {"dpi": 110, "bbox_inches": "tight"}
 
 
@@ -51,7 +56,7 @@ def _rows(summary: Summary, folder: Path) -> str:
         axes.plot(
             [point.rows for point in curve.points],
             [point.p50 for point in curve.points],
-            label=f"{contender.label} {curve.case}: rows^{curve.exponent:.2f}",
+            label=f"{contender.title(curve.case)}: rows^{curve.exponent:.2f}",
             **_style(number, contender),
         )
     axes.set_xscale("log")
@@ -100,8 +105,8 @@ def _style(number: int, contender: Contender) -> dict[str, Any]:
     """Our own lines thick, the others thin and broken."""
     ours = contender.label.startswith("cliphouse")
     return {
-        "color": f"C{number % 10}",
-        "marker": "osD^v<>PX*"[number % 10],
+        "color": _COLORS[number % len(_COLORS)],
+        "marker": _MARKERS[number % len(_MARKERS)],
         "markersize": 5,
         "linewidth": 2 if ours else 1,
         "linestyle": "-" if ours else "--",

@@ -10,7 +10,7 @@ from pathlib import Path
 from ingest import Machine
 from search import plots
 from search.catalogue import CONTENDERS, followed
-from search.contender import Contender
+from search.contender import HNSW_EF_CONSTRUCTION, HNSW_M, Contender
 from search.data import KINDS, QUERIES
 from search.house import FILTERS
 from search.measure import BUDGET_SECONDS, Measurement, measured_file
@@ -84,7 +84,12 @@ def _head(sizes: list[int]) -> list[str]:
         "is found, whatever a table keeps. cliphouse is asked through its Python API, and fetches "
         "url, caption and the other columns within the time; LanceDB, DuckDB and the guide's "
         "table fetch url and caption; NumPy, FAISS, usearch and Annoy hold the vectors in RAM and "
-        "return ids alone. FAISS flat and NumPy hold them normalised.",
+        "return ids alone, from vectors normalised beforehand.",
+        "",
+        f"All HNSW graphs have M={HNSW_M} and efConstruction={HNSW_EF_CONSTRUCTION} (cliphouse's "
+        "keeps its vectors as bf16), but the guide's, whose parameters are its own: bf16, M=64, "
+        "ef_construction=256. The guide's table was filled in batches and merged to one part, "
+        "which is the best case for it.",
         "",
     ]
 
@@ -100,7 +105,7 @@ def _contender_lines(summary: Summary, size: int) -> list[str]:
     for kind in KINDS:
         headings += [f"{kind}: recall", "p50, ms (rounds)", "p95, ms"]
     cells = [
-        [f"{contender.label} {case.name}".strip(), contender.fetches, *shown]
+        [contender.title(case.name), contender.fetches, *shown]
         for contender in CONTENDERS.values()
         if contender is not FILTERS
         for case in contender.cases
@@ -163,7 +168,7 @@ def _curve_lines(summary: Summary) -> list[str]:
     for kind in KINDS:
         for curve in curves(summary, followed(), kind):
             times = {point.rows: f"{point.p50:.2f}" for point in curve.points}
-            name = f"{CONTENDERS[curve.contender].label} {curve.case}".strip()
+            name = CONTENDERS[curve.contender].title(curve.case)
             shown = [times.get(size, "") for size in sizes]
             cells.append([name, kind, *shown, f"{curve.exponent:.2f}"])
     headings = ["p50, ms, by rows", "queries", *(f"{size:,}" for size in sizes), "exponent"]
@@ -195,7 +200,18 @@ def _filter_lines(summary: Summary, size: int) -> list[str]:
         "filter", "condition", "rows that meet it", "mode", "queries", "got k rows", "recall",
         "p50, ms (rounds)", "p95, ms", "what the result said (times)",
     ]  # fmt: skip
-    return [f"## Filters, {size:,} rows", "", *table(headings, cells), ""] if cells else []
+    if not cells:
+        return []
+    lines = [
+        f"## Filters, {size:,} rows",
+        "",
+        "On the cliphouse Float32 table. Conditions by hash have nothing to do with what is "
+        "searched; those by meaning pick one subject, or well matched pairs. Recall is of NumPy's "
+        "exact answer among the rows that meet the condition; where fewer than 10 do, k is their "
+        "number.",
+        "",
+    ]
+    return [*lines, *table(headings, cells), ""]
 
 
 def _step_lines(size: int, steps: Sequence[StepRecord]) -> list[str]:
