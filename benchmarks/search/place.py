@@ -12,13 +12,14 @@ from ingest import ShardFiles
 
 @dataclass(frozen=True)
 class StepRecord:
-    """A finished step: its seconds, the peak of the memory no file backs, and the bytes on disk
-    it left."""
+    """A finished step: its seconds, the peak of the memory no file backs, the bytes on disk it
+    left, and the machine's load average at its end, where that was noted."""
 
     step: str
     seconds: float
     memory: int
     disk: int
+    load: float | None = None
 
 
 @dataclass(frozen=True)

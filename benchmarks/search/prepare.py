@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -46,7 +47,8 @@ def run_step(place: Place, step: str) -> StepRecord:
     thread.join()
     if failed:
         raise SystemExit(f"{step} failed at {place.rows:,} rows; what is done is kept")
-    return StepRecord(step, seconds, watch.memory, disk_used(place.root) - before)
+    used = disk_used(place.root) - before
+    return StepRecord(step, seconds, watch.memory, used, os.getloadavg()[0])
 
 
 def command(place: Place, *options: str) -> list[str]:

@@ -216,10 +216,16 @@ def _filter_lines(summary: Summary, size: int) -> list[str]:
 
 def _step_lines(size: int, steps: Sequence[StepRecord]) -> list[str]:
     cells = [
-        [step.step, f"{step.seconds:,.1f}", f"{step.memory / 1e6:,.0f}", f"{step.disk / 1e6:,.0f}"]
+        [
+            step.step,
+            f"{step.seconds:,.1f}",
+            f"{step.memory / 1e6:,.0f}",
+            f"{step.disk / 1e6:,.0f}",
+            "" if step.load is None else f"{step.load:.1f}",
+        ]
         for step in steps
     ]
-    headings = ["step", "seconds", "memory, MB", "disk, MB"]
+    headings = ["step", "seconds", "memory, MB", "disk, MB", "load average"]
     return [f"## Preparing, {size:,} rows", "", *table(headings, cells), ""]
 
 
@@ -229,7 +235,8 @@ def _foot(machine: Machine, measurement: Measurement) -> list[str]:
         f"Rounds, with all contenders in turn in each: {rounds}. Times are medians over the rounds "
         "(in brackets the fastest and the slowest round), recall is their mean; ratios are taken "
         "within a round. Memory of a step is the peak of what no file backs; disk is what the "
-        "step left when it ended, parts the engine was still to remove included.",
+        "step left when it ended, parts the engine was still to remove included; a load average "
+        "well above the number of cores says that others had the machine too.",
         "",
         *(
             f"Not measured: {failure.contender} at {failure.rows:,} rows: {failure.error}\n"
