@@ -20,12 +20,15 @@ _FORMAT = {"dpi": 110, "bbox_inches": "tight"}
 
 
 def draw(summary: Summary, rows: list[int], folder: Path) -> list[str]:
-    """Draw all plots for the largest size into ``folder``; returns their names."""
+    """Draw what was measured at the largest size into ``folder``; returns the plots' names."""
     import matplotlib
 
     matplotlib.use("Agg")
     names = [_recall(summary, max(rows), kind, folder) for kind in KINDS]
-    return [*names, _rows(summary, folder), _filters(summary, max(rows), folder)]
+    names.append(_rows(summary, folder))
+    if any(summary.ladder(max(rows), FILTERS.name, kind, FILTERS.cases) for kind in KINDS):
+        names.append(_filters(summary, max(rows), folder))
+    return names
 
 
 def _recall(summary: Summary, rows: int, kind: Kind, folder: Path) -> str:

@@ -51,11 +51,11 @@ def report(base: Path, rows: list[int], folder: Path) -> None:
         _head(sizes),
         _target_lines(aims),
         *(_contender_lines(summary, size) for size in sizes),
-        [line for name in drawn[:2] for line in (f"![{_ALT[name]}]({name})", "")],
+        *(_image(f"search-recall-{kind}.png", drawn) for kind in KINDS),
         _curve_lines(summary),
-        [f"![{_ALT[drawn[2]]}]({drawn[2]})", ""],
+        _image("search-rows.png", drawn),
         *(_filter_lines(summary, size) for size in sizes),
-        [f"![{_ALT[drawn[3]]}]({drawn[3]})", ""],
+        _image("search-filters.png", drawn),
         *(_step_lines(size, steps[size]) for size in sizes),
         _foot(machine, measurement),
     ]
@@ -92,6 +92,10 @@ def _head(sizes: list[int]) -> list[str]:
         "which is the best case for it.",
         "",
     ]
+
+
+def _image(name: str, drawn: Sequence[str]) -> list[str]:
+    return [f"![{_ALT[name]}]({name})", ""] if name in drawn else []
 
 
 def _target_lines(aims: Sequence[Target]) -> list[str]:
