@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 TREE := src tests tools benchmarks
 
-.PHONY: demo test check lint types format docs bench-ingest bench-plan bench-encode clean
+.PHONY: demo test check lint types format docs \
+  bench-ingest bench-search bench-encode bench-plan clean
 
 demo: $(VENV)/.installed
 	$(BIN)/cliphouse demo --dir demo
@@ -27,6 +28,9 @@ format: $(VENV)/.test-installed
 
 bench-ingest: $(VENV)/.bench-installed
 	$(BIN)/python benchmarks/ingest.py --rows-large 1000000
+
+bench-search: $(VENV)/.bench-installed
+	cd benchmarks && ../$(BIN)/python -m search all
 
 bench-plan: $(VENV)/.bench-installed
 	$(BIN)/python benchmarks/plan.py --rows 20000 100000 1000000

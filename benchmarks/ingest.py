@@ -137,7 +137,7 @@ def lancedb_load(shard: ShardFiles, work: Path) -> int:
     """LanceDB from a stream of Arrow batches, embeddings as fixed-size lists of float32."""
     import lancedb
 
-    table = lancedb.connect(work / "lance").create_table("laion", _arrow_reader(shard))
+    table = lancedb.connect(work / "lance").create_table("laion", arrow_reader(shard))
     return int(table.count_rows())
 
 
@@ -151,7 +151,7 @@ def duckdb_load(shard: ShardFiles, work: Path) -> int:
             "similarity FLOAT, license VARCHAR, width INTEGER, height INTEGER, "
             f"image_embedding FLOAT[{DIM}], text_embedding FLOAT[{DIM}])"
         )
-        connection.register("rows", _arrow_reader(shard))
+        connection.register("rows", arrow_reader(shard))
         connection.execute("INSERT INTO laion SELECT * FROM rows")
         connection.unregister("rows")
         found = connection.execute("SELECT count(*) FROM laion").fetchone()
@@ -185,7 +185,7 @@ def _plain_write(shard: ShardFiles, work: Path, sync: bool) -> int:
     return rows
 
 
-def _arrow_reader(shard: ShardFiles) -> Any:
+def arrow_reader(shard: ShardFiles) -> Any:
     """The shard as a pyarrow.RecordBatchReader: id, metadata, both embeddings as float32[512]."""
     import numpy as np
     import pyarrow as pa
@@ -477,11 +477,12 @@ class Machine:
     packages: dict[str, str]
 
     @classmethod
-    def here(cls) -> Machine:
+    def here(cls, names: Sequence[str] = PACKAGES) -> Machine:
+        """This one, with the versions of the packages of those names."""
         import psutil
 
         packages = {}
-        for name in PACKAGES:
+        for name in names:
             try:
                 packages[name] = version(name)
             except PackageNotFoundError:
