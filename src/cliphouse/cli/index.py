@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Literal
 
 import typer
@@ -12,6 +13,7 @@ from cliphouse.cli.recall import draw
 from cliphouse.errors import QueryError
 from cliphouse.table import IndexSpec, Table
 from cliphouse.table.index import DEFAULT_EF_CONSTRUCTION, DEFAULT_M, IndexForecast
+from cliphouse.table.planning import Collection, Speeds, index_seconds
 from cliphouse.table.schema import Modality
 from cliphouse.table.table import AUTO_KS
 
@@ -76,7 +78,9 @@ def _build(opened: Table, spec: IndexSpec, force: bool) -> None:
 
 def _announce(expected: IndexForecast) -> None:
     """What it will take, before it begins."""
-    took = show.seconds(expected.seconds)
+    share = Collection(expected.rows, expected.dim, 1)
+    cores = os.cpu_count() or 1
+    took = show.seconds(index_seconds(expected.spec, share, cores, Speeds()))
     show.err.print(
         f"{expected.spec.modality}: the graph takes memory to build and to search: {expected.sum}; "
         f"building it takes about {took} here"

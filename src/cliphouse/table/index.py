@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import os
 import re
 import time
 from collections.abc import Callable
@@ -24,7 +22,6 @@ ELEMENT_BYTES: dict[Quantization, float] = {"bf16": 2, "f32": 4, "f16": 2, "i8":
 DEFAULT_M = 32
 DEFAULT_EF_CONSTRUCTION = 128
 _POLL_SECONDS = 0.2
-_SECONDS_EACH = 5e-10  # of one core, for one number of one vector compared
 
 
 @dataclass(frozen=True)
@@ -86,16 +83,6 @@ class IndexForecast:
     memory: int
     available: int | None
     cache: int | None
-
-    @property
-    def seconds(self) -> float:
-        """How long a build takes, from rates measured on two cores (docs/benchmarks/search.md).
-
-        Each row is placed by a search of the graph built so far, whose cost grows with the
-        logarithm of the rows, with the vectors compared, and with their length.
-        """
-        compared = (self.spec.ef_construction + 2 * self.spec.m) * math.log2(max(self.rows, 2))
-        return _SECONDS_EACH * self.rows * compared * self.dim / (os.cpu_count() or 1)
 
     @property
     def sum(self) -> str:
