@@ -193,7 +193,9 @@ def test_sql_results_of_every_type(world: Path, run: Run) -> None:
         assert "18446744073709551615" in result.stdout, result.stderr
     empty = run("sql", "SELECT 1 AS one WHERE 0", "--format", "csv")
     assert empty.stdout == '"one"\n'
-    assert "give one statement" in one_line(run("sql", "SELECT 1; SELECT 2"))
+    assert (
+        run("sql", "SELECT 1 AS a; SELECT 2 AS b", "--format", "csv").stdout == '"a"\n1\n"b"\n2\n'
+    )
     assert "no file can be here" in one_line(
         run("sql", "SELECT 1", "--format", "csv", "-o", "no/x.csv")
     )
@@ -209,7 +211,7 @@ def test_sql(world: Path, run: Run) -> None:
     assert run("sql", "SELECT [1, 2] AS v", "--format", "csv").stdout == '"v"\n"[1, 2]"\n'
     assert "`nope`" in one_line(run("sql", "SELECT nope FROM laion"))
     assert "SYNTAX_ERROR" in one_line(run("sql", "SELEC 1"))
-    assert "the statement is empty" in one_line(run("sql", " ; "))
+    assert "no statement" in one_line(run("sql", " ; "))
 
 
 @pytest.mark.parametrize(
@@ -367,5 +369,6 @@ def test_a_reader_that_leaves_early_is_no_error(world: Path) -> None:
     result = subprocess.run(
         command, shell=True, cwd=world, env=os.environ, capture_output=True, text=True, check=False
     )
-    assert result.stderr == ""
+    told = result.stderr.splitlines()
+    assert [line for line in told if not line.startswith("20000 rows in set. Elapsed: ")] == []
     assert result.stdout.splitlines()[0].strip() == "number"
