@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -203,6 +204,38 @@ def test_a_search_tells_the_measured_recall(table: Table) -> None:
     assert table.search("id:4", mode="hnsw", ef=99).stats.recall is None
     table.index(IndexSpec(m=8))
     assert table.info.measured == ()
+
+
+def test_an_interrupted_build_leaves_nothing_running_and_goes_on(
+    table: Table, made: MadeShard
+) -> None:
+    def interrupt(share: float) -> None:
+        raise KeyboardInterrupt
+
+    slow = IndexSpec(m=64, ef_construction=1000)
+    with pytest.raises(KeyboardInterrupt):
+        table.index(slow, interrupt)
+    pending = table.sql("SELECT count() AS n FROM system.mutations WHERE NOT is_done")
+    assert pending.column("n").to_pylist() == [0]
+    query = made.image[5].astype(np.float64)
+    assert [hit.id for hit in table.search(query, mode="hnsw")] == exact_ids(made, query, 10)
+    assert table.index(slow).seconds > 0
+    assert table.summary().indexes[0].memory_bytes > 0
+
+
+def test_a_graph_that_does_not_fit_is_refused_with_the_sum(table: Table) -> None:
+    expected = table.forecast(IndexSpec(m=16))
+    assert (expected.rows, expected.dim, expected.memory) == (ROWS, DIM, ROWS * (DIM * 2 + 16 * 8))
+    assert expected.available is not None
+    assert expected.available > 10**8
+    expected.check()
+    small = replace(expected, rows=10**9, memory=192 * 10**9)
+    with pytest.raises(
+        TableError,
+        match=r"1,000,000,000 rows x \(32 x 2 bytes \+ M 16 x 8 bytes\) = 192,000.0 MB, and "
+        r"[\d,]+ MB are free; .* or --force",
+    ):
+        small.check()
 
 
 def test_what_cannot_be_indexed_is_named(tmp_path: Path, open_table: OpenTable) -> None:

@@ -141,7 +141,9 @@ def _measure(
             answer = timed(plan)
             found = entry(plan, answer, _recalls(answer.found, exact.found), index)
             yield found
-            if found.recall >= _ENOUGH or found.milliseconds > exact_entry.milliseconds:
+            is_good = found.recall - found.standard_error >= found.target
+            is_slow = found.milliseconds > exact_entry.milliseconds
+            if found.recall >= _ENOUGH or (is_good and is_slow):
                 break
 
 

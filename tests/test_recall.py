@@ -1,0 +1,137 @@
+"""Recall measured of every way to search, against numpy, and kept for mode auto."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from cliphouse.errors import QueryError, ShardError
+from cliphouse.table import IndexSpec, Table
+from cliphouse.table.bfloat16 import bfloat16_bits
+from conftest import OpenTable, Run
+from shard_files import MadeShard, make_shard
+
+ROWS, DIM = 2000, 64
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> MadeShard:
+    return make_shard(tmp_path / "s", 2, ROWS, DIM, dtype="<f4")
+
+
+def sampled_rows(table: Table, count: int) -> list[int]:
+    found = table.sql(f"SELECT id FROM laion ORDER BY sipHash64(id) LIMIT {count}")
+    return [row_id - 2 * 2**32 for row_id in found.column("id").to_pylist()]
+
+
+def nearest(rows: np.ndarray, query: np.ndarray, k: int, but: int) -> list[int]:
+    scores = rows @ query / np.linalg.norm(rows, axis=1)
+    return [int(row) for row in np.argsort(-scores)[: k + 1] if row != but][:k]
+
+
+def test_codes_are_measured_as_numpy_says(made: MadeShard, open_table: OpenTable) -> None:
+    table = open_table()
+    table.ingest(made.folder, codes="rabitq")
+    measured = table.recall("image", k=10, queries=25, save=True)
+    assert {entry.mode for entry in measured} == {"exact", "codes"}
+    assert made.text is not None
+    rows = made.image.astype(np.float64)
+    sampled = sampled_rows(table, 25)
+    for kind, vectors in (("image", made.image), ("text", made.text)):
+        for width in (2, 20):
+            shares = []
+            for row in sampled:
+                wanted = nearest(rows, vectors[row].astype(np.float64), 10, row)
+                found = table.search(vectors[row], k=11, mode="codes", oversampling=width)
+                ids = [hit.id - 2 * 2**32 for hit in found if hit.id - 2 * 2**32 != row][:10]
+                shares.append(len(set(ids) & set(wanted)) / 10)
+            entry = next(e for e in measured if (e.query, e.width) == (kind, width))
+            assert entry.recall == pytest.approx(np.mean(shares), abs=1e-4)
+            error = np.std(shares) / np.sqrt(len(shares))
+            assert entry.standard_error == pytest.approx(error, abs=1e-4)
+    targets = {entry.query: entry.target for entry in measured}
+    assert targets == {"text": 0.95, "image": 0.99}
+    widest = max(e.width for e in measured if e.query == "text")
+    known = next(e.recall for e in measured if (e.query, e.width) == ("text", widest))
+    said = table.search(made.text[0], mode="codes", oversampling=widest).stats
+    assert (said.mode, said.width, said.recall) == ("codes", widest, known)
+
+
+def test_several_k_are_kept_apart_and_replaced(made: MadeShard, open_table: OpenTable) -> None:
+    table = open_table()
+    table.ingest(made.folder)
+    table.index(IndexSpec("image", m=8), measure=True)
+    kept = table.info.measured
+    assert {(entry.k, entry.queries) for entry in kept} == {(10, 200), (100, 50)}
+    table.recall("image", k=10, queries=20, target=0.5, save=True)
+    again = table.info.measured
+    assert {(entry.k, entry.queries, entry.target) for entry in again} == {
+        (10, 20, 0.5),
+        (100, 50, 0.95),
+        (100, 50, 0.99),
+    }
+    table.recall("image", k=10, queries=5)
+    assert table.info.measured == again
+    assert table.search("id:8589934592", k=50).stats.reason != ""
+
+
+def test_rounding_costs_what_numpy_says(made: MadeShard, open_table: OpenTable) -> None:
+    table = open_table()
+    table.ingest(made.folder, precision="bfloat16")
+    costs = table.rounding_cost(made.folder, k=200, queries=30)
+    assert [(cost.query, cost.queries) for cost in costs] == [("image", 30), ("text", 30)]
+    assert made.text is not None
+    stored = bfloat16_bits(made.image.astype(np.float32)).view(np.float32).astype(np.float64)
+    for cost, vectors in zip(costs, (made.image, made.text), strict=True):
+        shares = []
+        for row in sampled_rows(table, 30):
+            query = vectors[row].astype(np.float32)
+            rounded = bfloat16_bits(query).view(np.float32).astype(np.float64)
+            mine = nearest(stored, rounded, 200, row)
+            truth = nearest(made.image.astype(np.float64), query.astype(np.float64), 200, row)
+            shares.append(len(set(mine) & set(truth)) / 200)
+        assert cost.recall == pytest.approx(np.mean(shares), abs=2e-3)
+        assert 0.9 < cost.recall < 1
+
+
+def test_rounding_asks_for_the_table_s_own_shards(
+    made: MadeShard, tmp_path: Path, open_table: OpenTable
+) -> None:
+    table = open_table()
+    table.ingest(made.folder)
+    assert {cost.recall for cost in table.rounding_cost(made.folder, queries=5)} == {1.0}
+    make_shard(tmp_path / "other", 9, 50, DIM)
+    with pytest.raises(ShardError, match="has no rows of these shards; give those it was made of"):
+        table.rounding_cost(tmp_path / "other", queries=5)
+
+
+def test_bad_questions_are_named(made: MadeShard, open_table: OpenTable) -> None:
+    table = open_table()
+    table.ingest(made.folder)
+    with pytest.raises(QueryError, match="at least one query"):
+        table.recall(queries=0)
+    with pytest.raises(QueryError, match="k of 1 to 1,000"):
+        table.recall(k=1001)
+    with pytest.raises(QueryError, match=r"target is 0; a recall is above 0"):
+        table.recall(target=0)
+
+
+def test_the_command_prints_draws_and_keeps(made: MadeShard, tmp_path: Path, run: Run) -> None:
+    run("ingest", "s", "--codes", "turboquant")
+    run("index", "image", "--m", "8")
+    options = ("recall", "--queries", 10, "--plot", "recall.svg", "--shards", "s", "--save")
+    told = run(*options, "--json")
+    assert told.returncode == 0, told.stderr
+    answer = json.loads(told.stdout)
+    assert {entry["mode"] for entry in answer["measured"]} == {"exact", "hnsw", "codes"}
+    assert [cost["recall"] for cost in answer["rounding"]] == [1.0, 1.0]
+    drawing = ElementTree.parse(tmp_path / "recall.svg").getroot()
+    assert drawing.tag.endswith("svg")
+    assert len(list(drawing.iter("{http://www.w3.org/2000/svg}path"))) > 50
+    shown = run("recall", "--queries", 10).stdout
+    assert "recall@10" in shown
+    assert "*" in shown
