@@ -136,9 +136,8 @@ def test_operands_batches_pages_and_duplicates(world: Path, run: Run) -> None:
     assert "alike)" in folded.stdout
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
+def test_what_cannot_be_asked_is_named(world: Path, run: Run) -> None:
+    for arguments, message in (
         (["search"], "nothing to search for"),
         (["search", "id:1", "--cursor", "junk"], "the cursor is none of this search's"),
         (["search", "id:1", "--queries", "x.txt"], "no other query or cursor"),
@@ -155,15 +154,11 @@ def test_operands_batches_pages_and_duplicates(world: Path, run: Run) -> None:
         (["recall", "--target", "2"], "target is 2.0; a recall is above 0"),
         (["recall", "--shards", "absent"], "absent"),
         (["ingest", "shards", "--codes", "rabitq"], "was made with codes none"),
-    ],
-)
-def test_what_cannot_be_asked_is_named(
-    world: Path, run: Run, arguments: list[str], message: str
-) -> None:
-    told = run(*arguments)
-    assert told.returncode == 2
-    assert message in told.stderr
-    assert len(told.stderr.splitlines()) == 1
+    ):
+        told = run(*arguments)
+        assert told.returncode == 2, arguments
+        assert message in told.stderr
+        assert len(told.stderr.splitlines()) == 1
 
 
 def test_captions_reach_a_terminal_as_text(tmp_path: Path, run: Run) -> None:

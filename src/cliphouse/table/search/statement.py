@@ -117,6 +117,7 @@ def _settings(
         taken = limit + SPARE_CANDIDATES
         return settings | {
             "vector_search_filter_strategy": "postfilter",
+            "vector_search_with_rescoring": 0,
             "vector_search_index_fetch_multiplier": _multiplier(plan.width, taken),
         }
     return settings | {
