@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ import cliphouse
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.pop("CLIPHOUSE_MODELS", None)
 os.environ.pop("CLIPHOUSE_DB", None)
+# A run in the background of a shell ignores Ctrl-C, and so would every command that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 OpenTable = Callable[..., cliphouse.Table]
 Run = Callable[..., subprocess.CompletedProcess[str]]

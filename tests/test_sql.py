@@ -15,13 +15,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from prompt_toolkit.application import create_app_session
-from prompt_toolkit.input import create_pipe_input
-from prompt_toolkit.output import DummyOutput
 
-from cliphouse.cli.prompt import run_prompt
 from cliphouse.cli.timing import timing_line
-from cliphouse.errors import QueryError
 from cliphouse.models import load_encoder
 from cliphouse.pictures.drawn import write_pictures
 from cliphouse.pictures.files import open_picture
@@ -157,25 +152,8 @@ def test_a_retired_index_names_its_replacement(empty: Path, run: Run) -> None:
     assert run("sql", made.partition("512): ")[2]).returncode == 0
 
 
-def test_the_prompt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    asked: list[str] = []
-
-    def run_one(text: str) -> None:
-        asked.append(text)
-        if "bad" in text:
-            raise QueryError("bad")
-
-    with create_pipe_input() as keys, create_app_session(input=keys, output=DummyOutput()):
-        keys.send_text("SELECT 1\r+ 1;\rSELECT bad;\r\rSELECT ';'\r;\rexit\r")
-        run_prompt("somewhere", run_one)
-    assert asked[:2] == ["SELECT 1\n+ 1;", "SELECT bad;"]
-    assert asked[-1] == "SELECT ';'\n;"
-    kept = (tmp_path / "state" / "cliphouse" / "sql_history").read_text()
-    assert "+SELECT bad;" in kept
-
-
-def test_a_terminal_gets_the_prompt(empty: Path) -> None:
+def test_the_prompt(empty: Path) -> None:
+    """In a terminal: statements of several lines, a mistake that ends nothing, and the history."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "cliphouse", "sql"],
@@ -187,12 +165,17 @@ def test_a_terminal_gets_the_prompt(empty: Path) -> None:
         text=True,
     )
     os.close(theirs)
-    os.write(ours, b"SELECT 40 + 2 AS answer;\rexit\r")
+    typed = "SELECT 40\r+ 2 AS answer;\rSELECT bad;\r\rSELECT 'a;'\r|| 'b' AS word;\rexit\r"
+    os.write(ours, typed.encode())
     said, told = process.communicate(timeout=60)
     os.close(ours)
     assert process.returncode == 0, told
     assert re.search(r"answer\s+42", said)
+    assert re.search(r"word\s+a;b", said)
     assert "1 row in set. Elapsed: " in told
+    assert "bad" in told
+    kept = (empty / "state" / "cliphouse" / "sql_history").read_text()
+    assert "+SELECT bad;" in kept
 
 
 def test_a_csv_cell_holds_an_array(empty: Path, run: Run) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
@@ -60,9 +61,8 @@ def vector(table: cliphouse.Table, expression: str, **parameters: object) -> NDA
 
 def children() -> list[int]:
     """The processes that this one has started and that still run."""
-    own = Path("/proc/self/task")
-    listed = [task.joinpath("children").read_text().split() for task in own.iterdir()]
-    return [int(child) for found in listed for child in found]
+    found = psutil.Process().children()
+    return [child.pid for child in found if child.status() != psutil.STATUS_ZOMBIE]
 
 
 def test_words_are_encoded_as_they_are(table: cliphouse.Table) -> None:
@@ -181,11 +181,12 @@ def test_the_index_is_used(table: cliphouse.Table, tmp_path: Path, pictures: Pat
 
 
 def test_several_queries_at_once(table: cliphouse.Table) -> None:
+    opened = table.connection
     words = [f"{number} stars" for number in range(40)]
     found: dict[int, NDArray[np.float32]] = {}
 
     def ask(first: int) -> None:
-        connection = table.connection.clone()
+        connection = opened.clone()
         try:
             for number in range(first, 40, 4):
                 rows = connection.query("SELECT encode_text({w:String}) AS v", {"w": words[number]})
