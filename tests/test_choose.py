@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from cliphouse.errors import QueryError
-from cliphouse.table.facts import TableFacts, index_quantization
+from cliphouse.table.facts import TableFacts, VectorIndex
 from cliphouse.table.schema import Measured, TableInfo
 from cliphouse.table.search import Request, choose
 
@@ -37,7 +37,8 @@ FIGURES = (
 )
 INFO = TableInfo("ViT-B/32", 512, "float32", ("image", "text"), FIGURES)
 COLUMNS = ("id", "image_embedding", "text_embedding")
-FACTS = TableFacts(INFO, COLUMNS, {"image_index": KIND}, 1000, 1000, True)
+INDEX = VectorIndex("image_index", "image_embedding", KIND)
+FACTS = TableFacts(INFO, COLUMNS, (INDEX,), 1000, 1000, True)
 
 
 def with_figures(*figures: Measured, codes: str = "none", rows: int = 1000) -> TableFacts:
@@ -82,9 +83,9 @@ def test_auto_is_exact_where_exact_is_faster_or_nothing_good_is_measured() -> No
         plan = choose(Request(), "text", with_figures(*figures))
         assert plan.mode == "exact"
         assert reason in plan.reason
-    other = replace(FACTS, indexes={"image_index": KIND.replace("32", "64")})
+    other = replace(FACTS, indexes=(replace(INDEX, type=KIND.replace("32", "64")),))
     assert choose(Request(), "text", other).mode == "exact"
-    assert "no index" in choose(Request(), "text", replace(FACTS, indexes={})).reason
+    assert "no index" in choose(Request(), "text", replace(FACTS, indexes=())).reason
     assert "k up to 10" in choose(Request(k=11), "text", FACTS).reason
 
 
@@ -104,6 +105,15 @@ def test_a_huge_table_uses_its_index_even_unmeasured_and_says_so() -> None:
     plan = choose(Request(), "text", with_figures(rows=400_000_000))
     assert (plan.mode, plan.width, plan.recall) == ("hnsw", 2048, None)
     assert "not measured" in plan.reason
+    figures = (
+        FIGURES[0],
+        measured("text", "hnsw", 64, 0.6, 3),
+        measured("text", "hnsw", 999, 0.9, 9),
+    )
+    known = tuple(replace(entry, rows=400_000_000) for entry in figures)
+    best = choose(Request(), "text", with_figures(*known, rows=400_000_000))
+    assert (best.mode, best.width, best.recall) == ("hnsw", 999, 0.9)
+    assert "no measured width reaches recall 0.95" in best.reason
 
 
 @pytest.mark.parametrize(
@@ -116,7 +126,6 @@ def test_a_huge_table_uses_its_index_even_unmeasured_and_says_so() -> None:
         (Request(), "text", 0.06, "exact", None),  # slower than exact
         (Request(mode="hnsw", ef=64), "text", 0.1, "hnsw", 640),
         (Request(mode="hnsw", ef=64), "text", 0.001, "exact", None),
-        (Request(mode="exact"), "text", 0.5, "exact", None),
     ],
 )
 def test_a_filter_widens_the_search_or_makes_it_exact(
@@ -128,10 +137,38 @@ def test_a_filter_widens_the_search_or_makes_it_exact(
 
 
 def test_a_coarse_graph_is_not_filtered_through() -> None:
-    coarse = replace(FACTS, indexes={"image_index": KIND.replace("bf16", "i8")})
+    coarse = replace(FACTS, indexes=(replace(INDEX, type=KIND.replace("bf16", "i8")),))
     assert choose(Request(mode="hnsw"), "image", coarse, 0.5).mode == "exact"
-    assert [index_quantization(KIND.replace("bf16", kind)) for kind in ("i8", "f32")] == [
-        "i8",
-        "f32",
-    ]
-    assert index_quantization("vector_similarity('hnsw', 'cosineDistance', 512)") == "bf16"
+    for kind in ("i8", "f32"):
+        assert replace(INDEX, type=KIND.replace("bf16", kind)).quantization == kind
+    short = "vector_similarity('hnsw', 'cosineDistance', 512)"
+    assert replace(INDEX, type=short).quantization == "bf16"
+
+
+def test_figures_of_another_table_do_not_count() -> None:
+    """One that has grown since, and one whose graph is gone."""
+    grown = choose(Request(), "text", replace(FACTS, rows=1101))
+    assert grown.mode == "exact"
+    assert "measured on 1,000 rows, and there are 1,101" in grown.reason
+    assert choose(Request(), "text", replace(FACTS, rows=1100)).mode == "hnsw"
+    bare = replace(FACTS, indexes=(replace(INDEX, is_built=False),))
+    assert "image_index has no graph" in choose(Request(), "text", bare).reason
+    assert choose(Request(), "text", bare).mode == "exact"
+
+
+def test_codes_compare_as_many_rows_for_fewer_hits() -> None:
+    facts = with_figures(measured("text", "codes", 50, 0.96, 5), FIGURES[0], codes="rabitq")
+    for k, width in ((10, 50), (5, 100), (3, 167), (1, 500)):
+        for mode in ("auto", "codes"):
+            plan = choose(Request(k=k, mode=mode), "text", facts)  # type: ignore[arg-type]
+            assert (plan.mode, plan.width, plan.recall) == ("codes", width, 0.96)
+    narrow = choose(Request(k=5, mode="codes", oversampling=50), "text", facts)
+    assert narrow.recall is None
+    wide = with_figures(measured("text", "codes", 200, 0.96, 5), FIGURES[0], codes="rabitq")
+    assert choose(Request(k=1), "text", wide).mode == "exact"  # the engine's limit is 1,000
+
+
+def test_a_filtered_graph_has_no_measured_recall() -> None:
+    plan = choose(Request(), "image", FACTS, 0.5)
+    assert plan.recall is None
+    assert "recall was measured without a filter, as 0.995" in plan.filtered

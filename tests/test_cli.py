@@ -143,7 +143,7 @@ def test_what_cannot_be_asked_is_named(world: Path, run: Run) -> None:
         (["search", "id:1", "--queries", "x.txt"], "no other query or cursor"),
         (["search", "--queries", "absent.txt"], "absent.txt: No such file"),
         (["search", "id:1", "--subtract", "id:1"], "cancel out"),
-        (["search", "0:cat"], "a weight of 0 says nothing"),
+        (["search", "0:cat"], "0:cat: a weight is more than 0"),
         (["search", "http://127.0.0.1:9/x.jpg"], "http://127.0.0.1:9/x.jpg: cannot be fetched"),
         (["search", "id:1", "--mode", "codes"], "this table keeps no codes"),
         (["search", "id:1", "--dedup", "7"], "dedup is 7.0; it is a cosine similarity"),

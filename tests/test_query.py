@@ -134,7 +134,7 @@ def test_several_queries_at_once(table: cliphouse.Table) -> None:
 def test_nothing_left_is_named(reader: QueryReader) -> None:
     with pytest.raises(QueryError, match="cancel out"):
         read(reader, "2:id:4", subtract=("2:id:4",))
-    with pytest.raises(QueryError, match=r"0\.0:cat: a weight of 0 says nothing"):
+    with pytest.raises(QueryError, match=r"0\.0:cat: a weight is more than 0"):
         read(reader, "0.0:cat")
 
 

@@ -143,7 +143,7 @@ def test_bad_queries_are_named(world: tuple[Table, list[MadeShard]], tmp_path: P
     for query, match in (
         ("", "the query is empty"),
         (f"id:{2**40}", "table laion has no such row"),
-        (str(tmp_path / "nan.npy"), "NaN, infinity or only zeros"),
+        (str(tmp_path / "nan.npy"), "NaN, infinity, only zeros"),
         (str(tmp_path / "long.npy"), "dimension 33, but table laion has 32"),
         (str(tmp_path / "two.npy"), r"shape \(2, 32\), but a query is one vector"),
         (str(tmp_path / "no.npy"), "not a readable .npy file"),

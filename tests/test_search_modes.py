@@ -56,7 +56,7 @@ def folder(
             table.index(spec)
         table.ingest(folder / "b")  # no index covers these
         table.sql("DELETE FROM laion WHERE id % 7 = 2")
-        table.recall("image", queries=20, save=True)
+        table.recall("image", queries=30, save=True)
     return folder, request.param
 
 
@@ -129,14 +129,13 @@ def test_pages_never_repeat_a_row(world: World, mode: str) -> None:
     while True:
         page = world.table.search(query, 90, mode=mode, cursor=cursor)  # type: ignore[arg-type]
         seen += [hit.id for hit in page]
+        assert len(page) == 90 or page.cursor is None
         cursor = page.cursor
         if cursor is None:
             break
     assert len(set(seen)) == len(seen)
-    if mode == "exact":
-        assert sorted(seen) == sorted(world.ids.tolist())
-    else:
-        assert len(seen) > 0.9 * len(world.ids)
+    # An approximate search may have passed over a row that its next, deeper search finds.
+    assert len(seen) > (0.99 if mode != "exact" else 1) * len(world.ids) - 1
 
 
 @pytest.mark.parametrize("mode", MODES)

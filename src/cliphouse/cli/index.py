@@ -21,7 +21,7 @@ NAME = "index"
 _NO_ANNOY = (
     "ClickHouse has no annoy index any more; vector_similarity (HNSW) took its place: leave --kind "
     "out. Over 100,000 CLIP vectors Annoy with 100 trees found 0.001 of a text query's nearest "
-    "images, HNSW at the width that is chosen here 0.95 or more (docs/benchmarks/search.md)"
+    "images, HNSW at the width that is chosen here 0.97 (docs/benchmarks/search.md)"
 )
 
 

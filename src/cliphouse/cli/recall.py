@@ -57,7 +57,7 @@ def command(
     with cliphouse.open(db, table) as opened:
         with show.progress("recall", "steps") as advance:
             measured = opened.recall(modality, k, queries, target, metric, save, advance)
-        costs = _rounding(opened, shards, modality, k, queries)
+        costs = _rounding(opened, shards, modality, k, queries, metric)
     if plot is not None:
         plot_recall(measured, plot)
     if json:
@@ -72,11 +72,16 @@ def command(
 
 
 def _rounding(
-    opened: Table, shards: list[str] | None, modality: Modality, k: int, queries: int
+    opened: Table,
+    shards: list[str] | None,
+    modality: Modality,
+    k: int,
+    queries: int,
+    metric: Literal["cosine", "l2"],
 ) -> tuple[RoundingCost, ...]:
     if not shards:
         return ()
-    return opened.rounding_cost(*shards, modality=modality, k=k, queries=queries)
+    return opened.rounding_cost(*shards, modality=modality, k=k, queries=queries, metric=metric)
 
 
 def _document(measured: Sequence[Measured], costs: Sequence[RoundingCost], with_costs: bool) -> Any:

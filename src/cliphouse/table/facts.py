@@ -3,39 +3,57 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Literal
 
 from cliphouse.errors import TableError
-from cliphouse.table.connection import Connection
-from cliphouse.table.schema import TableInfo, describe_table
+from cliphouse.table.connection import Connection, identifier
+from cliphouse.table.schema import Modality, TableInfo, describe_table, embedding_column
 
 _READ = """
 SELECT
-    (SELECT comment FROM system.tables
-        WHERE database = currentDatabase() AND name = {table:String}) AS comment,
-    (SELECT groupArray(name) FROM (
-        SELECT name FROM system.columns
+    (SELECT (comment, engine, total_rows) FROM system.tables
+        WHERE database = currentDatabase() AND name = {table:String}) AS made,
+    (SELECT groupArray((name, type)) FROM (
+        SELECT name, type FROM system.columns
         WHERE database = currentDatabase() AND table = {table:String} ORDER BY position
     )) AS columns,
-    (SELECT groupArray((name, type_full)) FROM system.data_skipping_indices
+    (SELECT groupArray((name, expr, type_full, data_compressed_bytes > 0))
+        FROM system.data_skipping_indices
         WHERE database = currentDatabase() AND table = {table:String}
         AND type = 'vector_similarity') AS indexes,
-    (SELECT sum(rows) FROM system.parts
-        WHERE active AND database = currentDatabase() AND table = {table:String}) AS rows,
-    (SELECT max(rows) FROM system.parts
-        WHERE active AND database = currentDatabase() AND table = {table:String}) AS largest_part
+    (SELECT (sum(rows), max(rows)) FROM system.parts
+        WHERE active AND database = currentDatabase() AND table = {table:String}) AS rows
 """
+Metric = Literal["cosine", "l2"]
+DISTANCE: dict[Metric, str] = {"cosine": "cosineDistance", "l2": "L2Distance"}
+
+
+@dataclass(frozen=True)
+class VectorIndex:
+    """An HNSW index, whoever made it and whatever its name; ``type`` is its SQL. ``is_built`` is
+    false where no part of the table has a graph, as after parts were merged."""
+
+    name: str
+    column: str
+    type: str
+    is_built: bool = True
+
+    @property
+    def quantization(self) -> str:
+        """What the graph keeps of each number: bf16 (the default), i8 ..."""
+        match = re.search(r"'[^']*',\s*'[^']*',\s*\d+,\s*'(\w+)'", self.type)
+        return match[1] if match else "bf16"
 
 
 @dataclass(frozen=True)
 class TableFacts:
-    """A table as a search sees it. ``indexes`` maps names to types; ``rows`` counts deleted rows
-    too until they are merged away; ``largest_part`` is in rows."""
+    """A table as a search sees it. ``rows`` counts deleted rows too until they are merged away;
+    ``largest_part`` is in rows, 0 where the engine has no parts."""
 
     info: TableInfo
     columns: tuple[str, ...]
-    indexes: Mapping[str, str]
+    indexes: tuple[VectorIndex, ...]
     rows: int
     largest_part: int
     is_embedded: bool
@@ -45,32 +63,43 @@ class TableFacts:
         """Bytes of one modality's vectors, which an exact search reads."""
         return self.rows * self.info.dim * (2 if self.info.precision == "bfloat16" else 4)
 
+    def index(self, modality: Modality, metric: Metric) -> VectorIndex | None:
+        """The index that a search by this distance can use: a built one, if there is one."""
+        mine = [
+            index
+            for index in self.indexes
+            if index.column == embedding_column(modality) and f"'{DISTANCE[metric]}'" in index.type
+        ]
+        return max(mine, key=lambda index: index.is_built, default=None)
+
 
 def read_facts(connection: Connection, table: str) -> TableFacts:
-    """Raises TableError where there is no such table."""
+    """Raises TableError where there is no such table, or one that no search can name rows of."""
     found = connection.query(_READ, {"table": table}).to_pylist()[0]
-    columns = tuple(found["columns"])
-    if not columns:
+    shown = connection.address.shown
+    types = dict(map(_values, found["columns"]))
+    if not types:
+        raise TableError(f"{shown}: no table {table}; make it with: cliphouse ingest DIR")
+    comment, engine, total_rows = _values(found["made"])
+    info = TableInfo.from_comment(comment) or describe_table(connection, table)
+    if not re.fullmatch(r"U?Int\d+", types.get("id", "")):
         raise TableError(
-            f"{connection.address.shown}: no table {table}; make it with: cliphouse ingest DIR"
+            f"{shown}: table {table} has no column id of whole numbers, by which a hit is named"
         )
-    info = TableInfo.from_comment(found["comment"]) or describe_table(connection, table)
+    rows, largest_part = (int(value or 0) for value in _values(found["rows"]))
+    if not rows and not engine.endswith("MergeTree"):
+        # A view, or a table without parts of its own, as on a cluster.
+        rows = int(total_rows or connection.command(f"SELECT count() FROM {identifier(table)}"))
     return TableFacts(
         info=info,
-        columns=columns,
-        indexes={entry[0]: entry[1] for entry in map(_pair, found["indexes"])},
-        rows=int(found["rows"] or 0),
-        largest_part=int(found["largest_part"] or 0),
+        columns=tuple(types),
+        indexes=tuple(VectorIndex(*_values(entry)) for entry in found["indexes"]),
+        rows=rows,
+        largest_part=largest_part,
         is_embedded=connection.is_embedded,
     )
 
 
-def index_quantization(type_sql: str) -> str:
-    """What a vector index keeps of each number, from its type as SQL: bf16 (the default), i8 ..."""
-    match = re.search(r"'[^']*',\s*'[^']*',\s*\d+,\s*'(\w+)'", type_sql)
-    return match[1] if match else "bf16"
-
-
-def _pair(entry: object) -> tuple[str, str]:
-    values = list(entry.values()) if isinstance(entry, dict) else list(entry)  # type: ignore[call-overload]
-    return str(values[0]), str(values[1])
+def _values(entry: Any) -> list[Any]:
+    """A tuple of the engine's, which comes as a mapping or a list."""
+    return list(entry.values()) if isinstance(entry, dict) else list(entry)

@@ -12,8 +12,9 @@ import psutil
 
 from cliphouse.errors import EngineError, QueryError, TableError
 from cliphouse.table.connection import Connection, identifier
+from cliphouse.table.facts import DISTANCE, Metric
 from cliphouse.table.schema import Modality, TableInfo, embedding_column
-from cliphouse.table.search import DISTANCE, Metric, index_name
+from cliphouse.table.search import index_name
 
 Quantization = Literal["bf16", "f32", "f16", "i8", "b1"]
 Progress = Callable[[float], None]  # the finished share of the build, 0 to 1
@@ -22,6 +23,11 @@ ELEMENT_BYTES: dict[Quantization, float] = {"bf16": 2, "f32": 4, "f16": 2, "i8":
 DEFAULT_M = 32
 DEFAULT_EF_CONSTRUCTION = 128
 _POLL_SECONDS = 0.2
+# Builds of one index, among all that the engine may be changing in the table.
+_OURS = (
+    "database = currentDatabase() AND table = {table:String} "
+    "AND match(command, concat('MATERIALIZE INDEX `?', {name:String}, '`?(?:\\\\W|$)'))"
+)
 
 
 @dataclass(frozen=True)
@@ -158,17 +164,31 @@ def build_index(
     if rows == 0:
         raise TableError(f"table {table} is empty; ingest shards first")
     _check_lengths(connection, table, info, spec)
-    memory = spec.memory_bytes(rows, info.dim)
     if not force:
         forecast(connection, rows, info, spec).check()
+    worked = _declare_and_merge(connection, table, info, spec)
+    # The merge may have cost the other modality its graph: build what is not whole.
+    for name in existing_indexes(connection, table):
+        if not _is_whole(connection, table, name):
+            before = _graph_bytes(connection, table, name)
+            _materialize(connection, table, name, progress)
+            worked = worked or _graph_bytes(connection, table, name) != before
+    seconds = time.monotonic() - started if worked else 0.0
+    return BuiltIndex(spec, rows, spec.memory_bytes(rows, info.dim), seconds)
+
+
+def _declare_and_merge(
+    connection: Connection, table: str, info: TableInfo, spec: IndexSpec
+) -> bool:
+    """Let the table have this index, and as few parts as it can; returns whether either had to be
+    done. A table whose parts are merged already is merged again only to be rid of deleted rows: it
+    would cost its graphs."""
     present = existing_indexes(connection, table).get(spec.name)
     if present is not None and not same_type(present, spec.type_sql(info.dim)):
         drop_index(connection, table, spec.modality, spec.metric)
         present = None
     deleted = _has_deleted_rows(connection, table)
-    if present is not None and not deleted and _is_whole(connection, table, spec.name):
-        return BuiltIndex(spec, rows, memory, 0.0)
-    # A table of one part is merged again only to be rid of deleted rows: it would cost its graphs.
+    parts = _part_names(connection, table)
     connection.command(
         f"OPTIMIZE TABLE {identifier(table)} FINAL",
         settings={"optimize_skip_merged_partitions": int(not deleted)},
@@ -178,11 +198,7 @@ def build_index(
             f"ALTER TABLE {identifier(table)} ADD INDEX {spec.name} "
             f"{embedding_column(spec.modality)} TYPE {spec.type_sql(info.dim)}"
         )
-    # The merge may have cost the other modality its graph: build what is not whole.
-    for name in existing_indexes(connection, table):
-        if not _is_whole(connection, table, name):
-            _materialize(connection, table, name, progress)
-    return BuiltIndex(spec, rows, memory, time.monotonic() - started)
+    return present is None or _part_names(connection, table) != parts
 
 
 def drop_index(connection: Connection, table: str, modality: Modality, metric: Metric) -> bool:
@@ -226,57 +242,61 @@ def _has_deleted_rows(connection: Connection, table: str) -> bool:
 
 
 def _is_whole(connection: Connection, table: str, name: str) -> bool:
-    """Whether every part of the table has the index."""
+    """Whether every part of the table surely has the graph. Parts only tell whether they have one
+    of any index: with two of them, building again is what finds out, and costs nothing where
+    nothing is missing."""
     marks = connection.query(
-        "SELECT countIf(secondary_indices_marks_bytes = 0) AS bare, count() AS parts "
-        "FROM system.parts WHERE active AND database = currentDatabase() "
-        "AND table = {table:String}",
+        "SELECT countIf(secondary_indices_marks_bytes = 0) AS bare FROM system.parts "
+        "WHERE active AND database = currentDatabase() AND table = {table:String}",
         {"table": table},
     ).to_pylist()[0]
+    only = len(existing_indexes(connection, table)) == 1
+    return bool(only and marks["bare"] == 0 and _graph_bytes(connection, table, name))
+
+
+def _graph_bytes(connection: Connection, table: str, name: str) -> int:
     built = connection.query(
-        "SELECT data_compressed_bytes > 0 AS built FROM system.data_skipping_indices "
+        "SELECT data_compressed_bytes AS bytes FROM system.data_skipping_indices "
         "WHERE database = currentDatabase() AND table = {table:String} AND name = {name:String}",
         {"table": table, "name": name},
     )
-    return bool(marks["bare"] == 0 and built.num_rows and built.column("built")[0].as_py())
+    return int(built.column("bytes")[0].as_py()) if built.num_rows else 0
 
 
 def _materialize(connection: Connection, table: str, name: str, progress: Progress | None) -> None:
     """Build the graphs that parts of the table lack, until all have theirs.
 
-    The engine builds in the background, so that an interruption is heard: it stops the build.
-    Parts whose graph is finished keep it, and the next build goes on with the others.
+    The engine builds in the background, so that an interruption is heard: it stops the build, and
+    nothing else that the engine is about. Parts whose graph is finished keep it, and the next
+    build goes on with the others.
     """
     try:
         # A build that a killed process left goes on by itself when the database is opened.
-        if not _pending(connection, table):
+        if not _pending(connection, table, name):
             connection.command(
                 f"ALTER TABLE {identifier(table)} MATERIALIZE INDEX {name}",
                 settings={"mutations_sync": 0},
             )
-        parts = _count_parts(connection, table)
-        while pending := _pending(connection, table):
+        parts = len(_part_names(connection, table))
+        while pending := _pending(connection, table, name):
             if pending["reason"]:
                 raise EngineError(f"index {name} could not be built: {pending['reason']}")
             if progress:
-                progress(max(0.0, 1 - (pending["parts"] - _in_progress(connection, table)) / parts))
+                left = pending["parts"] - _in_progress(connection, table)
+                progress(max(0.0, 1 - left / max(1, parts)))
             time.sleep(_POLL_SECONDS)
     except BaseException:
-        connection.command(
-            "KILL MUTATION WHERE database = currentDatabase() AND table = {table:String} SYNC",
-            {"table": table},
-        )
+        connection.command(f"KILL MUTATION WHERE {_OURS} SYNC", {"table": table, "name": name})
         raise
 
 
-def _pending(connection: Connection, table: str) -> dict[str, Any]:
-    """The parts that mutations have yet to go through, and why one failed; empty where none is
-    pending."""
+def _pending(connection: Connection, table: str, name: str) -> dict[str, Any]:
+    """The parts that builds of the index have yet to go through, and why one failed; empty where
+    none is pending."""
     found = connection.query(
         "SELECT count() AS mutations, sum(parts_to_do) AS parts, max(latest_fail_reason) AS reason "
-        "FROM system.mutations WHERE NOT is_done AND database = currentDatabase() "
-        "AND table = {table:String}",
-        {"table": table},
+        f"FROM system.mutations WHERE NOT is_done AND {_OURS}",
+        {"table": table, "name": name},
     ).to_pylist()[0]
     return found if found["mutations"] else {}
 
@@ -291,10 +311,11 @@ def _in_progress(connection: Connection, table: str) -> float:
     return float(found.column("share")[0].as_py() or 0)
 
 
-def _count_parts(connection: Connection, table: str) -> int:
+def _part_names(connection: Connection, table: str) -> list[str]:
     found = connection.query(
-        "SELECT count() AS parts FROM system.parts "
-        "WHERE active AND database = currentDatabase() AND table = {table:String}",
+        "SELECT name FROM system.parts "
+        "WHERE active AND database = currentDatabase() AND table = {table:String} ORDER BY name",
         {"table": table},
     )
-    return max(1, int(found.column("parts")[0].as_py()))
+    names: list[str] = found.column("name").to_pylist()
+    return names

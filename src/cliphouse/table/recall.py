@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cliphouse.errors import QueryError
 from cliphouse.table.connection import Connection, identifier
-from cliphouse.table.facts import TableFacts
+from cliphouse.table.facts import Metric, TableFacts
 from cliphouse.table.schema import Measured, Modality, embedding_column
-from cliphouse.table.search import Metric, Plan, Request, Searcher, index_name
+from cliphouse.table.search import Plan, Request, Searcher
+from cliphouse.table.search.filter import Condition
 from cliphouse.table.vector import QueryVector
 
 EF_LADDER = (64, 128, 256, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384)
@@ -27,6 +28,8 @@ OVERSAMPLING_LADDER = (2, 5, 10, 20, 50, 100, 200, 500, 1000)
 TARGETS: dict[Modality, float] = {"text": 0.95, "image": 0.99}
 MAX_RECALL_K = 1000
 _ENOUGH = 0.999  # no wider step is measured beyond this recall
+_STUCK = 3  # nor after so many steps that gained nothing, as with a graph of bits
+LEAST_QUERIES = 30  # of fewer no figure is kept: a mean of few says too little
 _FULL_QUERIES_K = 10  # for larger k a query tells more, and costs more: fewer are asked
 _WARM_UP = 3
 Progress = Callable[[int, int], None]
@@ -35,7 +38,8 @@ Progress = Callable[[int, int], None]
 @dataclass(frozen=True)
 class RecallSpec:
     """What is measured: recall@k for each of ``ks`` over ``queries`` queries of each kind; the
-    ``target`` is kept with the figures, None for the defaults of TARGETS.
+    ``target`` is kept with the figures, None for the defaults of TARGETS. ``is_saved`` says that
+    mode auto will go by them.
 
     Raises QueryError where a value is out of its range.
     """
@@ -45,17 +49,26 @@ class RecallSpec:
     ks: tuple[int, ...] = (10,)
     queries: int = 200
     target: float | None = None
+    is_saved: bool = False
 
     def __post_init__(self) -> None:
         if not self.ks or not all(1 <= k <= MAX_RECALL_K for k in self.ks):
             raise QueryError(f"recall is measured for k of 1 to {MAX_RECALL_K:,}")
         if self.queries < 1:
             raise QueryError("recall needs at least one query")
+        if self.is_saved and self.queries < LEAST_QUERIES:
+            raise QueryError(
+                f"{self.queries} queries say too little for mode auto to go by: measure with "
+                f"{LEAST_QUERIES} or more, or do not save"
+            )
         if self.target is not None and not 0 < self.target <= 1:
             raise QueryError(f"target is {self.target}; a recall is above 0, up to 1")
 
     def queries_for(self, k: int) -> int:
-        return self.queries if k <= _FULL_QUERIES_K else math.ceil(self.queries / 4)
+        """Of each kind; no fewer than LEAST_QUERIES unless fewer are measured at all."""
+        if k <= _FULL_QUERIES_K:
+            return self.queries
+        return min(self.queries, max(LEAST_QUERIES, math.ceil(self.queries / 4)))
 
 
 @dataclass(frozen=True)
@@ -127,43 +140,54 @@ def _measure(
             rows=facts.rows,
             index=index,
             metric=spec.metric,
-            standard_error=round(float(np.std(recalls) / math.sqrt(len(recalls))), 5),
+            standard_error=round(_standard_error(recalls, k), 5),
             p95=round(float(np.percentile(answer.milliseconds, 95)), 3),
             target=TARGETS[kind] if spec.target is None else spec.target,
         )
 
     exact_plan = Plan("exact", None, 1.0, "")
     exact = timed(exact_plan)
-    exact_entry = entry(exact_plan, exact, [1.0], "")
+    exact_entry = replace(entry(exact_plan, exact, [1.0], ""), standard_error=0.0)
     yield exact_entry
     for plans, index in _ladders(facts, spec, k):
+        best, stuck = 0.0, 0
         for plan in plans:
             answer = timed(plan)
             found = entry(plan, answer, _recalls(answer.found, exact.found), index)
             yield found
             is_good = found.recall - found.standard_error >= found.target
             is_slow = found.milliseconds > exact_entry.milliseconds
-            if found.recall >= _ENOUGH or (is_good and is_slow):
+            stuck = stuck + 1 if found.recall <= best else 0
+            best = max(best, found.recall)
+            if found.recall >= _ENOUGH or (is_good and is_slow) or stuck == _STUCK:
                 break
 
 
 def _ladders(facts: TableFacts, spec: RecallSpec, k: int) -> Iterator[tuple[list[Plan], str]]:
     """The approximate ways the table has, each with its steps and its name."""
-    index = facts.indexes.get(index_name(spec.modality, spec.metric))
-    if index is not None:
+    index = facts.index(spec.modality, spec.metric)
+    if index is not None and index.is_built:
         widths = [ef for ef in EF_LADDER if ef > k]
-        yield [Plan("hnsw", ef, None, "") for ef in widths], index
+        yield [Plan("hnsw", ef, None, "") for ef in widths], index.type
     if facts.info.codes != "none" and spec.metric == "cosine":
         yield [Plan("codes", width, None, "") for width in OVERSAMPLING_LADDER], facts.info.codes
 
 
-def sample_rows(connection: Connection, table: str, kind: Modality, count: int) -> list[Sample]:
-    """Rows of the table as queries: those whose ids have the smallest hashes."""
+def sample_rows(
+    connection: Connection,
+    table: str,
+    kind: Modality,
+    count: int,
+    condition: Condition | None = None,
+) -> list[Sample]:
+    """Rows of the table as queries: of those that pass, the ones whose ids have the smallest
+    hashes. Where several rows have one id, it is one of them."""
+    where = f"WHERE {condition.sql} " if condition else ""
     found = connection.query(
         f"SELECT id, CAST({embedding_column(kind)}, 'Array(Float32)') AS vector "
-        f"FROM {identifier(table)} WHERE id IN (SELECT id FROM {identifier(table)} "
-        "ORDER BY sipHash64(id) LIMIT {count:UInt32})",
-        {"count": count},
+        f"FROM {identifier(table)} WHERE id IN (SELECT DISTINCT id FROM {identifier(table)} "
+        f"{where}ORDER BY sipHash64(id) LIMIT {{count:UInt32}}) LIMIT 1 BY id",
+        {"count": count, **(condition.parameters if condition else {})},
     )
     return [
         Sample(row_id, np.array(vector, dtype=np.float32))
@@ -184,6 +208,13 @@ def _search_all(
         times.append(answer.milliseconds)
         found.append([hit.id for hit in answer.hits if hit.id != sample.id][:k])
     return _Timed(found, times)
+
+
+def _standard_error(shares: Sequence[float], k: int) -> float:
+    """That of the mean of the shares, and no less than one more miss in all would have made: that
+    none was missed in so many does not mean that none ever is."""
+    spread = float(np.std(shares, ddof=1)) if len(shares) > 1 else 1.0
+    return max(spread / math.sqrt(len(shares)), 1 / (len(shares) * k))
 
 
 def _recalls(found: Sequence[Sequence[int]], truth: Sequence[Sequence[int]]) -> list[float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,8 @@ from cliphouse.shards import ShardReader
 from cliphouse.shards.npy import NpyFile
 from cliphouse.shards.reader import ID_BITS
 from cliphouse.shards.source import Source
-from cliphouse.table.connection import Connection
-from cliphouse.table.facts import TableFacts
+from cliphouse.table.connection import Connection, identifier
+from cliphouse.table.facts import Metric, TableFacts
 from cliphouse.table.recall import sample_rows
 from cliphouse.table.schema import Modality
 from cliphouse.table.search import Filter, Plan, Request, Searcher
@@ -41,61 +41,78 @@ def measure_rounding(
     table: str,
     facts: TableFacts,
     sources: Sequence[Source],
-    modality: Modality,
-    k: int,
+    request: Request,
     queries: int,
 ) -> tuple[RoundingCost, ...]:
-    """Compare exact searches of the table's rows of these shards with brute force over the files.
+    """Compare exact searches of the table's rows of these shards, by the modality, metric and k of
+    ``request``, with brute force over the files, without the rows that the table has no more.
 
     Queries are rows of the table, with their vectors as the shards have them. The files are read
     once for each kind of query, a block at a time.
 
-    Raises ShardError where none of the sampled rows is in the shards, or they are CSV files.
+    Raises ShardError where the table has no rows of the shards, or they are CSV files or lack
+    embeddings that the table has.
     """
     readers = {source.number: _reader(source) for source in sources}
-    request = Request(k=k + 1, modality=modality, filter=Filter(shards=tuple(readers)))
+    k, modality = request.k, request.modality
+    request = replace(request, k=k + 1, filter=Filter(shards=tuple(readers)))
     searcher = Searcher(connection, table, facts)
     condition = condition_of(request, facts)
+    assert condition is not None
+    present = connection.query(f"SELECT id FROM {identifier(table)} WHERE {condition.sql}")
+    known = np.sort(present.column("id").to_numpy())
+    if not len(known):
+        raise ShardError(f"table {table} has no rows of these shards; give those it was made of")
     costs = []
     for kind in facts.info.modalities:
-        sampled = sample_rows(connection, table, kind, queries)
-        ids = [s.id for s in sampled if s.id >> ID_BITS in readers]
-        if not ids:
-            raise ShardError(
-                f"table {table} has no rows of these shards; give those it was made of"
-            )
+        ids = [s.id for s in sample_rows(connection, table, kind, queries, condition)]
         vectors = np.concatenate([_row(_column(readers[i >> ID_BITS], kind), i) for i in ids])
-        truth = _brute_force(readers.values(), modality, vectors, k + 1)
+        truth = _brute_force(readers.values(), request, vectors, known)
         shares = []
         for row_id, vector, nearest in zip(ids, vectors, truth, strict=True):
             plan = Plan("exact", None, 1.0, "")
             found = searcher.run(QueryVector(vector, kind), request, plan, condition)
             mine = [hit.id for hit in found.hits if hit.id != row_id][:k]
-            wanted = [i for i in nearest.tolist() if i != row_id][:k]
+            wanted = [i for i in nearest.tolist() if i not in (row_id, -1)][:k]
             shares.append(len(set(mine) & set(wanted)) / max(len(wanted), 1))
         costs.append(RoundingCost(modality, kind, k, float(np.mean(shares)), len(ids)))
     return tuple(costs)
 
 
 def _brute_force(
-    readers: Iterable[ShardReader], modality: Modality, queries: NDArray[np.float32], k: int
+    readers: Iterable[ShardReader],
+    request: Request,
+    queries: NDArray[np.float32],
+    known: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """The ids of the ``k`` rows of highest cosine similarity for each query, best first: int64 of
-    shape (queries, k)."""
-    best = np.full((len(queries), k), -np.inf, dtype=np.float32)
-    ids = np.full((len(queries), k), -1, dtype=np.int64)
-    unit = _unit(queries)
+    """The ids of the ``request.k`` nearest of the ``known`` rows (sorted ids) for each query, best
+    first: int64 of shape (queries, k)."""
+    best = np.full((len(queries), request.k), -np.inf, dtype=np.float32)
+    ids = np.full((len(queries), request.k), -1, dtype=np.int64)
     for reader in readers:
         for start in range(0, reader.rows, _BLOCK_ROWS):
             stop = min(start + _BLOCK_ROWS, reader.rows)
-            scores = unit @ _unit(_column(reader, modality).read(start, stop)).T
-            block = np.broadcast_to(reader.first_id + np.arange(start, stop), scores.shape)
+            block = reader.first_id + np.arange(start, stop)
+            rows = _column(reader, request.modality).read(start, stop).astype(np.float32)
+            scores = _nearness(queries, rows, request.metric)
+            scores[:, ~np.isin(block, known, assume_unique=True)] = -np.inf
             all_scores = np.concatenate((best, scores), axis=1)
-            all_ids = np.concatenate((ids, block), axis=1)
-            order = np.argsort(-all_scores, axis=1, kind="stable")[:, :k]
+            all_ids = np.concatenate((ids, np.broadcast_to(block, scores.shape)), axis=1)
+            order = np.argsort(-all_scores, axis=1, kind="stable")[:, : request.k]
             best = np.take_along_axis(all_scores, order, axis=1)
             ids = np.take_along_axis(all_ids, order, axis=1)
-    return ids
+    return np.where(np.isfinite(best), ids, -1)
+
+
+def _nearness(
+    queries: NDArray[np.float32], rows: NDArray[np.float32], metric: Metric
+) -> NDArray[np.float32]:
+    """What ranks rows as the metric does, the nearest highest: float32 of shape (queries, rows)."""
+    if metric == "cosine":
+        nearness: NDArray[np.float32] = _unit(queries) @ _unit(rows).T
+    else:
+        nearness = 2 * queries @ rows.T - np.einsum("ij,ij->i", rows, rows)
+    return nearness
 
 
 def _row(column: NpyFile, row_id: int) -> NDArray[np.float32]:
@@ -105,7 +122,8 @@ def _row(column: NpyFile, row_id: int) -> NDArray[np.float32]:
 
 def _column(reader: ShardReader, modality: Modality) -> NpyFile:
     column = reader.image if modality == "image" else reader.text
-    assert column is not None  # the table has this modality, and its shards too
+    if column is None:
+        raise ShardError(f"shard {reader.shard.number}: it has no {modality} embeddings")
     return column
 
 
@@ -115,7 +133,6 @@ def _reader(source: Source) -> ShardReader:
     return source.reader
 
 
-def _unit(rows: NDArray[np.floating]) -> NDArray[np.float32]:
-    rows = rows.astype(np.float32)
+def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     unit: NDArray[np.float32] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     return unit

@@ -72,7 +72,7 @@ class TableInfo:
             )
             modalities = tuple(values.pop("modalities"))
             return cls(**values, modalities=modalities, measured=measured)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             return None
 
 

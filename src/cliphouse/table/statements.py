@@ -14,6 +14,7 @@ _PIECES = re.compile(
     r"""|(?P<end>;)""",
     re.DOTALL,
 )
+_BRACKETS = {"(": ")", "[": "]", "{": "}"}
 _FORMAT = re.compile(r"\bFORMAT\s+\w+\s*(?:\bSETTINGS\b[^']*)?$", re.IGNORECASE)
 _RETURNS_ROWS = re.compile(
     r"[\s(]*(SELECT|WITH|SHOW|DESC|DESCRIBE|EXPLAIN|EXISTS|CHECK|VALUES|FROM)\b", re.IGNORECASE
@@ -33,6 +34,20 @@ def is_finished(text: str) -> bool:
     """Whether the last statement of ``text`` has its semicolon."""
     ends = list(_ends(text))
     return bool(ends) and not _bare(text[ends[-1] + 1 :]).strip()
+
+
+def is_balanced(expression: str) -> bool:
+    """Whether every bracket, quote and comment of an expression is closed in it, and none closes
+    what it does not open."""
+    if any(piece["open"] for piece in _PIECES.finditer(expression)):
+        return False
+    waiting: list[str] = []
+    for letter in _bare(expression):
+        if letter in _BRACKETS:
+            waiting.append(_BRACKETS[letter])
+        elif letter in _BRACKETS.values() and (not waiting or waiting.pop() != letter):
+            return False
+    return not waiting
 
 
 def returns_rows(statement: str) -> bool:

@@ -127,7 +127,7 @@ class Table:
     ) -> IngestReport:
         """Load the shards below ``folders`` (see cliphouse.table.ingest.ingest), making the
         database and the table where they are not there."""
-        self._known = None
+        self._known = self._means = None
         report = ingest(
             self._create,
             self.name,
@@ -199,11 +199,12 @@ class Table:
             self.connection,
             self.name,
             facts,
-            RecallSpec(modality, metric, ks, queries, target),
+            RecallSpec(modality, metric, ks, queries, target, save),
             progress,
         )
         if save:
-            kept = write_info(self.connection, self.name, with_measured(facts.info, measured))
+            # Measuring takes minutes, in which others may have written.
+            kept = write_info(self.connection, self.name, with_measured(self.info, measured))
             self._known = None
             if not kept:
                 raise TableError(
@@ -213,14 +214,18 @@ class Table:
         return measured
 
     def rounding_cost(
-        self, *places: str | Path, modality: Modality = "image", k: int = 10, queries: int = 200
+        self,
+        *places: str | Path,
+        modality: Modality = "image",
+        k: int = 10,
+        queries: int = 200,
+        metric: Metric = "cosine",
     ) -> tuple[RoundingCost, ...]:
         """What bfloat16 rounding costs: the share of the exact top k over the shards' own vectors
         that is in the exact top k of the table (see cliphouse.table.rounding)."""
         sources = find_sources([str(place) for place in places], None)
-        return measure_rounding(
-            self.connection, self.name, self._facts(modality), sources, modality, k, queries
-        )
+        facts, request = self._facts(modality), Request(k=k, modality=modality, metric=metric)
+        return measure_rounding(self.connection, self.name, facts, sources, request, queries)
 
     def search(
         self,
@@ -310,7 +315,7 @@ class Table:
         """The same with what it took, and for statements with a FORMAT of their own too."""
         if self.connection.is_embedded:
             self._choose_encoder()
-        self._known = None
+        self._known = self._means = None
         return run_statement(self.connection, statement, parameters, metered)
 
     def encode(self, query: str | Path) -> NDArray[np.float32]:
@@ -411,7 +416,6 @@ class Table:
         if self._known is None or time.monotonic() > self._known_until:
             self._known = read_facts(self.connection, self.name)
             self._known_until = time.monotonic() + _KNOWN_SECONDS
-            self._means = None
         facts = self._known
         if modality not in facts.info.modalities:
             raise TableError(f"table {self.name} has no {modality} embeddings")

@@ -34,6 +34,9 @@ Encoders = Callable[[], Encoder]
 
 _WEIGHT = re.compile(r"(\d+(?:\.\d+)?):(?=\S)(.*)", re.DOTALL)
 _MEAN_ROWS = 512
+_HEAVIEST = 1000
+# Beyond these the squares of the numbers leave the range of float32, in which the engine computes.
+_SHORTEST, _LONGEST = 1e-12, 1e12
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,8 @@ class QueryReader:
     def _read_one(self, query: Query, modality: Modality) -> QueryVector | str:
         """The query's vector, or its words, which are encoded later."""
         if isinstance(query, str) and (match := re.fullmatch(r"id:(-?\d{1,19})", query.strip())):
-            return QueryVector(self._row(int(match[1]), modality), modality)
+            row = self._row(int(match[1]), modality)
+            return QueryVector(self._check(row, query.strip()), modality)
         if isinstance(query, str) and re.match(r"https?://\S+$", query):
             query = fetch_picture(query)
         if isinstance(query, Path) or (isinstance(query, str) and _names_a_file(query)):
@@ -119,7 +123,13 @@ class QueryReader:
             if not query.strip():
                 raise QueryError("the query is empty; give words, a picture, a .npy file or id:N")
             return query
-        return QueryVector(self._check(np.asarray(query), "the query"), "vector")
+        try:
+            vector = np.asarray(query)
+        except ValueError:
+            raise QueryError(
+                "the query: its rows differ in length; a query is one vector"
+            ) from None
+        return QueryVector(self._check(vector, "the query"), "vector")
 
     def _row(self, row_id: int, modality: Modality) -> NDArray[np.float32]:
         column = embedding_column(modality)
@@ -135,16 +145,22 @@ class QueryReader:
     def _check(self, vector: NDArray[np.generic], name: str) -> NDArray[np.float32]:
         if vector.ndim == 2 and len(vector) == 1:
             vector = vector[0]
-        if vector.ndim != 1 or not np.issubdtype(vector.dtype, np.number):
+        is_real = np.issubdtype(vector.dtype, np.floating) or np.issubdtype(
+            vector.dtype, np.integer
+        )
+        if vector.ndim != 1 or not is_real:
             raise QueryError(f"{name}: shape {vector.shape}, but a query is one vector of numbers")
         if len(vector) != self._info.dim:
             raise QueryError(
                 f"{name}: dimension {len(vector)}, but table {self._table} has {self._info.dim}"
             )
-        values = np.ascontiguousarray(vector, dtype=np.float32)
-        if not np.isfinite(values).all() or not values.any():
-            raise QueryError(f"{name}: NaN, infinity or only zeros; such a vector finds nothing")
-        return values
+        length = float(np.linalg.norm(vector.astype(np.float64)))
+        if not _SHORTEST <= length <= _LONGEST:
+            raise QueryError(
+                f"{name}: NaN, infinity, only zeros or of length {length:g}; such a vector finds "
+                "nothing"
+            )
+        return np.ascontiguousarray(vector, dtype=np.float32)
 
 
 def mean_vectors(connection: Connection, table: str) -> dict[Modality, NDArray[np.float32]]:
@@ -169,8 +185,8 @@ def recognise(vector: QueryVector, means: dict[Modality, NDArray[np.float32]]) -
 def _weighted(query: Query, sign: int) -> Operand:
     if isinstance(query, str) and (match := _WEIGHT.fullmatch(query.strip())):
         weight = float(match[1])
-        if weight == 0:
-            raise QueryError(f"{query}: a weight of 0 says nothing; leave it out")
+        if not 0 < weight <= _HEAVIEST:
+            raise QueryError(f"{query[:40]}: a weight is more than 0 and up to {_HEAVIEST:,}")
         return Operand(match[2], sign * weight)
     return Operand(query, float(sign))
 

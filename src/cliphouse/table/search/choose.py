@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from cliphouse.errors import QueryError
-from cliphouse.table.facts import TableFacts, index_quantization
+from cliphouse.table.facts import Metric, TableFacts
 from cliphouse.table.schema import Measured, Modality, embedding_column
-from cliphouse.table.search.request import Metric, Request
+from cliphouse.table.search.request import MAX_OVERSAMPLING, Request
 
 DEFAULT_EF = 256  # the engine's own default for hnsw_candidate_list_size_for_search
 DEFAULT_OVERSAMPLING = 20
@@ -25,6 +25,7 @@ GRANULE = 512  # rows read together around a row that passes a filter
 # takes an index even unmeasured, and says so.
 QUICK_BYTES = 8e9
 UNMEASURED_EF = 2048
+_GROWN = 1.1  # figures measured on a table that has grown more since say nothing of it
 _COARSE = frozenset({"i8", "b1"})  # too rough to tell which rows of a filtered search are nearest
 
 
@@ -63,6 +64,14 @@ class Figures:
         ways = [*self.good()[:1], *([self.exact] if self.exact else [])]
         return min(ways, key=lambda e: e.milliseconds, default=None)
 
+    def recall(self, mode: str, width: int, needed: int) -> float | None:
+        """What was measured at this very width: for codes, with as many rows compared exactly."""
+        for e in self.approximate:
+            is_same = e.width == width if mode == "hnsw" else scaled(e, needed) == width
+            if e.mode == mode and is_same:
+                return e.recall
+        return None
+
     def milliseconds(self, width: int) -> float:
         """The time of an HNSW search of ``width``, between the widths that were measured (and in
         proportion beyond the last)."""
@@ -94,15 +103,15 @@ def index_name(modality: Modality, metric: Metric) -> str:
 def figures_for(request: Request, kind: str, facts: TableFacts) -> Figures:
     """The measurements of the smallest measured k that covers what ``request`` needs, for a query
     of ``kind`` (text or image; anything else counts as text, the harder one), and only of the
-    index and codes that the table has now."""
-    index = facts.indexes.get(index_name(request.modality, request.metric))
-    valid = {"exact": "", "codes": facts.info.codes, "hnsw": index}
+    index, the codes and about as many rows as the table has now."""
+    valid = {"exact": "", "codes": facts.info.codes, "hnsw": _index_type(request, facts)}
     wanted = (request.modality, request.metric, kind if kind == "image" else "text")
     known = [
         e
         for e in facts.info.measured
         if (e.modality, e.metric, e.query) == wanted
         and e.k >= request.needed
+        and facts.rows <= e.rows * _GROWN
         and (e.mode == "exact" or e.index == valid[e.mode])
     ]
     least = min((e.k for e in known), default=0)
@@ -111,12 +120,22 @@ def figures_for(request: Request, kind: str, facts: TableFacts) -> Figures:
     return Figures(exact, tuple(e for e in known if e.mode != "exact"))
 
 
+def scaled(entry: Measured, needed: int) -> int:
+    """The oversampling with which codes compare as many rows exactly, for ``needed`` hits, as they
+    did when ``entry`` was measured."""
+    return math.ceil(entry.width * entry.k / needed)
+
+
+def _index_type(request: Request, facts: TableFacts) -> str | None:
+    index = facts.index(request.modality, request.metric)
+    return index.type if index and index.is_built else None
+
+
 def choose(
     request: Request, kind: str, facts: TableFacts, selectivity: float | None = None
 ) -> Plan:
-    """How to answer ``request`` for a query of ``kind``.
-
-    ``selectivity`` is the estimated share of rows that pass the filter, None without a filter.
+    """How to answer ``request`` for a query of ``kind``, but for its filter, which ``selectivity``
+    stands for: the estimated share of rows that pass it. Only an HNSW search needs to know.
 
     Raises QueryError where a mode is asked for that the table does not have.
     """
@@ -129,7 +148,7 @@ def choose(
         plan = _codes(request, facts, figures)
     else:
         plan = exact_plan("asked for")
-    if selectivity is None:
+    if selectivity is None or plan.mode != "hnsw":
         return plan
     return _with_filter(plan, selectivity, request, facts, figures)
 
@@ -143,38 +162,61 @@ def _auto(request: Request, facts: TableFacts, figures: Figures) -> Plan:
     if best and figures.exact and figures.good():
         if best.mode == "exact":
             return exact_plan("measured to be faster than anything else here")
+        width = best.width if best.mode == "hnsw" else scaled(best, request.needed)
+        if best.mode == "codes" and width > MAX_OVERSAMPLING:
+            return exact_plan("the codes would have to be oversampled more than the engine does")
         reason = f"measured to be fastest at recall {best.target} or better"
-        return Plan(_mode(best), best.width, best.recall, reason)
-    index = facts.indexes.get(index_name(request.modality, request.metric))
+        return Plan(_mode(best), width, best.recall, reason)
+    index = facts.index(request.modality, request.metric)
     if index is None and (facts.info.codes == "none" or request.metric != "cosine"):
         return exact_plan("there is no index")
+    if index is not None and not index.is_built:
+        return exact_plan(f"{index.name} has no graph: build it with cliphouse index")
     why = _why_unmeasured(request, facts, figures)
     if index is None or facts.vector_bytes <= QUICK_BYTES:
         return exact_plan(why)
-    ef = max(UNMEASURED_EF, request.needed)
-    return Plan("hnsw", ef, None, f"{why}; an exact search would take seconds")
+    return _unwillingly(request, figures, f"{why}; an exact search would take seconds")
+
+
+def _unwillingly(request: Request, figures: Figures, reason: str) -> Plan:
+    """HNSW where no width is known to be good: the best one that was measured, if any was."""
+    measured = [e for e in figures.approximate if e.mode == "hnsw"]
+    if measured:
+        best = max(measured, key=lambda e: (e.recall, -e.width))
+        return Plan("hnsw", best.width, best.recall, reason)
+    return Plan("hnsw", max(UNMEASURED_EF, request.needed), None, reason)
 
 
 def _why_unmeasured(request: Request, facts: TableFacts, figures: Figures) -> str:
     if figures.approximate:
         target = figures.approximate[0].target
         return f"no measured width reaches recall {target}"
-    measured = [e.k for e in facts.info.measured if e.modality == request.modality]
-    if measured and max(measured) < request.needed:
-        return f"recall was measured for k up to {max(measured)}"
+    measured = [e for e in facts.info.measured if e.modality == request.modality]
+    if measured and max(e.k for e in measured) < request.needed:
+        return f"recall was measured for k up to {max(e.k for e in measured)}"
+    if measured and max(e.rows for e in measured) * _GROWN < facts.rows:
+        rows = max(e.rows for e in measured)
+        return (
+            f"recall was measured on {rows:,} rows, and there are {facts.rows:,}: run cliphouse "
+            "recall --save"
+        )
+    if "text" not in facts.info.modalities:
+        return "recall for such queries cannot be measured without text embeddings"
     return "recall is not measured: run cliphouse recall --save"
 
 
 def _hnsw(request: Request, facts: TableFacts, figures: Figures) -> Plan:
-    if index_name(request.modality, request.metric) not in facts.indexes:
+    index = facts.index(request.modality, request.metric)
+    if index is None or not index.is_built:
+        where = f"{request.metric} index on {embedding_column(request.modality)}"
+        what = f"no {where}" if index is None else f"the {where} has no graph"
         raise QueryError(
-            f"no {request.metric} index on {embedding_column(request.modality)}: build it with "
-            f"cliphouse index {request.modality} --metric {request.metric}, or search "
-            "with --mode exact"
+            f"{what}: build it with cliphouse index {request.modality} --metric {request.metric}, "
+            "or search with --mode exact"
         )
     saved = next((e.width for e in figures.good() if e.mode == "hnsw"), DEFAULT_EF)
     ef = max(request.ef or saved, request.needed)
-    return Plan("hnsw", ef, _recall_of(figures, "hnsw", ef), "asked for")
+    return Plan("hnsw", ef, figures.recall("hnsw", ef, request.needed), "asked for")
 
 
 def _codes(request: Request, facts: TableFacts, figures: Figures) -> Plan:
@@ -185,23 +227,23 @@ def _codes(request: Request, facts: TableFacts, figures: Figures) -> Plan:
         )
     if request.metric != "cosine":
         raise QueryError("mode codes is for the cosine distance only; search with --mode exact")
-    saved = next((e.width for e in figures.good() if e.mode == "codes"), DEFAULT_OVERSAMPLING)
-    width = request.oversampling or saved
-    return Plan("codes", width, _recall_of(figures, "codes", width), "asked for")
+    good = (e for e in figures.good() if e.mode == "codes")
+    saved = next((scaled(e, request.needed) for e in good), DEFAULT_OVERSAMPLING)
+    width = request.oversampling or min(saved, MAX_OVERSAMPLING)
+    return Plan("codes", width, figures.recall("codes", width, request.needed), "asked for")
 
 
 def _with_filter(
     plan: Plan, selectivity: float, request: Request, facts: TableFacts, figures: Figures
 ) -> Plan:
-    """``plan`` with a filter: codes and exact searches apply it to every row they scan; a graph
-    must be searched 1 / selectivity times as wide for as many candidates to pass it."""
+    """An HNSW ``plan`` with a filter: the graph must be searched 1 / selectivity times as wide for
+    as many candidates to pass. The recall that was measured is not that of such a search."""
+    assert plan.width is not None
     share = f"about {selectivity:.2%} of the rows pass"
     scanned = f"{share}; applied while scanning"
-    if plan.mode != "hnsw" or plan.width is None:
-        return replace(plan, filtered=scanned)
     width = math.ceil(max(plan.width, 2 * request.needed) / max(selectivity, 1e-9))
-    index = facts.indexes[index_name(request.modality, request.metric)]
-    if width > WIDEST or index_quantization(index) in _COARSE:
+    index = facts.index(request.modality, request.metric)
+    if width > WIDEST or index is None or index.quantization in _COARSE:
         return exact_plan("too few rows pass the filter for the index", scanned)
     exact = figures.exact
     if request.mode == "auto" and exact:
@@ -210,12 +252,9 @@ def _with_filter(
         if figures.milliseconds(width) >= exact_ms:
             return exact_plan("faster than the index with this filter", scanned)
     note = f"{share}; the search is that much wider, ef {plan.width} to {width}"
-    return replace(plan, width=width, filtered=note)
-
-
-def _recall_of(figures: Figures, mode: str, width: int) -> float | None:
-    entries = (e for e in figures.approximate if e.mode == mode and e.width == width)
-    return next((e.recall for e in entries), None)
+    if plan.recall is not None:
+        note += f"; recall was measured without a filter, as {plan.recall:.3f}"
+    return replace(plan, width=width, recall=None, filtered=note)
 
 
 def _mode(entry: Measured) -> Literal["codes", "hnsw"]:

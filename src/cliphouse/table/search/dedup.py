@@ -8,8 +8,6 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cliphouse.table.connection import Connection, identifier
-from cliphouse.table.schema import Modality, embedding_column
 from cliphouse.table.search.results import Hit
 
 
@@ -19,31 +17,20 @@ def fold_duplicates(
     """The hits, nearest first, without those whose cosine similarity to a nearer kept one is
     ``threshold`` or more; each kept hit counts what was folded into it.
 
-    ``vectors`` has the hits' embeddings, float32 of shape (len(hits), dim), not all zero.
+    ``vectors`` has the hits' embeddings, float32 of shape (len(hits), dim). One of only zeros is
+    like nothing.
     """
-    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
     kept: list[int] = []
+    kept_vectors = np.empty_like(unit)
     folded: dict[int, int] = {}
-    for position in range(len(hits)):
-        alike = unit[kept] @ unit[position]
-        if len(kept) and alike.max() >= threshold:
-            first = kept[int(np.argmax(alike >= threshold))]
+    for position, vector in enumerate(unit):
+        alike = kept_vectors[: len(kept)] @ vector >= threshold
+        if alike.any():
+            first = kept[int(np.argmax(alike))]
             folded[first] = folded.get(first, 0) + 1
         else:
+            kept_vectors[len(kept)] = vector
             kept.append(position)
     return [replace(hits[position], folded=folded.get(position, 0)) for position in kept]
-
-
-def stored_vectors(
-    connection: Connection, table: str, modality: Modality, ids: Sequence[int]
-) -> NDArray[np.float32]:
-    """The embeddings of rows, float32 of shape (len(ids), dim), in the order of ``ids``."""
-    found = connection.query(
-        f"SELECT id, CAST({embedding_column(modality)}, 'Array(Float32)') AS vector "
-        f"FROM {identifier(table)} WHERE id IN {{ids:Array(Int64)}}",
-        {"ids": list(ids)},
-    )
-    column = found.column("vector").combine_chunks()
-    flat = np.asarray(column.flatten(), dtype=np.float32).reshape(len(column), -1)
-    place = {row_id: i for i, row_id in enumerate(found.column("id").to_pylist())}
-    return flat[[place[row_id] for row_id in ids]]

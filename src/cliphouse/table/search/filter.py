@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
+
 from cliphouse.errors import QueryError
+from cliphouse.shards.files import MAX_SHARD
 from cliphouse.shards.reader import ID_BITS
 
 
@@ -21,6 +24,8 @@ class Condition:
 @dataclass(frozen=True)
 class Filter:
     """Which rows may be found; every field given must hold.
+
+    Raises QueryError where a value is of another kind than its field.
 
     ``min_similarity`` and ``max_similarity`` bound the similarity of a row's own picture and
     caption. ``caption_contains`` ignores case. ``url_host`` is a host with all below it:
@@ -40,6 +45,12 @@ class Filter:
     caption_contains: str | None = None
     url_host: str | None = None
     shards: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None:
+                object.__setattr__(self, field.name, _checked(field.name, value))
 
     def __bool__(self) -> bool:
         return any(getattr(self, field.name) is not None for field in fields(self))
@@ -85,6 +96,8 @@ def _host(value: str) -> str:
     return value.strip().strip(".").lower()
 
 
+_INT64 = 2**63
+_BOUNDS = ("min_similarity", "max_similarity", "min_width", "max_width", "min_height", "max_height")
 _TERMS = {
     "min_similarity": _Term("similarity", "similarity >= {}", "Float32"),
     "max_similarity": _Term("similarity", "similarity <= {}", "Float32"),
@@ -100,6 +113,28 @@ _TERMS = {
         "url", "endsWith(concat('.', lower(domain(url))), concat('.', {}))", "String", _host
     ),
 }
+
+
+def _checked(name: str, value: Any) -> Any:
+    """The value as its field keeps it."""
+    if name in _BOUNDS:
+        is_number = isinstance(value, int | float | np.number) and -_INT64 <= value < _INT64
+        if is_number and (name.endswith("similarity") or value == int(value)):
+            return value if name.endswith("similarity") else int(value)
+        raise QueryError(f"filter {name}: {value!r} is no number that such a column could hold")
+    if name in ("caption_contains", "url_host"):
+        if isinstance(value, str):
+            return value
+        raise QueryError(f"filter {name}: {value!r} is no text")
+    wanted = "shard numbers" if name == "shards" else "texts"
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        raise QueryError(f"filter {name}: {value!r} is no list of {wanted}")
+    values = tuple(value)
+    for one in values:
+        is_shard = isinstance(one, int | np.integer) and 0 <= one < MAX_SHARD
+        if not (is_shard if name == "shards" else isinstance(one, str)):
+            raise QueryError(f"filter {name}: {one!r} is none of {wanted}")
+    return values
 
 
 def _in_shards(shards: Collection[int]) -> str:

@@ -7,17 +7,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cliphouse.table.connection import Connection
 from cliphouse.table.facts import TableFacts
 from cliphouse.table.reading import ReadingMeter
 from cliphouse.table.search.choose import WIDEST, Plan, choose, exact_plan
-from cliphouse.table.search.dedup import fold_duplicates, stored_vectors
+from cliphouse.table.search.dedup import fold_duplicates
 from cliphouse.table.search.filter import Condition
 from cliphouse.table.search.paging import Cursor
 from cliphouse.table.search.request import MAX_K, Request
 from cliphouse.table.search.results import Hit, SearchResult, SearchStats
 from cliphouse.table.search.selectivity import estimate_selectivity
-from cliphouse.table.search.statement import condition_of, search_sql
+from cliphouse.table.search.statement import (
+    DISTANCE_NAME,
+    MATCH_NAME,
+    VECTOR_NAME,
+    condition_of,
+    search_sql,
+)
 from cliphouse.table.vector import QueryVector, encode_parameter
 
 _WIDER = 4  # how much wider a search that found too few rows tries again
@@ -27,9 +36,11 @@ _DEDUP_SPARE = 2  # how many times as many rows a search with dedup begins with
 @dataclass(frozen=True)
 class Found:
     """The nearest rows there are (all of them where fewer than were asked for), and how they were
-    found in how many milliseconds."""
+    found in how many milliseconds. ``vectors`` are theirs, float32 of shape (rows, dim), where the
+    request has near-duplicates left out."""
 
     hits: list[Hit]
+    vectors: NDArray[np.float32] | None
     plan: Plan
     sql: str
     milliseconds: float
@@ -42,6 +53,7 @@ class Searcher:
         self._connection = connection
         self._table = table
         self._facts = facts
+        self._shares: dict[tuple[str, str], float] = {}
 
     def search(
         self, vector: QueryVector, request: Request, encode_ms: float = 0.0, count: bool = False
@@ -52,8 +64,9 @@ class Searcher:
         Raises QueryError where a mode is asked for that the table does not have.
         """
         meter = ReadingMeter(self._connection) if count and self._facts.is_embedded else None
-        found, kept = self._deduplicated(vector, request)
-        page = _page(kept, request)
+        started = time.perf_counter()
+        found, page, deep = self._paged(vector, request)
+        elapsed = (time.perf_counter() - started) * 1000
         stats = SearchStats(
             mode=found.plan.mode,
             width=found.plan.width,
@@ -65,27 +78,41 @@ class Searcher:
             query=vector.kind,
             k=request.k,
             encode_ms=encode_ms,
-            search_ms=found.milliseconds,
+            search_ms=elapsed,
             rows_read=meter.read().rows if meter else None,
         )
-        return SearchResult(tuple(page), stats, found.sql, _next_cursor(page, request))
+        return SearchResult(tuple(page), stats, found.sql, _next_cursor(page, request, deep))
 
-    def _deduplicated(self, vector: QueryVector, request: Request) -> tuple[Found, list[Hit]]:
-        """The search, and its hits without near-duplicates: as many as the request needs, if there
-        are as many."""
-        needed = request.needed
+    def _paged(self, vector: QueryVector, request: Request) -> tuple[Found, Sequence[Hit], int]:
+        """The search, the page of its hits, and how deep it went for them.
+
+        An approximate search may find rows this time that belong before the cursor; then it has to
+        go as many deeper.
+        """
+        deep = request.needed
+        while True:
+            found, kept = self._deduplicated(vector, request, deep)
+            page = _page(kept, request)
+            if len(page) == request.k or len(kept) < deep or deep == MAX_K:
+                return found, page, deep
+            deep = min(deep + max(request.k, deep // 4), MAX_K)
+
+    def _deduplicated(
+        self, vector: QueryVector, request: Request, needed: int
+    ) -> tuple[Found, list[Hit]]:
+        """The search, and its hits without near-duplicates: as many as are needed, if there are as
+        many."""
         if request.dedup is None:
             found = self.nearest(vector, request, needed)
             return found, found.hits
-        limit = needed * _DEDUP_SPARE
+        limit = min(needed * _DEDUP_SPARE, MAX_K)
         while True:
-            found = self.nearest(vector, request, min(limit, MAX_K))
-            ids = [hit.id for hit in found.hits]
-            vectors = stored_vectors(self._connection, self._table, request.modality, ids)
-            kept = fold_duplicates(found.hits, vectors, request.dedup)
-            if len(kept) >= needed or len(found.hits) < limit or limit >= MAX_K:
+            found = self.nearest(vector, request, limit)
+            assert found.vectors is not None
+            kept = fold_duplicates(found.hits, found.vectors, request.dedup)
+            if len(kept) >= needed or len(found.hits) < limit or limit == MAX_K:
                 return found, kept[:needed]
-            limit *= _WIDER
+            limit = min(limit * _WIDER, MAX_K)
 
     def nearest(self, vector: QueryVector, request: Request, limit: int) -> Found:
         """The ``limit`` nearest rows, by the way that the table's measurements advise or that
@@ -111,23 +138,39 @@ class Searcher:
         started = time.perf_counter()
         rows = self._connection.rows(sql, parameters | (condition.parameters if condition else {}))
         elapsed = (time.perf_counter() - started) * 1000
-        hits = sorted(map(_hit, rows), key=lambda hit: (hit.distance, hit.id))
-        return Found(hits, plan, sql, elapsed)
+        rows.sort(key=lambda row: (row[DISTANCE_NAME], row["id"]))
+        vectors = None
+        if request.dedup is not None:
+            listed = [row.pop(VECTOR_NAME) for row in rows]
+            vectors = np.array(listed, np.float32).reshape(len(rows), self._facts.info.dim)
+        return Found([_hit(row) for row in rows], vectors, plan, sql, elapsed)
 
     def _choose(self, request: Request, kind: str, condition: Condition | None) -> Plan:
+        plan = choose(request, kind, self._facts)
         if condition is None:
-            return choose(request, kind, self._facts)
-        if request.mode == "exact" or not (self._facts.indexes or self._facts.info.codes != "none"):
-            return replace(choose(request, kind, self._facts), filtered="applied while scanning")
-        share = estimate_selectivity(self._connection, self._table, self._facts, condition)
-        return choose(request, kind, self._facts, share)
+            return plan
+        if plan.mode == "hnsw":
+            return choose(request, kind, self._facts, self._selectivity(condition))
+        return replace(
+            plan,
+            recall=1.0 if plan.mode == "exact" else None,
+            filtered="applied while scanning",
+        )
+
+    def _selectivity(self, condition: Condition) -> float:
+        """The share of rows that pass, counted once for all queries."""
+        key = (condition.sql, repr(condition.parameters))
+        if key not in self._shares:
+            share = estimate_selectivity(self._connection, self._table, self._facts, condition)
+            self._shares[key] = share
+        return self._shares[key]
 
 
 def _wider(plan: Plan, is_filtered: bool) -> Plan:
     width = (plan.width or 0) * _WIDER
     if plan.mode == "hnsw" and is_filtered and width <= WIDEST:
         note = f"{plan.filtered}, then {width} since too few passed"
-        return replace(plan, width=width, filtered=note)
+        return replace(plan, width=width, recall=None, filtered=note)
     return exact_plan(
         f"{plan.mode} gave too few rows",
         f"{plan.filtered}; then every row was scanned" * is_filtered,
@@ -141,18 +184,19 @@ def _page(hits: Sequence[Hit], request: Request) -> Sequence[Hit]:
     return [hit for hit in hits if place.is_before(hit.distance, hit.id)][: request.k]
 
 
-def _next_cursor(page: Sequence[Hit], request: Request) -> str | None:
-    """Only a full page can have another after it."""
-    seen = request.needed
-    if len(page) < request.k or seen >= MAX_K:
+def _next_cursor(page: Sequence[Hit], request: Request, deep: int) -> str | None:
+    """Only a full page can have another after it, and no search goes deeper than MAX_K."""
+    if len(page) < request.k or deep >= MAX_K:
         return None
-    return Cursor(page[-1].distance, page[-1].id, seen).to_token()
+    return Cursor(page[-1].distance, page[-1].id, deep, request.fingerprint).to_token()
 
 
 def _hit(row: dict[str, Any]) -> Hit:
     values: dict[str, Any] = {
         name: value.decode("utf-8", "replace") if isinstance(value, bytes) else value
         for name, value in row.items()
+        if value is not None  # a table made by other hands may lack a value: that is the default
     }
-    match = values.pop("match", None)
-    return Hit(similarity=1 - values["distance"] if match is None else match, **values)
+    distance = values.pop(DISTANCE_NAME)
+    match = values.pop(MATCH_NAME, None)
+    return Hit(similarity=1 - distance if match is None else match, distance=distance, **values)

@@ -15,8 +15,9 @@ def estimate_selectivity(
 ) -> float:
     """The share of rows that pass ``condition``, between 0 and 1.
 
-    Counted over 20 stretches of 512 rows, evenly over each part; exact for small tables. Where no
-    sampled row passes, half of one is taken to have passed.
+    Counted over 20 stretches of 512 rows, evenly over the largest part and at the same places of
+    those that reach so far; exact for small tables. Where no sampled row passes, half of one is
+    taken to have passed.
     """
     spots = ""
     if facts.largest_part > _SPOTS * _SPOT_ROWS:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
+from cliphouse.errors import QueryError
 from cliphouse.table.connection import identifier
-from cliphouse.table.facts import TableFacts
+from cliphouse.table.facts import DISTANCE, TableFacts
 from cliphouse.table.schema import embedding_column
 from cliphouse.table.search.choose import Plan
 from cliphouse.table.search.filter import Condition
 from cliphouse.table.search.request import MAX_OVERSAMPLING, Request
+from cliphouse.table.statements import is_balanced
 from cliphouse.table.vector import decode_expression
 
-DISTANCE = {"cosine": "cosineDistance", "l2": "L2Distance"}
+# Names of the statement's own, which no table is likely to have: a condition may use its columns.
+DISTANCE_NAME, MATCH_NAME, VECTOR_NAME = "query_distance", "query_match", "query_vector"
 # More candidates of the index than asked for are compared exactly, since its own copy of the
 # vectors is rounded: 20 more bring back what bfloat16 loses (docs/benchmarks/search.md).
 SPARE_CANDIDATES = 20
@@ -31,10 +35,14 @@ Settings = Mapping[str, int | float | str]
 def condition_of(request: Request, facts: TableFacts) -> Condition | None:
     """The request's two filters as one condition; None where it has none.
 
-    Raises QueryError where a filter needs a column that the table does not have.
+    Raises QueryError where a filter needs a column that the table does not have, or a bracket of
+    the SQL condition would close what it does not open.
     """
-    terms, parameters = [], {}
-    if request.where:
+    terms: list[str] = []
+    parameters: dict[str, Any] = {}
+    if request.where and request.where.strip():
+        if not is_balanced(request.where):
+            raise QueryError(f"where {request.where!r}: a bracket or a quote has no counterpart")
         # The line break ends a comment that the condition may end with.
         terms.append(f"({request.where}\n)")
     if request.filter:
@@ -53,16 +61,18 @@ def search_sql(
     condition: Condition | None = None,
 ) -> str:
     """The statement that finds the ``limit`` nearest rows in the way of ``plan``, with the query's
-    vector as parameter ``target`` (see encode_parameter)."""
+    vector as parameter ``target`` (see encode_parameter); with ``dedup`` their vectors too."""
     distance = _distance(request, facts)
     chosen = ", ".join(_chosen(facts, request, distance))
     where = f"WHERE {condition.sql}\n" if condition else ""
-    order = "distance ASC, id ASC"
+    order = f"{DISTANCE_NAME} ASC, id ASC"
     if plan.mode == "hnsw" and condition:
         candidates = _candidates(table, distance, limit, condition)
         where = f"WHERE {condition.sql} AND id IN (\n{candidates})\n"
     elif plan.mode != "exact":
-        order = "distance ASC"  # a second key would keep the engine from its two-stage searches
+        order = (
+            f"{DISTANCE_NAME} ASC"  # a second key would keep the engine from its two-stage searches
+        )
     settings = _listed(_settings(facts, plan, limit, condition))
     return (
         f"SELECT {chosen}\nFROM {identifier(table)}\n{where}"
@@ -85,10 +95,13 @@ def _distance(request: Request, facts: TableFacts) -> str:
 
 
 def _chosen(facts: TableFacts, request: Request, distance: str) -> list[str]:
-    chosen = ["id", f"{distance} AS distance"]
+    chosen = ["id", f"{distance} AS {DISTANCE_NAME}"]
     if request.metric != "cosine":
         cosine = distance.replace(DISTANCE[request.metric], DISTANCE["cosine"])
-        chosen.append(f"1 - {cosine} AS match")
+        chosen.append(f"1 - {cosine} AS {MATCH_NAME}")
+    if request.dedup is not None:
+        vector = f"CAST({embedding_column(request.modality)}, 'Array(Float32)')"
+        chosen.append(f"{vector} AS {VECTOR_NAME}")
     if "similarity" in facts.columns:
         chosen.append("similarity AS pair_similarity")
     return chosen + [name for name in _DETAILS if name in facts.columns]
@@ -107,7 +120,8 @@ def _settings(
             "vector_search_index_fetch_multiplier": plan.width,
         }
         if facts.indexes:
-            settings["ignore_data_skipping_indices"] = ",".join(facts.indexes)
+            names = ",".join(index.name for index in facts.indexes)
+            settings["ignore_data_skipping_indices"] = names
         return settings
     settings |= {
         "hnsw_candidate_list_size_for_search": plan.width,
