@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("stage", choices=("prepare", "measure", "report", "all", "task"))
     parser.add_argument("--rows", type=int, nargs="+", default=ROWS)
     parser.add_argument("--only", nargs="+", choices=catalogue.CONTENDERS, metavar="NAME")
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument(
         "--dir", type=Path, default=HERE.parent / "bench-search", help="needs 30 kB a row"
     )

@@ -19,7 +19,7 @@ from search.data import KINDS, Kind, queries, selected_rows, truth
 from search.place import Place
 from search.prepare import HERE, command
 
-BUDGET_SECONDS = 60.0  # for the queries of one kind; slower contenders are asked fewer
+BUDGET_SECONDS = 20.0  # for the queries of one kind; slower contenders are asked fewer
 LEAST_QUERIES = 20
 
 
