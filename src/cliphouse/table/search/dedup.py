@@ -12,6 +12,8 @@ from cliphouse.table.connection import Connection, identifier
 from cliphouse.table.schema import Modality, embedding_column
 from cliphouse.table.search.results import Hit
 
+_BLOCK = 256  # rows that one product of matrices compares with all kept so far
+
 
 def fold_duplicates(
     hits: Sequence[Hit], vectors: NDArray[np.float32], threshold: float
@@ -24,13 +26,20 @@ def fold_duplicates(
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     kept: list[int] = []
     folded: dict[int, int] = {}
-    for position in range(len(hits)):
-        alike = unit[kept] @ unit[position]
-        if len(kept) and alike.max() >= threshold:
-            first = kept[int(np.argmax(alike >= threshold))]
-            folded[first] = folded.get(first, 0) + 1
-        else:
-            kept.append(position)
+    for start in range(0, len(hits), _BLOCK):
+        block = unit[start : start + _BLOCK]
+        before = len(kept)
+        candidates = [*kept, *range(start, start + len(block))]
+        is_kept = np.arange(len(candidates)) < before
+        alike = block @ unit[candidates].T >= threshold
+        for place in range(before, len(candidates)):
+            nearer = alike[place - before] & is_kept
+            if nearer.any():
+                first = candidates[int(np.argmax(nearer))]
+                folded[first] = folded.get(first, 0) + 1
+            else:
+                is_kept[place] = True
+                kept.append(candidates[place])
     return [replace(hits[position], folded=folded.get(position, 0)) for position in kept]
 
 
