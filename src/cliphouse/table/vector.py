@@ -28,7 +28,7 @@ from cliphouse.table.schema import (
     embedding_column,
 )
 
-Query: TypeAlias = str | Path | Image.Image | ArrayLike
+Query: TypeAlias = "str | Path | Image.Image | ArrayLike | QueryVector | Operand"
 Kind = Literal["text", "image", "vector", "mixed"]
 Encoders = Callable[[], Encoder]
 
@@ -48,7 +48,7 @@ class QueryVector:
 @dataclass(frozen=True)
 class Combination:
     """A query with other queries added to it and subtracted from it. Text may begin with a weight
-    as in ``2:cat``; ``1:2:30 to Paris`` are the words "2:30 to Paris"."""
+    as in ``2:cat``; ``1:2:30 to Paris`` are the words "2:30 to Paris". An Operand has its own."""
 
     query: Query
     add: tuple[Query, ...] = ()
@@ -62,7 +62,7 @@ class Combination:
 
 @dataclass(frozen=True)
 class Operand:
-    """One query of a combination and its weight."""
+    """One query of a combination and its weight; programs give weights so, where text would."""
 
     query: Query
     weight: float
@@ -85,8 +85,8 @@ class QueryReader:
 
         Text is words, unless it is ``id:N`` (a row's own embedding in ``modality``), names a
         ``.npy`` file with one vector, a picture, or a picture's URL. Pictures may be given as PIL
-        images and vectors as arrays. Of several operands each is scaled to length 1, then
-        weighted and summed, and the sum is scaled to length 1.
+        images, vectors as arrays, and what is encoded already as QueryVector. Of several operands
+        each is scaled to length 1, then weighted and summed, and the sum is scaled to length 1.
 
         Raises QueryError or PictureError where a query cannot be understood.
         """
@@ -103,6 +103,8 @@ class QueryReader:
 
     def _read_one(self, query: Query, modality: Modality) -> QueryVector | str:
         """The query's vector, or its words, which are encoded later."""
+        if isinstance(query, QueryVector):
+            return QueryVector(self._check(query.values, "the query"), query.kind)
         if isinstance(query, str) and (match := re.fullmatch(r"id:(-?\d{1,19})", query.strip())):
             return QueryVector(self._row(int(match[1]), modality), modality)
         if isinstance(query, str) and re.match(r"https?://\S+$", query):
@@ -167,6 +169,8 @@ def recognise(vector: QueryVector, means: dict[Modality, NDArray[np.float32]]) -
 
 
 def _weighted(query: Query, sign: int) -> Operand:
+    if isinstance(query, Operand):
+        return Operand(query.query, sign * query.weight)
     if isinstance(query, str) and (match := _WEIGHT.fullmatch(query.strip())):
         weight = float(match[1])
         if weight == 0:
