@@ -52,5 +52,9 @@ class OverloadError(CliphouseError):
         self.retry_after = retry_after
 
 
+class ServiceError(CliphouseError):
+    """A search service cannot be reached, or failed."""
+
+
 class EngineError(CliphouseError):
     """ClickHouse refused or failed a statement that was expected to work."""

@@ -5,7 +5,7 @@ Steps have the names that clip-retrieval gave them, so its dashboards go on work
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 from prometheus_client import (
     CollectorRegistry,
@@ -22,6 +22,16 @@ __all__ = ["CONTENT_TYPE", "Metrics"]
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _BATCHES = (1, 2, 4, 8, 16, 32)
+
+
+class Line(Protocol):
+    """Work that waits and work that runs."""
+
+    @property
+    def waiting(self) -> int: ...
+
+    @property
+    def running(self) -> int: ...
 
 
 class Metrics:
@@ -76,11 +86,12 @@ class Metrics:
             "cliphouse_gone", "Requests whose client left before the answer", registry=self.registry
         )
 
-    def watch(self, waiting: Callable[[], int], running: Callable[[], int]) -> None:
-        """Two figures that are read when they are asked for."""
+    def watch(self, workers: Line, encoding: Line) -> None:
+        """Figures that are read when they are asked for."""
         for name, text, read in (
-            ("cliphouse_queue_length", "Searches that wait for a worker", waiting),
-            ("cliphouse_searches_running", "Searches that run", running),
+            ("cliphouse_queue_length", "Searches that wait for a worker", lambda: workers.waiting),
+            ("cliphouse_searches_running", "Searches that run", lambda: workers.running),
+            ("cliphouse_encode_queue_length", "Queries to encode", lambda: encoding.waiting),
         ):
             Gauge(name, text, registry=self.registry).set_function(read)
 

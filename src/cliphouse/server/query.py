@@ -38,6 +38,16 @@ class QueryPart:
         if self.words is not None and not self.words.strip():
             raise QueryError("the words are empty")
 
+    def describe(self) -> str:
+        """What is searched for, for a log."""
+        if self.picture is not None:
+            what: object = f"a picture of {len(self.picture)} bytes"
+        elif self.vector is not None:
+            what = "a vector"
+        else:
+            what = self.words or self.picture_url or f"id:{self.id}"
+        return repr(what) if self.weight == 1 else f"{self.weight:g} x {what!r}"
+
 
 @dataclass(frozen=True)
 class SearchQuery:
@@ -83,6 +93,10 @@ class SearchQuery:
             if (value := getattr(self, kind)) is not None
         ]
         return (*named, *self.operands)
+
+    def describe(self) -> str:
+        """What is searched for, for a log."""
+        return " + ".join(part.describe() for part in self.parts)
 
     def request(self) -> Request:
         """The search apart from its vector. Raises QueryError where a value is out of range."""

@@ -6,29 +6,37 @@ from __future__ import annotations
 import asyncio
 import importlib
 import io
+import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from cliphouse.errors import MissingError, ModelError, OverloadError, PictureError
+from cliphouse.errors import MissingError, ModelError, OverloadError, PictureError, QueryError
 from cliphouse.models import Encoder
 from cliphouse.pictures.files import read_picture
 from cliphouse.server.encoding import EncoderThread
 from cliphouse.server.metrics import Metrics
 from cliphouse.server.query import QueryPart, SearchQuery
-from cliphouse.server.settings import ServeSettings
+from cliphouse.server.settings import MAX_DEPTH, ServeSettings
 from cliphouse.server.workers import Tables, Workers
 from cliphouse.table import SearchResult, Table, TableSummary
 from cliphouse.table.search import Request
 from cliphouse.table.vector import Combination, Operand, Query, QueryVector
 
+log = logging.getLogger("cliphouse.server")
 Fetch = Callable[[str], bytes]
 _Result = TypeVar("_Result")
+_FETCHES = 8
+_DECODERS = 2  # a large picture takes some hundred megabytes while it is decoded
+_LEAST_LENGTH = 1e-6
 
 
 class Service:
@@ -48,6 +56,8 @@ class Service:
         self._encoding: EncoderThread | None = None
         self._encoders: dict[str, Encoder | ModelError] = {}
         self._inside = 0
+        self._fetching = ThreadPoolExecutor(_FETCHES, "fetch")
+        self.decoding = ThreadPoolExecutor(_DECODERS, "decode")
 
     @property
     def tables(self) -> list[str]:
@@ -73,13 +83,14 @@ class Service:
         finally:
             for table in tables.values():
                 table.close()
-        workers = self._workers
-        self.metrics.watch(lambda: workers.waiting, lambda: workers.running)
+        self.metrics.watch(self._workers, self._encoding)
         return [f"{n}: {e}" for n, e in self._encoders.items() if isinstance(e, ModelError)]
 
     def close(self) -> None:
         """Finish what was taken on, and let go of the database."""
         workers, self._workers = self._workers, None
+        for pool in (self._fetching, self.decoding):
+            pool.shutdown()
         if self._encoding is not None:
             self._encoding.close()
         if workers is not None:
@@ -98,15 +109,31 @@ class Service:
     ) -> list[SearchResult]:
         """A result for each query; words are encoded together. They count as one request."""
         name = self.resolve(table)
-        requests = [query.request() for query in queries]
+        requests = [_bounded(query.request()) for query in queries]
+        if self.settings.log_queries:
+            for query in queries:
+                log.info("search of %s: %s", name, query.describe())
         with self._admitted(), self.metrics.full.time():
             started = time.perf_counter()
             asked = await asyncio.gather(*(self._combination(name, query) for query in queries))
             encode_ms = (time.perf_counter() - started) * 1000 / max(len(queries), 1)
-            results = await self._work(lambda tables: _search(tables[name], asked, requests))
+            gone = threading.Event()
+            try:
+                results = await self._work(
+                    lambda tables: _search(tables[name], asked, requests, gone)
+                )
+            finally:
+                gone.set()
         for result in results:
             self.metrics.knn_index.observe(result.stats.search_ms / 1000)
-        return [replace(r, stats=replace(r.stats, encode_ms=encode_ms)) for r in results]
+        return [
+            replace(
+                result,
+                stats=replace(result.stats, encode_ms=encode_ms),
+                cursor=result.cursor if request.needed < MAX_DEPTH else None,
+            )
+            for result, request in zip(results, requests, strict=True)
+        ]
 
     async def items(self, table: str | None, ids: Sequence[int]) -> list[dict[str, Any]]:
         """The rows of ``ids`` that are there, in that order, without embeddings."""
@@ -197,10 +224,10 @@ class Service:
             return await self._read_picture(table, part.picture)
         if part.picture_url is not None:
             with self.metrics.download.time():
-                data = await asyncio.to_thread(self._fetch, part.picture_url)
+                data = await _in(self._fetching, lambda: self._fetch(str(part.picture_url)))
             return await self._read_picture(table, data)
         if part.vector is not None:
-            return np.array(part.vector, dtype=np.float32)
+            return _vector(part.vector)
         return f"id:{part.id}"
 
     async def _read_picture(self, table: str, data: bytes) -> QueryVector:
@@ -214,7 +241,7 @@ class Service:
             return encoder.shrink(picture)
 
         with self.metrics.image_prepro.time():
-            image = await asyncio.to_thread(decode)
+            image = await _in(self.decoding, decode)
         return QueryVector(await self._encode(table, image), "image")
 
     async def _encode(self, table: str, item: str | Image.Image) -> Any:
@@ -229,13 +256,36 @@ class Service:
         return encoder
 
 
+def _bounded(request: Request) -> Request:
+    if request.needed > MAX_DEPTH:
+        raise QueryError(
+            f"row {request.needed:,} of a search is asked for; here it goes down to {MAX_DEPTH:,}"
+        )
+    return request
+
+
 def _search(
-    table: Table, asked: Sequence[Combination], requests: Sequence[Request]
+    table: Table, asked: Sequence[Combination], requests: Sequence[Request], gone: threading.Event
 ) -> list[SearchResult]:
-    return [
-        table.search_many([combination], request)[0]
-        for combination, request in zip(asked, requests, strict=True)
-    ]
+    """A result for each, or fewer where nobody wants them any more."""
+    results: list[SearchResult] = []
+    for combination, request in zip(asked, requests, strict=True):
+        if gone.is_set():
+            break
+        results += table.search_many([combination], request)
+    return results
+
+
+def _vector(given: Sequence[float]) -> NDArray[np.float32]:
+    """Its length must not vanish among numbers of 32 bits."""
+    values = np.array(given, dtype=np.float64)
+    if not np.linalg.norm(values) >= _LEAST_LENGTH:
+        raise QueryError(f"the vector is shorter than {_LEAST_LENGTH}; it has no direction")
+    return values.astype(np.float32)
+
+
+async def _in(pool: ThreadPoolExecutor, work: Callable[[], _Result]) -> _Result:
+    return await asyncio.get_running_loop().run_in_executor(pool, work)
 
 
 def _fetch_public(url: str) -> bytes:

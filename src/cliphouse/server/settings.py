@@ -10,6 +10,10 @@ from cliphouse.errors import UserError
 from cliphouse.table import DEFAULT_DB, DEFAULT_TABLE
 
 PORT = 1234  # clip-retrieval's own
+DEFAULT_TABLES = (DEFAULT_TABLE,)
+MAX_DEPTH = 10_000  # how far down its list of rows a search may be followed
+MAX_OPERANDS = 16
+MAX_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class ServeSettings:
     """
 
     db: str = DEFAULT_DB
-    tables: tuple[str, ...] = (DEFAULT_TABLE,)
+    tables: tuple[str, ...] = DEFAULT_TABLES
     model: str | None = None
     model_dir: str | None = None
     host: str = "127.0.0.1"

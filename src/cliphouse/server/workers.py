@@ -90,11 +90,22 @@ class Workers:
         opened.set_result(None)
         try:
             while (entry := self._next()) is not None:
-                _do(*entry, tables)
-                with self._changed:
-                    self._running -= 1
+                self._do(*entry, tables)
         finally:
             close_all(list(tables.values()))
+
+    def _do(self, future: Future[Any], work: Callable[[Tables], Any], tables: Tables) -> None:
+        result, failure = None, None
+        try:
+            result = work(tables)
+        except BaseException as error:  # noqa: BLE001 - handed over to the one who waits
+            failure = error
+        with self._changed:
+            self._running -= 1
+        if failure is None:
+            future.set_result(result)
+        else:
+            future.set_exception(failure)
 
     def _next(self) -> tuple[Future[Any], Callable[[Tables], Any]] | None:
         with self._changed:
@@ -112,10 +123,3 @@ class Workers:
 def close_all(tables: Sequence[Table]) -> None:
     for table in tables:
         table.close()
-
-
-def _do(future: Future[_Result], work: Callable[[Tables], _Result], tables: Tables) -> None:
-    try:
-        future.set_result(work(tables))
-    except BaseException as error:  # noqa: BLE001 - handed over to the one who waits
-        future.set_exception(error)

@@ -105,11 +105,11 @@ class QueryReader:
         """The query's vector, or its words, which are encoded later."""
         if isinstance(query, QueryVector):
             return QueryVector(self._check(query.values, "the query"), query.kind)
-        if isinstance(query, str) and (match := re.fullmatch(r"id:(-?\d{1,19})", query.strip())):
-            return QueryVector(self._row(int(match[1]), modality), modality)
-        if isinstance(query, str) and re.match(r"https?://\S+$", query):
+        if isinstance(query, str) and (row_id := as_row_id(query)) is not None:
+            return QueryVector(self._row(row_id, modality), modality)
+        if isinstance(query, str) and is_url(query):
             query = fetch_picture(query)
-        if isinstance(query, Path) or (isinstance(query, str) and _names_a_file(query)):
+        if isinstance(query, Path) or (isinstance(query, str) and names_a_file(query)):
             path = Path(query).expanduser()
             if path.suffix.lower() == ".npy":
                 return QueryVector(self._check(load_npy(path), str(path)), "vector")
@@ -215,7 +215,18 @@ def decode_expression(parameter: str, precision: Precision) -> str:
     return f"reinterpret(base64Decode({{{parameter}:String}}), 'Array({element})')"
 
 
-def _names_a_file(query: str) -> bool:
+def as_row_id(query: str) -> int | None:
+    """The row that ``id:N`` names; None for other text."""
+    match = re.fullmatch(r"id:(-?\d{1,19})", query.strip())
+    return int(match[1]) if match else None
+
+
+def is_url(query: str) -> bool:
+    """Whether text is the address of a picture on the web."""
+    return re.match(r"https?://\S+$", query) is not None
+
+
+def names_a_file(query: str) -> bool:
     """Whether text names a picture or vector file rather than saying something in words."""
     suffix = Path(query).suffix.lower()
     return (suffix in SUFFIXES or suffix == ".npy") or (
