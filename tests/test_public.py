@@ -166,7 +166,7 @@ def names(**addresses: list[str]) -> Callable[[str, int], list[str]]:
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_an_address_that_is_not_public_is_refused(scheme: str, host: str) -> None:
     with pytest.raises(PictureError) as refused:
-        fetch_public(f"{scheme}://{host}/a.jpg", QUICK)
+        fetch_public(f"{scheme}://{host}/a.jpg")
     assert "\n" not in str(refused.value)
     if "no public address" not in str(refused.value):
         assert "not an address" in str(refused.value)  # a form that is no host's name
@@ -176,7 +176,7 @@ def test_an_address_that_is_not_public_is_refused(scheme: str, host: str) -> Non
 def test_a_redirect_to_such_an_address_is_refused(server: Server, host: str) -> None:
     server.answers["/out.jpg"] = redirect(f"http://{host}:{server.port}/a.jpg")
     with pytest.raises(PictureError, match=r"no public address|not an address|no address"):
-        fetch_public(server.url("/out.jpg"), QUICK, allow_networks=LOOPBACK)
+        fetch_public(server.url("/out.jpg"), allow_networks=LOOPBACK)
     assert len(server.seen) == 1
 
 
@@ -184,7 +184,7 @@ def test_a_redirect_to_such_an_address_is_refused(server: Server, host: str) -> 
 @pytest.mark.parametrize("url", BAD_URLS)
 def test_what_is_no_web_address_is_refused(url: str) -> None:
     with pytest.raises(PictureError) as refused:
-        fetch_public(url, QUICK, resolver=names())
+        fetch_public(url, resolver=names())
     assert len(str(refused.value)) < 300 and "\n" not in str(refused.value)
 
 
@@ -197,7 +197,7 @@ def test_a_redirect_to_what_is_no_web_address_is_refused(server: Server, url: st
         )
     )
     with pytest.raises(PictureError):
-        fetch_public(server.url("/out.jpg"), QUICK, allow_networks=LOOPBACK)
+        fetch_public(server.url("/out.jpg"), allow_networks=LOOPBACK)
     assert len(server.seen) == 1
 
 
@@ -205,7 +205,7 @@ def test_a_redirect_to_what_is_no_web_address_is_refused(server: Server, url: st
 def test_any_text_is_refused_in_one_line(text: str) -> None:
     for url in (text, f"http://{text}", f"http://a.org/{text}"):
         with pytest.raises(PictureError):
-            fetch_public(url, QUICK, resolver=lambda host, port: ["10.0.0.1"])
+            fetch_public(url, resolver=lambda host, port: ["10.0.0.1"])
 
 
 @pytest.mark.parametrize("address", PUBLIC)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import math
 import time
@@ -117,7 +118,18 @@ def _host(header: str) -> str:
 
 def _given_key(headers: Headers) -> str:
     scheme, _, key = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "basic":
+        return _password(key)
     return key.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+
+
+def _password(credentials: str) -> str:
+    """Of a name and a password in base64: what a client sends that can be told only a URL, as in
+    https://:KEY@host/ (RFC 7617). The name may be anything."""
+    try:
+        return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""
 
 
 def _address(scope: Scope) -> str:

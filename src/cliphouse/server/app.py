@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,7 +11,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 import cliphouse
-from cliphouse.server import api, health, images, reference
+from cliphouse.server import api, dialect, health, images, reference
 from cliphouse.server.access import Access
 from cliphouse.server.body import Bodies
 from cliphouse.server.failures import handle_failures
@@ -48,9 +47,8 @@ def create_app(settings: ServeSettings, service: Service | None = None) -> FastA
     app.state.service = mine
     app.state.pictures = Pictures(settings.pictures, settings.limits)
     handle_failures(app)
-    for room in (api, images, health, reference):
+    for room in (api, images, dialect, health, reference):
         app.include_router(room.router)
-    _include_dialect(app)
     return app
 
 
@@ -69,11 +67,3 @@ def _layers(settings: ServeSettings, service: Service) -> list[Middleware]:
         Middleware(Access, settings=settings),
         Middleware(Bodies, limits=settings.limits, metrics=service.metrics),
     ]
-
-
-def _include_dialect(app: FastAPI) -> None:
-    try:
-        dialect = importlib.import_module("cliphouse.server.dialect")
-    except ImportError:
-        return
-    app.include_router(dialect.router)

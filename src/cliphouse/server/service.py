@@ -4,7 +4,6 @@ has gone."""
 from __future__ import annotations
 
 import asyncio
-import importlib
 import io
 import logging
 import threading
@@ -22,6 +21,7 @@ from PIL import Image
 from cliphouse.errors import MissingError, ModelError, OverloadError, PictureError, QueryError
 from cliphouse.models import Encoder
 from cliphouse.pictures.files import read_picture
+from cliphouse.pictures.public import FetchLimits, fetch_public
 from cliphouse.server.encoding import EncoderThread
 from cliphouse.server.metrics import Metrics
 from cliphouse.server.query import QueryPart, SearchQuery
@@ -51,10 +51,11 @@ class Service:
         """``fetch`` gets a picture's bytes from its URL; by default from public addresses only."""
         self.settings = settings
         self.metrics = Metrics()
-        self._fetch = fetch or _fetch_public
+        self._fetch = fetch or self._fetch_public
         self._workers: Workers | None = None
         self._encoding: EncoderThread | None = None
         self._encoders: dict[str, Encoder | ModelError] = {}
+        self._columns: dict[str, frozenset[str]] = {}
         self._inside = 0
         self._fetching = ThreadPoolExecutor(_FETCHES, "fetch")
         self.decoding = ThreadPoolExecutor(_DECODERS, "decode")
@@ -78,6 +79,7 @@ class Service:
         try:
             for name, table in tables.items():
                 self._encoders[name] = self._warm(table)
+                self._columns[name] = frozenset(c.name for c in table.summary().columns)
             self._encoding = EncoderThread(self.metrics)
             self._workers = Workers(self._open_tables, self.settings.workers)
         finally:
@@ -146,6 +148,10 @@ class Service:
         name = self.resolve(table)
         with self._admitted():
             return await self._work(lambda tables: tables[name].summary())
+
+    def columns(self, table: str | None) -> frozenset[str]:
+        """The names of a table's columns, as they were at the start."""
+        return self._columns[self.resolve(table)]
 
     def resolve(self, table: str | None) -> str:
         """The table's name, the default's for None. Raises MissingError where it is not served."""
@@ -244,6 +250,10 @@ class Service:
             image = await _in(self.decoding, decode)
         return QueryVector(await self._encode(table, image), "image")
 
+    def _fetch_public(self, url: str) -> bytes:
+        limits = FetchLimits(max_bytes=self.settings.limits.picture_bytes)
+        return fetch_public(url, limits, allow_networks=self.settings.picture_networks)
+
     async def _encode(self, table: str, item: str | Image.Image) -> Any:
         encoder = self._encoder(table)
         assert self._encoding is not None
@@ -286,12 +296,3 @@ def _vector(given: Sequence[float]) -> NDArray[np.float32]:
 
 async def _in(pool: ThreadPoolExecutor, work: Callable[[], _Result]) -> _Result:
     return await asyncio.get_running_loop().run_in_executor(pool, work)
-
-
-def _fetch_public(url: str) -> bytes:
-    try:
-        public = importlib.import_module("cliphouse.pictures.public")
-    except ImportError:
-        raise PictureError(f"{url}: pictures are not fetched from addresses yet") from None
-    data: bytes = public.fetch_public(url)
-    return data

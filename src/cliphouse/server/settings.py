@@ -39,7 +39,8 @@ class ServeSettings:
     """A service: where it listens, what it shows, and to whom.
 
     ``tables`` are names in ``db``, the first of them the default. ``pictures`` are the folders
-    whose files may be sent. ``keys`` are SHA-256 hashes of API keys in hexadecimal. ``cors`` are
+    whose files may be sent, ``picture_networks`` what is not public and pictures are fetched from
+    all the same. ``keys`` are SHA-256 hashes of API keys in hexadecimal. ``cors`` are
     the origins whose pages may ask, ``hosts`` the names beside its own that it answers to.
     ``workers`` is how many searches run at once. With ``log_queries`` the log says what was
     searched for.
@@ -52,6 +53,7 @@ class ServeSettings:
     host: str = "127.0.0.1"
     port: int = PORT
     pictures: tuple[Path, ...] = ()
+    picture_networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
     keys: tuple[str, ...] = ()
     insecure: bool = False
     cors: tuple[str, ...] = ()
