@@ -97,7 +97,7 @@ class Bodies:
 
         async def tell(message: Message) -> None:
             if message["type"] == "http.response.body":
-                await send(message | {"more_body": True})
+                await send({**message, "more_body": True})
                 with suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(drain(), _DRAIN_SECONDS)
                 message = {"type": "http.response.body", "body": b""}
