@@ -27,6 +27,7 @@ from PIL import Image
 import cliphouse
 from cliphouse.server.keys import hash_key
 from cliphouse.server.settings import ServeSettings
+from conftest import Run
 from serving import serving
 from shard_files import MadeShard, make_shard, unit_vectors
 
@@ -595,6 +596,13 @@ def test_a_client_that_can_be_told_only_a_url_gives_its_key_there(world: World) 
             assert response.status_code == status
         broken = {"Authorization": "Basic !"}
         assert httpx.get(f"{served.url}/indices-list", headers=broken).status_code == 401
+
+
+def test_a_network_is_given_as_one(run: Run) -> None:
+    for wrong in ("10.1.0.0/33", "10.1.0.7/16", "example.org"):
+        result = run("serve", "--picture-network", wrong)
+        assert result.returncode == 2
+        assert f"--picture-network {wrong}" in result.stderr
 
 
 _SCALARS = st.one_of(

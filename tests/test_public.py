@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import trustme
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cliphouse.errors import PictureError
@@ -201,6 +201,14 @@ def test_a_redirect_to_what_is_no_web_address_is_refused(server: Server, url: st
     assert len(server.seen) == 1
 
 
+def test_a_redirect_with_a_password_is_refused(server: Server) -> None:
+    server.answers["/out.jpg"] = redirect(server.url().replace("://", "://user:pw@"))
+    with pytest.raises(PictureError, match="a name or a password"):
+        fetch_public(server.url("/out.jpg"), allow_networks=LOOPBACK)
+    assert len(server.seen) == 1
+
+
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_is_refused_in_one_line(text: str) -> None:
     for url in (text, f"http://{text}", f"http://a.org/{text}"):
@@ -374,14 +382,16 @@ def test_a_slow_drip_cannot_stretch_the_time(server: Server, answer: Answer) -> 
 
 
 def test_a_slow_resolver_cannot_either() -> None:
-    hanging = threading.Event()
+    hanging, answered = threading.Event(), threading.Event()
 
     def slow(host: str, port: int) -> list[str]:
         hanging.wait(30)
+        answered.set()
         return ["93.184.216.34"]
 
     with pytest.raises(PictureError, match=r"not here after 0\.6 s"):
         fetch_public("http://example.org/a.jpg", QUICK, resolver=slow)
+    assert not answered.is_set()
     hanging.set()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +31,13 @@ def command(
     pictures: Annotated[
         list[Path] | None,
         typer.Option(help="A folder whose pictures may be sent to clients; repeatable."),
+    ] = None,
+    picture_network: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A network of one's own, as in 10.1.0.0/16, whose pictures may be searched for by "
+            "address like those of the public internet; repeatable."
+        ),
     ] = None,
     api_key: Annotated[
         list[str] | None,
@@ -84,6 +92,7 @@ def command(
         host=host,
         port=port,
         pictures=folders,
+        picture_networks=tuple(map(_network, picture_network or ())),
         keys=(
             *(hash_key(key) for key in api_key or ()),
             *(read_key_file(api_key_file) if api_key_file else ()),
@@ -103,3 +112,10 @@ def command(
 
     log_to_standard_error()
     serve(settings, announce)
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise UserError(f"--picture-network {text}: {error}") from None

@@ -77,13 +77,40 @@ class MetadataBody(BaseModel):
     indice_name: str | None = Field(None, description="A table; the server's first by default")
 
 
+class ResultAnswer(BaseModel):
+    """A row that was found. All but the first two are there for the first ``num_images`` rows, as
+    far as the table has them; ``image`` is a JPEG in base64, of a picture that is a file here."""
+
+    id: int
+    similarity: float
+    url: str | None = None
+    caption: str | None = None
+    NSFW: str | None = None
+    width: int | None = None
+    height: int | None = None
+    license: str | None = None
+    image: str | None = None
+
+
+class MetadataAnswer(BaseModel):
+    """A row: its columns but the embeddings."""
+
+    id: int
+    metadata: dict[str, object]
+
+
 def _json_of(body: type[BaseModel]) -> dict[str, Any]:
     """How OpenAPI describes a body that is read whatever its Content-Type."""
     content = {"application/json": {"schema": body.model_json_schema()}}
     return {"requestBody": {"required": True, "content": content}}
 
 
-@router.post("/knn-service", openapi_extra=_json_of(KnnBody))
+@router.post(
+    "/knn-service",
+    response_model=None,
+    responses={200: {"model": list[ResultAnswer]}},
+    openapi_extra=_json_of(KnnBody),
+)
 async def knn_service(request: Request) -> Response:
     """The rows nearest to words, a picture or a vector."""
     body = await _read(request, KnnBody)
@@ -100,7 +127,12 @@ async def knn_service(request: Request) -> Response:
     return json_answer(rows, headers={IGNORED_HEADER: ", ".join(ignored)} if ignored else None)
 
 
-@router.post("/metadata", openapi_extra=_json_of(MetadataBody))
+@router.post(
+    "/metadata",
+    response_model=None,
+    responses={200: {"model": list[MetadataAnswer]}},
+    openapi_extra=_json_of(MetadataBody),
+)
 async def metadata(request: Request) -> Response:
     """All that is known of rows, by their ids, without embeddings."""
     body = await _read(request, MetadataBody)
