@@ -101,26 +101,30 @@ class CheckedBackend(httpcore.NetworkBackend):
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
         addresses = self._checked(host, port)
-        for left in range(len(addresses), 0, -1):
-            seconds = self._deadline.left() / left  # one that is silent leaves time for the others
+        failure: Exception = httpcore.ConnectError(f"{host} has no address")
+        for number, address in enumerate(addresses):
+            # One that is silent leaves time for the others.
+            seconds = self._deadline.left() / (len(addresses) - number)
             try:
-                stream = self._plain.connect_tcp(addresses[-left], port, seconds)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout):
-                if left == 1:
-                    raise
+                stream = self._plain.connect_tcp(str(address), port, seconds)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
             else:
                 return _TimedStream(stream, self._deadline)
-        raise PictureError(f"{host} has no public address")
+        raise failure
 
-    def _checked(self, host: str, port: int) -> list[str]:
-        """The host's addresses as numbers. Unknown names and private addresses are refused in the
-        same words, which tell nobody what names there are in the server's own network."""
-        addresses = [self._parsed(found) for found in self._resolved(host, port)]
-        if not addresses or not all(a is not None and self._may_ask(a) for a in addresses):
+    def _checked(self, host: str, port: int) -> list[Address]:
+        """The host's addresses. Unknown names and private addresses are refused in the same words,
+        which tell nobody what names there are in the server's own network."""
+        try:
+            addresses = [ipaddress.ip_address(found) for found in self._resolved(host, port)]
+        except ValueError:
+            addresses = []
+        if not addresses or not all(map(self._may_ask, addresses)):
             raise PictureError(f"{host} has no public address")
-        if port not in PORTS and not all(self._is_allowed(a) for a in addresses if a):
+        if port not in PORTS and not all(map(self._is_allowed, addresses)):
             raise PictureError(f"{host}: pictures are fetched from port 80 or 443")
-        return [str(address) for address in addresses]
+        return addresses
 
     def _resolved(self, host: str, port: int) -> Sequence[str]:
         """Asked in a thread of its own: a resolver may be slow, and takes no time limit."""
@@ -137,13 +141,6 @@ class CheckedBackend(httpcore.NetworkBackend):
             return answer.get(timeout=self._deadline.left())
         except queue.Empty:
             raise httpcore.ConnectTimeout from None
-
-    @staticmethod
-    def _parsed(address: str) -> Address | None:
-        try:
-            return ipaddress.ip_address(address)
-        except ValueError:
-            return None
 
     def _may_ask(self, address: Address) -> bool:
         return is_public(address) or self._is_allowed(address)
