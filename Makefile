@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TREE := src tests tools benchmarks
 
 .PHONY: demo test check lint types format docs \
-  bench-ingest bench-search bench-encode bench-plan bench-centred clean
+  bench-ingest bench-search bench-encode bench-plan bench-centred bench-serve clean
 
 demo: $(VENV)/.installed
 	$(BIN)/cliphouse demo --dir demo
@@ -40,6 +40,9 @@ bench-encode: $(VENV)/.test-installed
 
 bench-centred: $(VENV)/.bench-installed
 	$(BIN)/python benchmarks/centred.py
+
+bench-serve: $(VENV)/.test-installed
+	$(BIN)/python benchmarks/serve.py --vit
 
 docs: $(VENV)/.test-installed
 	$(BIN)/python -m typer cliphouse.cli.app utils docs --name cliphouse --output docs/commands.md

@@ -40,5 +40,21 @@ class TableError(UserError):
     """A table or database is missing, empty, busy or not what the command needs."""
 
 
+class MissingError(UserError):
+    """A table or row that a program asked a service for is not there."""
+
+
+class OverloadError(CliphouseError):
+    """A service has as much to do as it takes on. ``retry_after`` is in seconds."""
+
+    def __init__(self, message: str, retry_after: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class ServiceError(CliphouseError):
+    """A search service cannot be reached, or failed."""
+
+
 class EngineError(CliphouseError):
     """ClickHouse refused or failed a statement that was expected to work."""

@@ -21,6 +21,7 @@ from cliphouse.cli import (
     plan,
     recall,
     search,
+    serve,
     sql,
     udf,
 )
@@ -37,7 +38,7 @@ app = typer.Typer(
 )
 for room in (
     *(demo, download, embed, ingest, index, search, recall, plan),
-    *(sql, info, check, export),
+    *(serve, sql, info, check, export),
 ):
     app.command(room.NAME)(room.command)
 app.add_typer(udf.app, name=udf.NAME)

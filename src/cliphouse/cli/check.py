@@ -9,7 +9,7 @@ import typer
 
 import cliphouse
 from cliphouse.cli import options, show
-from cliphouse.cli.formats import to_json
+from cliphouse.json_text import to_json
 from cliphouse.shards import parse_shard_numbers
 from cliphouse.table.check import CheckReport, check_shards
 from cliphouse.table.connection import Address

@@ -22,7 +22,7 @@ from rich.progress import (
 )
 
 from cliphouse.cli import options, show
-from cliphouse.cli.formats import to_json
+from cliphouse.json_text import to_json
 from cliphouse.shards import parse_shard_numbers
 from cliphouse.shards.addresses import DEFAULT_SOURCE, KINDS
 from cliphouse.shards.progress import Step, Tell

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
-import math
 import sys
 from collections.abc import Callable
 from enum import Enum
@@ -17,6 +15,7 @@ import pyarrow.parquet as pq
 
 from cliphouse.cli import show
 from cliphouse.errors import QueryError
+from cliphouse.json_text import to_json
 
 
 class Format(str, Enum):
@@ -58,11 +57,6 @@ def write(
     part = output.with_name(output.name + ".part")
     part.write_bytes(data)
     part.replace(output)
-
-
-def to_json(document: Any, indent: int | None = None) -> str:
-    """JSON as programs read it: NaN, which JSON does not have, becomes null."""
-    return json.dumps(_plain(document), ensure_ascii=False, indent=indent, default=str)
 
 
 def as_rows(result: pa.Table) -> list[dict[str, Any]]:
@@ -119,16 +113,6 @@ def _decoded(value: Any) -> Any:
         return {key: _decoded(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [_decoded(inner) for inner in value]
-    return value
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
     return value
 
 

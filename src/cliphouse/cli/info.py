@@ -4,23 +4,33 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+import typer
+
 import cliphouse
 from cliphouse.cli import options, show
-from cliphouse.cli.formats import to_json
 from cliphouse.cli.recall import draw
+from cliphouse.json_text import to_json
+from cliphouse.server.client import Client
 from cliphouse.table import TableSummary
 
 NAME = "info"
 
 
 def command(
+    context: typer.Context,
     db: options.Db = options.DB,
     table: options.TableName = options.TABLE,
     json: options.Json = False,
+    server: options.Server = None,
+    api_key: options.ApiKey = None,
 ) -> None:
     """What the table holds: rows, shards, disk, model, indexes and measured recall."""
-    with cliphouse.open(db, table) as opened:
-        summary = opened.summary()
+    if server is not None:
+        with Client(server, api_key) as service:
+            summary = service.info(options.given(context, "table", table))
+    else:
+        with cliphouse.open(db, table) as opened:
+            summary = opened.summary()
     if json:
         print(to_json(asdict(summary)))
     else:

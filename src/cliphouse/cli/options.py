@@ -29,6 +29,15 @@ ModelDir = Annotated[
         envvar="CLIPHOUSE_MODELS", help="Where ViT-B/32's files lie offline, in text/ and vision/."
     ),
 ]
+Server = Annotated[
+    str | None,
+    typer.Option(
+        "--server", help="Ask cliphouse serve there, as in http://127.0.0.1:1234, not a database."
+    ),
+]
+ApiKey = Annotated[
+    str | None, typer.Option(envvar="CLIPHOUSE_API_KEY", help="The key for --server.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 
 DB = DEFAULT_DB
@@ -37,3 +46,9 @@ TABLE = DEFAULT_TABLE
 
 def folder(path: Path | None) -> str | None:
     return None if path is None else str(path)
+
+
+def given(context: typer.Context, name: str, value: str) -> str | None:
+    """An option's value where somebody gave it; None for its default."""
+    source = context.get_parameter_source(name)
+    return None if source is None or source.name == "DEFAULT" else value

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from cliphouse.cli import options, show
-from cliphouse.cli.formats import to_json
 from cliphouse.errors import QueryError
+from cliphouse.json_text import to_json
 from cliphouse.table import planning
 from cliphouse.table.planning import Collection, Estimate, Machines, TablePlan
 

@@ -11,8 +11,8 @@ import typer
 
 import cliphouse
 from cliphouse.cli import options, show
-from cliphouse.cli.formats import to_json
 from cliphouse.cli.plot import check_plot, plot_recall
+from cliphouse.json_text import to_json
 from cliphouse.table import Measured, Table
 from cliphouse.table.rounding import RoundingCost
 from cliphouse.table.schema import Modality

@@ -15,6 +15,7 @@ import cliphouse
 from cliphouse.cli import options, show
 from cliphouse.cli.formats import Format, write
 from cliphouse.errors import QueryError
+from cliphouse.server.client import Client
 from cliphouse.table import Hit, SearchResult
 from cliphouse.table.search import Request
 from cliphouse.table.search.paging import Cursor
@@ -27,6 +28,7 @@ _QUERY = pa.field("query", pa.string())
 
 
 def command(
+    context: typer.Context,
     query: Annotated[
         str | None,
         typer.Argument(
@@ -74,6 +76,8 @@ def command(
     table: options.TableName = options.TABLE,
     model: options.Model = None,
     model_dir: options.ModelDir = None,
+    server: options.Server = None,
+    api_key: options.ApiKey = None,
     chosen: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TABLE,
     json: options.Json = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to a file.")] = None,
@@ -102,8 +106,15 @@ def command(
     elif not asked:
         raise QueryError("nothing to search for: give words, a picture, a .npy file or id:N")
     combinations = [Combination(q, tuple(add or ()), tuple(subtract or ())) for q in asked]
-    with cliphouse.open(db, table, model, options.folder(model_dir)) as opened:
-        results = opened.search_many(combinations, request, count=True)
+    if server is not None:
+        if show_sql or model:
+            raise QueryError("--server searches as it is set up: leave --show-sql and --model out")
+        with Client(server, api_key) as service:
+            named = options.given(context, "table", table)
+            results = service.search_many(combinations, request, named)
+    else:
+        with cliphouse.open(db, table, model, options.folder(model_dir)) as opened:
+            results = opened.search_many(combinations, request, count=True)
     if show_sql:
         for result in results:
             show.err.print(f"-- {_way(result)}\n{result.sql}", markup=False)

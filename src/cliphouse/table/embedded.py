@@ -21,6 +21,7 @@ from clickhouse_connect.driver.client import Client
 
 from cliphouse.errors import EngineError, TableError
 from cliphouse.table.faults import one_line
+from cliphouse.table.occupant import occupant
 from cliphouse.table.workspace import make_workspace
 from cliphouse.udf import SETTINGS_FILE, EncoderSettings, write_functions
 
@@ -44,12 +45,8 @@ def open_client(folder: Path, shown: str) -> Client:
     Raises TableError where another process has it open, or this process another one, and
     EngineError where the engine cannot open it.
     """
-    busy = TableError(
-        f"{shown}: in use by another process; an embedded database has one user at a time. Wait "
-        "for it to end, or stop it"
-    )
     if _is_held_elsewhere(folder):
-        raise busy
+        raise _busy(folder, shown)
     config = _enter(folder)
     try:
         return clickhouse_connect.get_client(
@@ -58,7 +55,7 @@ def open_client(folder: Path, shown: str) -> Client:
     except exceptions.Error as error:
         leave(folder)
         if _is_held_elsewhere(folder):
-            raise busy from error  # it came between the question and the opening
+            raise _busy(folder, shown) from error  # it came between the question and the opening
         message = str(error)
         if match := re.search(r"already initialized with path '([^']*)'", message):
             raise TableError(
@@ -66,6 +63,19 @@ def open_client(folder: Path, shown: str) -> Client:
                 "database at a time; close() that one first"
             ) from error
         raise EngineError(f"{shown}: cannot be opened: {one_line(message)}") from error
+
+
+def _busy(folder: Path, shown: str) -> TableError:
+    service = occupant(folder)
+    if service is None:
+        return TableError(
+            f"{shown}: in use by another process; an embedded database has one user at a time. "
+            "Wait for it to end, or stop it"
+        )
+    return TableError(
+        f"{shown}: served at {service.address} by process {service.pid}; ask the service (search "
+        f"and info take --server {service.address}), or stop it"
+    )
 
 
 def leave(folder: Path) -> None:

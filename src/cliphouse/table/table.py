@@ -29,6 +29,7 @@ from cliphouse.table.index import BuiltIndex, IndexForecast, IndexSpec
 from cliphouse.table.ingest import IngestReport, ingest
 from cliphouse.table.recall import RecallSpec, measure_recall
 from cliphouse.table.rounding import RoundingCost, measure_rounding
+from cliphouse.table.rows import read_rows
 from cliphouse.table.schema import (
     MODALITIES,
     Codes,
@@ -365,6 +366,16 @@ class Table:
         """Write rows to files (see cliphouse.table.export.Exporter)."""
         exporter = Exporter(self.connection, self.name, self.info, where, ids, progress)
         return exporter.write(format, Path(output))
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder that the table was made with. Raises ModelError where there is none that
+        fits; its files are looked for on first use."""
+        return self._encoder_for(self.info)
+
+    def items(self, ids: Sequence[int]) -> list[dict[str, Any]]:
+        """Rows by their ids, without embeddings (see cliphouse.table.rows.read_rows)."""
+        return read_rows(self.connection, self.name, ids)
 
     def summary(self) -> TableSummary:
         """Rows, shards, disk, indexes and measured recall."""

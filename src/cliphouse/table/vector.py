@@ -28,7 +28,7 @@ from cliphouse.table.schema import (
     embedding_column,
 )
 
-Query: TypeAlias = str | Path | Image.Image | ArrayLike
+Query: TypeAlias = "str | Path | Image.Image | ArrayLike | QueryVector | Operand"
 Kind = Literal["text", "image", "vector", "mixed"]
 Encoders = Callable[[], Encoder]
 
@@ -51,7 +51,7 @@ class QueryVector:
 @dataclass(frozen=True)
 class Combination:
     """A query with other queries added to it and subtracted from it. Text may begin with a weight
-    as in ``2:cat``; ``1:2:30 to Paris`` are the words "2:30 to Paris"."""
+    as in ``2:cat``; ``1:2:30 to Paris`` are the words "2:30 to Paris". An Operand has its own."""
 
     query: Query
     add: tuple[Query, ...] = ()
@@ -65,7 +65,7 @@ class Combination:
 
 @dataclass(frozen=True)
 class Operand:
-    """One query of a combination and its weight."""
+    """One query of a combination and its weight; programs give weights so, where text would."""
 
     query: Query
     weight: float
@@ -88,8 +88,8 @@ class QueryReader:
 
         Text is words, unless it is ``id:N`` (a row's own embedding in ``modality``), names a
         ``.npy`` file with one vector, a picture, or a picture's URL. Pictures may be given as PIL
-        images and vectors as arrays. Of several operands each is scaled to length 1, then
-        weighted and summed, and the sum is scaled to length 1.
+        images, vectors as arrays, and what is encoded already as QueryVector. Of several operands
+        each is scaled to length 1, then weighted and summed, and the sum is scaled to length 1.
 
         Raises QueryError or PictureError where a query cannot be understood.
         """
@@ -106,12 +106,14 @@ class QueryReader:
 
     def _read_one(self, query: Query, modality: Modality) -> QueryVector | str:
         """The query's vector, or its words, which are encoded later."""
-        if isinstance(query, str) and (match := re.fullmatch(r"id:(-?\d{1,19})", query.strip())):
-            row = self._row(int(match[1]), modality)
+        if isinstance(query, QueryVector):
+            return QueryVector(self._check(query.values, "the query"), query.kind)
+        if isinstance(query, str) and (row_id := as_row_id(query)) is not None:
+            row = self._row(row_id, modality)
             return QueryVector(self._check(row, query.strip()), modality)
-        if isinstance(query, str) and re.match(r"https?://\S+$", query):
+        if isinstance(query, str) and is_url(query):
             query = fetch_picture(query)
-        if isinstance(query, Path) or (isinstance(query, str) and _names_a_file(query)):
+        if isinstance(query, Path) or (isinstance(query, str) and names_a_file(query)):
             path = Path(query).expanduser()
             if path.suffix.lower() == ".npy":
                 return QueryVector(self._check(load_npy(path), str(path)), "vector")
@@ -183,6 +185,8 @@ def recognise(vector: QueryVector, means: dict[Modality, NDArray[np.float32]]) -
 
 
 def _weighted(query: Query, sign: int) -> Operand:
+    if isinstance(query, Operand):
+        return Operand(query.query, sign * query.weight)
     if isinstance(query, str) and (match := _WEIGHT.fullmatch(query.strip())):
         weight = float(match[1])
         if not 0 < weight <= _HEAVIEST:
@@ -227,7 +231,18 @@ def decode_expression(parameter: str, precision: Precision) -> str:
     return f"reinterpret(base64Decode({{{parameter}:String}}), 'Array({element})')"
 
 
-def _names_a_file(query: str) -> bool:
+def as_row_id(query: str) -> int | None:
+    """The row that ``id:N`` names; None for other text."""
+    match = re.fullmatch(r"id:(-?\d{1,19})", query.strip())
+    return int(match[1]) if match else None
+
+
+def is_url(query: str) -> bool:
+    """Whether text is the address of a picture on the web."""
+    return re.match(r"https?://\S+$", query) is not None
+
+
+def names_a_file(query: str) -> bool:
     """Whether text names a picture or vector file rather than saying something in words."""
     suffix = Path(query).suffix.lower()
     return (suffix in SUFFIXES or suffix == ".npy") or (

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from cliphouse.table.search.results import Hit
 
+_BLOCK = 256  # rows that one product of matrices compares with all kept so far
+
 
 def fold_duplicates(
     hits: Sequence[Hit], vectors: NDArray[np.float32], threshold: float
@@ -23,14 +25,19 @@ def fold_duplicates(
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
     kept: list[int] = []
-    kept_vectors = np.empty_like(unit)
     folded: dict[int, int] = {}
-    for position, vector in enumerate(unit):
-        alike = kept_vectors[: len(kept)] @ vector >= threshold
-        if alike.any():
-            first = kept[int(np.argmax(alike))]
-            folded[first] = folded.get(first, 0) + 1
-        else:
-            kept_vectors[len(kept)] = vector
-            kept.append(position)
+    for start in range(0, len(hits), _BLOCK):
+        block = unit[start : start + _BLOCK]
+        before = len(kept)
+        candidates = [*kept, *range(start, start + len(block))]
+        is_kept = np.arange(len(candidates)) < before
+        alike = block @ unit[candidates].T >= threshold
+        for place in range(before, len(candidates)):
+            nearer = alike[place - before] & is_kept
+            if nearer.any():
+                first = candidates[int(np.argmax(nearer))]
+                folded[first] = folded.get(first, 0) + 1
+            else:
+                is_kept[place] = True
+                kept.append(candidates[place])
     return [replace(hits[position], folded=folded.get(position, 0)) for position in kept]

@@ -1,0 +1,121 @@
+"""cliphouse serve"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cliphouse.cli import options, show
+from cliphouse.errors import UserError
+from cliphouse.server.settings import DEFAULT_TABLES, PORT, Limits, ServeSettings
+
+NAME = "serve"
+_MEGABYTE = 1_000_000
+
+
+def command(
+    db: options.Db = options.DB,
+    tables: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--table", help="A table to serve; repeatable, the first is the default. [laion]"
+        ),
+    ] = None,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")
+    ] = PORT,
+    pictures: Annotated[
+        list[Path] | None,
+        typer.Option(help="A folder whose pictures may be sent to clients; repeatable."),
+    ] = None,
+    picture_network: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A network of one's own, as in 10.1.0.0/16, whose pictures may be searched for by "
+            "address like those of the public internet; repeatable."
+        ),
+    ] = None,
+    api_key: Annotated[
+        list[str] | None,
+        typer.Option(envvar="CLIPHOUSE_API_KEY", help="A key that clients must give; repeatable."),
+    ] = None,
+    api_key_file: Annotated[
+        Path | None, typer.Option(help="A file with SHA-256 hashes of such keys, one a line.")
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Serve the network without any key.")
+    ] = False,
+    rate: Annotated[
+        str | None, typer.Option(help="How often one key or address may ask, as in 120/minute.")
+    ] = None,
+    cors: Annotated[
+        list[str] | None,
+        typer.Option(help="An origin whose pages may ask, as in https://example.org; repeatable."),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(help="Another name that it answers to, behind a proxy; repeatable."),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Searches at once.")] = 4,
+    queue: Annotated[
+        int, typer.Option(min=0, max=10_000, help="Requests that may wait beside them.")
+    ] = Limits.queue,
+    max_body: Annotated[
+        int, typer.Option(min=1, max=1000, help="The largest request, in MB.")
+    ] = Limits.body_bytes // _MEGABYTE,
+    log_queries: Annotated[
+        bool, typer.Option("--log-queries", help="Write what is searched for into the log.")
+    ] = False,
+    model: options.Model = None,
+    model_dir: options.ModelDir = None,
+) -> None:
+    """Serve tables over HTTP, for programs and for clip-retrieval's clients."""
+    from cliphouse.server.access import parse_rate  # the web framework takes a second to import
+    from cliphouse.server.keys import hash_key, read_key_file
+    from cliphouse.server.run import Ready, log_to_standard_error, serve
+
+    folders = tuple(pictures or ())
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f"--pictures {folder}: no such folder")
+    if rate is not None:
+        parse_rate(rate)
+    settings = ServeSettings(
+        db=db,
+        tables=tuple(dict.fromkeys(tables or DEFAULT_TABLES)),
+        model=model,
+        model_dir=options.folder(model_dir),
+        host=host,
+        port=port,
+        pictures=folders,
+        picture_networks=tuple(map(_network, picture_network or ())),
+        keys=(
+            *(hash_key(key) for key in api_key or ()),
+            *(read_key_file(api_key_file) if api_key_file else ()),
+        ),
+        insecure=insecure,
+        cors=tuple(cors or ()),
+        hosts=tuple(allow_host or ()),
+        workers=workers,
+        limits=Limits(body_bytes=max_body * _MEGABYTE, rate=rate, queue=queue),
+        log_queries=log_queries,
+    )
+
+    def announce(ready: Ready) -> None:
+        for problem in ready.problems:
+            show.err.print(problem, markup=False)
+        print(f"cliphouse serves {', '.join(settings.tables)} at {ready.address}", flush=True)
+
+    log_to_standard_error()
+    serve(settings, announce)
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise UserError(f"--picture-network {text}: {error}") from None

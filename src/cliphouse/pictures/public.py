@@ -1,0 +1,135 @@
+"""A picture at an address that a stranger gave: fetched from the public internet and nowhere else.
+
+A server that fetches what it is asked to can be made to ask its own network: a router, a cloud's
+metadata service, a database that trusts its neighbours. So every address that a host's name
+resolves to must be public, and the connection goes to the very address that was looked at: a name
+that answers differently the second time (DNS rebinding) is never asked a second time.
+"""
+
+from __future__ import annotations
+
+import io
+import ssl
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+
+import httpcore
+import httpx
+
+from cliphouse.errors import PictureError
+from cliphouse.pictures.guard import CheckedBackend, Deadline, Network, Resolver, resolve
+
+MAX_URL = 4096
+_REDIRECTS = frozenset((301, 302, 303, 307, 308))
+_AGENT = f"cliphouse/{version('cliphouse')} (picture search; fetches a picture when asked to)"
+_HEADERS = {
+    b"User-Agent": _AGENT.encode(),
+    b"Accept": b"image/*",
+    # What is packed would have to be unpacked, and a kilobyte can unpack to a gigabyte.
+    b"Accept-Encoding": b"identity",
+}
+_NETWORK_ERRORS = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol)
+
+
+@dataclass(frozen=True)
+class FetchLimits:
+    """The most bytes of a picture, the seconds that fetching may take in all, from resolving the
+    name to the last byte, and the redirects that are followed."""
+
+    max_bytes: int = 20_000_000
+    seconds: float = 10.0
+    redirects: int = 3
+
+
+def fetch_public(
+    url: str,
+    limits: FetchLimits | None = None,
+    *,
+    allow_networks: Iterable[Network] = (),
+    resolver: Resolver = resolve,
+) -> bytes:
+    """The bytes at ``url``, which is http or https, on port 80 or 443 of a public address.
+
+    Redirects are followed by the same rules. Nothing is sent but the request: no cookies, no
+    credentials, no proxy of the environment. Whether the bytes are a picture is for its decoder.
+    ``allow_networks`` are not public but may be asked, on any port: a picture host of one's own.
+
+    Raises PictureError where the address is refused, cannot be reached, answers anything but
+    200, or goes beyond the limits.
+    """
+    limits = limits or FetchLimits()
+    deadline = Deadline(limits.seconds)
+    backend = CheckedBackend(resolver, tuple(allow_networks), deadline)
+    target = _parse(url)
+    try:
+        with httpcore.ConnectionPool(ssl_context=tls_context(), network_backend=backend) as pool:
+            for _ in range(limits.redirects + 1):
+                answer = _get(pool, target, limits.max_bytes)
+                if isinstance(answer, bytes):
+                    return answer
+                target = answer
+    except httpcore.TimeoutException as error:
+        raise PictureError(f"{_short(url)}: not here after {limits.seconds:g} s") from error
+    except _NETWORK_ERRORS as error:
+        raise PictureError(f"{_short(url)}: cannot be fetched: {error}") from error
+    raise PictureError(f"{_short(url)}: more than {limits.redirects} redirects")
+
+
+@cache
+def tls_context() -> ssl.SSLContext:
+    """Certificates and names are verified, by certifi's authorities or those of SSL_CERT_FILE."""
+    return httpx.create_ssl_context()
+
+
+def _parse(url: str) -> httpx.URL:
+    if len(url) > MAX_URL:
+        raise PictureError(f"{_short(url)}: an address longer than {MAX_URL} characters")
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, UnicodeError) as error:
+        raise PictureError(f"{_short(url)}: not an address: {error}") from error
+    if parsed.scheme not in ("http", "https") or not parsed.raw_host:
+        raise PictureError(f"{_short(url)}: give an address that begins with http:// or https://")
+    if parsed.port is not None and not 0 < parsed.port < 65536:
+        raise PictureError(f"{_short(url)}: there is no port {parsed.port}")
+    if parsed.userinfo:
+        raise PictureError("an address with a name or a password in it is not fetched")
+    return parsed
+
+
+def _get(pool: httpcore.ConnectionPool, target: httpx.URL, max_bytes: int) -> bytes | httpx.URL:
+    """What the target answers, or where it redirects to."""
+    url = httpcore.URL(
+        scheme=target.raw_scheme,
+        host=target.raw_host,
+        port=target.port,
+        target=target.raw_path,
+    )
+    headers = [(b"Host", target.netloc), *_HEADERS.items()]
+    with pool.stream("GET", url, headers=headers) as response:
+        fields = {name.lower(): value.decode("latin-1") for name, value in response.headers}
+        if response.status in _REDIRECTS and b"location" in fields:
+            return _next(target, fields[b"location"])
+        if response.status != 200:
+            raise PictureError(f"{_short(str(target))}: the server answers {response.status}")
+        data = io.BytesIO()
+        for piece in response.iter_stream():
+            data.write(piece)
+            if data.tell() > max_bytes:
+                raise PictureError(f"{_short(str(target))}: larger than {max_bytes / 1e6:g} MB")
+        return data.getvalue()
+
+
+def _next(target: httpx.URL, location: str) -> httpx.URL:
+    try:
+        return _parse(str(target.join(location)))
+    except (httpx.InvalidURL, UnicodeError) as error:
+        raise PictureError(f"{_short(str(target))}: redirects to no address: {error}") from error
+
+
+def _short(url: str) -> str:
+    """An address as errors show it: in one line, of bounded length."""
+    shown = "".join(c if c.isprintable() else "?" for c in url[:101])
+    return shown if len(shown) <= 100 else shown[:99] + "…"

@@ -1,0 +1,157 @@
+"""A request's body, read within its limits before its handler runs, and a handler that stops when
+its client has gone."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cliphouse.server.failures import refuse
+from cliphouse.server.metrics import Metrics
+from cliphouse.server.settings import Limits
+
+_DRAIN_SECONDS = 2.0
+_HELD = 10  # all bodies together may take so many times the room of one
+
+
+class Bodies:
+    """Reads every body whole, chunked ones too, and refuses one that is too large (413), too slow
+    (408), or has no room beside the others (503)."""
+
+    def __init__(self, app: ASGIApp, limits: Limits, metrics: Metrics) -> None:
+        self._app = app
+        self._limits = limits
+        self._metrics = metrics
+        self._held = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        body = _Body()
+        try:
+            refusal = await self._read(scope, receive, body)
+            if body.is_cut_off:
+                self._metrics.gone.inc()
+            elif refusal is not None:
+                await self._refuse(refusal, scope, receive, send)
+            else:
+                await self._answer(scope, body, receive, send)
+        finally:
+            self._held -= len(body.data)
+
+    async def _read(self, scope: Scope, receive: Receive, body: _Body) -> ASGIApp | None:
+        """Fill ``body``; returns what to answer where it cannot be."""
+        most = self._limits.body_bytes
+        too_large = refuse(
+            413, f"the body is larger than {most:,} bytes", "TooLarge", {"Connection": "close"}
+        )
+        declared = Headers(scope=scope).get("content-length", "0")
+        if declared.isdigit() and int(declared) > most:
+            return too_large
+        try:
+            await asyncio.wait_for(self._fill(receive, body), self._limits.body_seconds)
+        except asyncio.TimeoutError:
+            return refuse(
+                408, "the body did not arrive in time", "TooSlow", {"Connection": "close"}
+            )
+        if len(body.data) > most:
+            return too_large
+        if self._held > _HELD * most:
+            self._metrics.overloaded.inc()
+            return refuse(
+                503,
+                "too many large requests at once; ask again later",
+                "OverloadError",
+                {"Retry-After": "2", "Connection": "close"},
+            )
+        return None
+
+    async def _fill(self, receive: Receive, body: _Body) -> None:
+        most = self._limits.body_bytes
+        while len(body.data) <= most and self._held <= _HELD * most:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                body.is_cut_off = True
+                return
+            piece = message.get("body", b"")
+            body.data += piece
+            self._held += len(piece)
+            if not message.get("more_body", False):
+                return
+
+    async def _refuse(self, refusal: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, and then let some more of the body come: to a connection that is closed with
+        bytes unread the answer would be lost."""
+
+        async def drain() -> None:
+            left = self._limits.body_bytes
+            while left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
+
+        async def tell(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                await send({**message, "more_body": True})
+                with suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(drain(), _DRAIN_SECONDS)
+                message = {"type": "http.response.body", "body": b""}
+            await send(message)
+
+        await refusal(scope, receive, tell)
+
+    async def _answer(self, scope: Scope, body: _Body, receive: Receive, send: Send) -> None:
+        """Run the handler; a client that goes away before the answer cancels it."""
+        gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        given = False
+        answered = False
+
+        async def give() -> Message:
+            nonlocal given
+            if not given:
+                given = True
+                return {"type": "http.request", "body": bytes(body.data), "more_body": False}
+            await asyncio.shield(gone)
+            return {"type": "http.disconnect"}
+
+        async def tell(message: Message) -> None:
+            nonlocal answered
+            await send(message)
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                answered = True
+
+        async def watch() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            if not gone.done():
+                gone.set_result(None)
+
+        async def handle() -> None:
+            await self._app(scope, give, tell)
+
+        handler = asyncio.create_task(handle())
+        watcher = asyncio.create_task(watch())
+        try:
+            await asyncio.wait({handler, watcher}, return_when=asyncio.FIRST_COMPLETED)
+            if not handler.done() and not answered:
+                handler.cancel()
+                self._metrics.gone.inc()
+                await asyncio.wait({handler})
+            if not handler.cancelled():
+                await handler
+        finally:
+            watcher.cancel()
+            handler.cancel()
+
+
+class _Body:
+    """What has arrived. ``is_cut_off`` where the client left before the end."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.is_cut_off = False

@@ -1,0 +1,45 @@
+"""/health for those who watch over the service, /metrics for Prometheus."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from cliphouse.server.api import service_of
+from cliphouse.server.failures import json_answer
+from cliphouse.server.metrics import CONTENT_TYPE
+
+router = APIRouter()
+
+
+class HealthAnswer(BaseModel):
+    """``ready`` where searches are answered; ``waiting`` where the service starts or ends."""
+
+    status: Literal["ready", "waiting", "alive"]
+
+
+@router.get("/health", response_model=HealthAnswer, responses={503: {"model": HealthAnswer}})
+async def ready(request: Request) -> Response:
+    """Whether searches are answered."""
+    if service_of(request).is_ready:
+        return json_answer({"status": "ready"})
+    return json_answer({"status": "waiting"}, 503, {"Retry-After": "2"})
+
+
+@router.get("/health/live")
+async def live() -> HealthAnswer:
+    """Whether the process answers at all."""
+    return HealthAnswer(status="alive")
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {}}, "description": "Prometheus's text format"}},
+)
+async def metrics(request: Request) -> Response:
+    """Figures for Prometheus: the time of every step, errors, and the line of waiting searches."""
+    return Response(service_of(request).metrics.exposition(), media_type=CONTENT_TYPE)

@@ -1,0 +1,148 @@
+"""/api/image: pictures of this machine, only from the folders that the service may show."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import unquote, urlsplit
+
+from fastapi import APIRouter, Query, Request
+from PIL import Image, UnidentifiedImageError
+from starlette.responses import Response
+
+from cliphouse.errors import MissingError, PictureError
+from cliphouse.pictures.files import read_picture
+from cliphouse.server.api import TableName, service_of
+from cliphouse.server.failures import RESPONSES
+from cliphouse.server.schema import Id
+from cliphouse.server.settings import Limits
+
+router = APIRouter(prefix="/api", responses=RESPONSES)
+MAX_SIZE = 1024
+_KEPT_BYTES = 64_000_000
+_QUALITY = 85
+# A picture is shown and nothing else, whatever its bytes would be elsewhere.
+_HEADERS = {"Content-Security-Policy": "default-src 'none'; sandbox"}
+_PICTURE = {"content": {"image/*": {}}, "description": "The picture's bytes"}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A picture's bytes and their content type."""
+
+    data: bytes
+    media_type: str
+
+    @property
+    def etag(self) -> str:
+        return f'"{hashlib.sha256(self.data).hexdigest()[:32]}"'
+
+
+class Pictures:
+    """The pictures below ``folders``, and the thumbnails made of them, as many as fit into 64 MB.
+
+    Its methods may be called from several threads.
+    """
+
+    def __init__(self, folders: Sequence[Path], limits: Limits) -> None:
+        self._folders = [folder.resolve() for folder in folders]
+        self._limits = limits
+        self._kept: OrderedDict[tuple[Path, int, int], Shown] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def show(self, url: str, size: int | None) -> Shown:
+        """The picture that a row's ``url`` names: as it is, or as a JPEG of at most ``size`` pixels
+        a side.
+
+        Raises MissingError where it is no file below the folders, or no picture.
+        """
+        path = self._find(url)
+        if size is None:
+            return self._whole(path)
+        key = (path, path.stat().st_mtime_ns, size)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        made = self._thumbnail(path, size)
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = made
+                self._bytes += len(made.data)
+            while self._bytes > _KEPT_BYTES:
+                self._bytes -= len(self._kept.popitem(last=False)[1].data)
+        return made
+
+    def _find(self, url: str) -> Path:
+        """Links are followed before it is asked where the file lies."""
+        path = _local_path(url)
+        if path is None:
+            raise MissingError("this row's picture is not a file here; its url says where it is")
+        try:
+            real = path.resolve(strict=True)
+        except (OSError, ValueError, RuntimeError):
+            raise MissingError("this row's picture is not there") from None
+        if not real.is_file() or not any(real.is_relative_to(folder) for folder in self._folders):
+            raise MissingError("this row's picture is not below a folder that may be shown")
+        return real
+
+    def _whole(self, path: Path) -> Shown:
+        if path.stat().st_size > self._limits.picture_bytes:
+            raise PictureError("this row's picture is too large to be sent; ask for a ?size=")
+        data = path.read_bytes()
+        try:
+            with Image.open(io.BytesIO(data)) as image:
+                media_type = Image.MIME.get(image.format or "")
+        except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
+            media_type = None
+        if media_type is None or not media_type.startswith("image/"):
+            raise MissingError("this row's file is no picture")
+        return Shown(data, media_type)
+
+    def _thumbnail(self, path: Path, size: int) -> Shown:
+        with path.open("rb") as stream:
+            image = read_picture(stream, "this row's picture", self._limits.picture_pixels)
+        image.thumbnail((size, size), Image.Resampling.LANCZOS)
+        made = io.BytesIO()
+        image.save(made, "JPEG", quality=_QUALITY)
+        return Shown(made.getvalue(), "image/jpeg")
+
+
+@router.get("/image/{id}", response_class=Response, responses={200: _PICTURE})
+async def image(
+    request: Request,
+    id: Id,
+    table: TableName = None,
+    size: Annotated[
+        int | None, Query(ge=16, le=MAX_SIZE, description="Longest side of a thumbnail")
+    ] = None,
+) -> Response:
+    """A row's picture, where it is a file of this machine in a folder that may be shown."""
+    service = service_of(request)
+    rows = await service.items(table, [id])
+    if not rows:
+        raise MissingError(f"table {service.resolve(table)} has no row {id}")
+    pictures: Pictures = request.app.state.pictures
+    shown = await asyncio.get_running_loop().run_in_executor(
+        service.decoding, pictures.show, str(rows[0].get("url", "")), size
+    )
+    headers = _HEADERS | {"ETag": shown.etag, "Cache-Control": "private, max-age=3600"}
+    if request.headers.get("if-none-match") == shown.etag:
+        return Response(status_code=304, headers=headers)
+    return Response(shown.data, headers=headers, media_type=shown.media_type)
+
+
+def _local_path(url: str) -> Path | None:
+    """The file that a row's url names, None where it is an address elsewhere."""
+    if url.startswith("file://"):
+        parts = urlsplit(url)
+        return Path(unquote(parts.path)) if parts.netloc in ("", "localhost") else None
+    return Path(url) if url.startswith("/") and "\0" not in url else None

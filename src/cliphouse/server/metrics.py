@@ -1,0 +1,103 @@
+"""What Prometheus may ask: how long each step takes, what fails, and how long the line is.
+
+Steps have the names that clip-retrieval gave them, so its dashboards go on working.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.exposition import CONTENT_TYPE_LATEST as CONTENT_TYPE
+
+__all__ = ["CONTENT_TYPE", "Metrics"]
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_BATCHES = (1, 2, 4, 8, 16, 32)
+
+
+class Line(Protocol):
+    """Work that waits and work that runs."""
+
+    @property
+    def waiting(self) -> int: ...
+
+    @property
+    def running(self) -> int: ...
+
+
+class Metrics:
+    """The figures of one service, in a registry of its own. Times are in seconds."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        self.full = self._step("full_knn_request_time", "Time spent processing knn request")
+        self.download = self._step("download_time", "Time spent downloading an url")
+        self.text_clip = self._step(
+            "text_clip_inference_time", "Time spent doing a text clip inference, of one batch"
+        )
+        self.image_clip = self._step(
+            "image_clip_inference_time", "Time spent doing a image clip inference, of one batch"
+        )
+        self.image_prepro = self._step(
+            "image_prepro_time", "Time spent doing the image preprocessing"
+        )
+        self.knn_index = self._step("knn_index_time", "Time spent doing a knn on the index")
+        self.metadata_get = self._step("metadata_get_time", "Time spent retrieving metadata")
+        self.queue_wait = self._step(
+            "cliphouse_queue_time", "Time a search waited for a free worker"
+        )
+        self.batch = Histogram(
+            "cliphouse_encode_batch_size",
+            "How many queries were encoded together",
+            buckets=_BATCHES,
+            registry=self.registry,
+        )
+        self.requests = Counter(
+            "cliphouse_requests",
+            "Answers by route and status",
+            ("method", "route", "status"),
+            registry=self.registry,
+        )
+        self.request_time = Histogram(
+            "cliphouse_request_time",
+            "Time from a request to its answer, by route",
+            ("route",),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.errors = Counter(
+            "cliphouse_errors", "Requests that failed, by error", ("type",), registry=self.registry
+        )
+        self.overloaded = Counter(
+            "cliphouse_overloaded", "Requests refused for lack of room", registry=self.registry
+        )
+        self.gone = Counter(
+            "cliphouse_gone", "Requests whose client left before the answer", registry=self.registry
+        )
+
+    def watch(self, workers: Line, encoding: Line) -> None:
+        """Figures that are read when they are asked for."""
+        for name, text, read in (
+            ("cliphouse_queue_length", "Searches that wait for a worker", lambda: workers.waiting),
+            ("cliphouse_searches_running", "Searches that run", lambda: workers.running),
+            ("cliphouse_encode_queue_length", "Queries to encode", lambda: encoding.waiting),
+        ):
+            Gauge(name, text, registry=self.registry).set_function(read)
+
+    def exposition(self) -> bytes:
+        """All of it in Prometheus's text format."""
+        return generate_latest(self.registry)
+
+    def _step(self, name: str, text: str) -> Histogram:
+        return Histogram(name, text, buckets=_SECONDS, registry=self.registry)

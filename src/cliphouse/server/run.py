@@ -1,0 +1,110 @@
+"""Serving until a signal says to end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+
+import uvicorn
+
+from cliphouse.errors import UserError
+from cliphouse.server.app import create_app
+from cliphouse.server.service import Service
+from cliphouse.server.settings import ServeSettings
+from cliphouse.table.connection import Address
+from cliphouse.table.occupant import occupy
+
+_FINISH_SECONDS = 30  # what requests under way have to end when the service does
+_BACKLOG = 512
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A service that answers. ``problems`` are lines about tables that words cannot search."""
+
+    address: str
+    problems: Sequence[str]
+
+
+def serve(settings: ServeSettings, announce: Callable[[Ready], None]) -> None:
+    """Serve until SIGINT or SIGTERM, then finish what runs. ``announce`` is called once it answers.
+
+    Raises UserError where the port is taken, TableError where a table is not to be had.
+    """
+    with _listen(settings) as listener:
+        address = _shown(settings.host, listener.getsockname()[1])
+        service = Service(settings)
+        problems = service.start()
+        try:
+            config = uvicorn.Config(
+                create_app(settings, service),
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                ws="none",
+                timeout_graceful_shutdown=_FINISH_SECONDS,
+            )
+            server = _Server(config, lambda: announce(Ready(address, problems)))
+            folder = Address.parse(settings.db).folder
+            with occupy(folder, address) if folder else nullcontext(), _end_quietly():
+                asyncio.run(server.serve(sockets=[listener]))
+        finally:
+            service.close()
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._tell = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._tell()
+
+
+@contextmanager
+def _end_quietly() -> Iterator[None]:
+    """uvicorn raises the signal that ended it once more when it is done, for those around it; here
+    there is nothing left to end."""
+    handled = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda *_: None) for number in handled]
+    try:
+        yield
+    finally:
+        for number, handler in zip(handled, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _listen(settings: ServeSettings) -> socket.socket:
+    host = settings.host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server(
+            (host, settings.port), family=family, backlog=_BACKLOG, reuse_port=False
+        )
+    except (OSError, OverflowError) as error:
+        raise UserError(
+            f"--host {settings.host} --port {settings.port}: cannot listen there "
+            f"({getattr(error, 'strerror', None) or error}); choose another, or --port 0 for any"
+        ) from error
+
+
+def _shown(host: str, port: int) -> str:
+    named = f"[{host.strip('[]')}]" if ":" in host else host
+    return f"http://{named}:{port}"
+
+
+def log_to_standard_error() -> None:
+    """One line a request, with the time."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    logger = logging.getLogger("cliphouse.server")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False

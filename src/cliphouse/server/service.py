@@ -1,0 +1,298 @@
+"""The tables on offer, and every question to them: bounded, batched, and given up when its client
+has gone."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cliphouse.errors import MissingError, ModelError, OverloadError, PictureError, QueryError
+from cliphouse.models import Encoder
+from cliphouse.pictures.files import read_picture
+from cliphouse.pictures.public import FetchLimits, fetch_public
+from cliphouse.server.encoding import EncoderThread
+from cliphouse.server.metrics import Metrics
+from cliphouse.server.query import QueryPart, SearchQuery
+from cliphouse.server.settings import MAX_DEPTH, ServeSettings
+from cliphouse.server.workers import Tables, Workers
+from cliphouse.table import SearchResult, Table, TableSummary
+from cliphouse.table.search import Request
+from cliphouse.table.vector import Combination, Operand, Query, QueryVector
+
+log = logging.getLogger("cliphouse.server")
+Fetch = Callable[[str], bytes]
+_Result = TypeVar("_Result")
+_FETCHES = 8
+_DECODERS = 2  # a large picture takes some hundred megabytes while it is decoded
+_LEAST_LENGTH = 1e-6
+
+
+class Service:
+    """Searches ``settings.tables`` for many clients at once.
+
+    ``start`` opens the database and loads the encoders; ``close`` finishes what was taken on. All
+    other methods belong to one event loop. Where it has as much to do as it takes on, they raise
+    OverloadError. Cancelling a call takes it out of the line.
+    """
+
+    def __init__(self, settings: ServeSettings, fetch: Fetch | None = None) -> None:
+        """``fetch`` gets a picture's bytes from its URL; by default from public addresses only."""
+        self.settings = settings
+        self.metrics = Metrics()
+        self._fetch = fetch or self._fetch_public
+        self._workers: Workers | None = None
+        self._encoding: EncoderThread | None = None
+        self._encoders: dict[str, Encoder | ModelError] = {}
+        self._columns: dict[str, frozenset[str]] = {}
+        self._inside = 0
+        self._fetching = ThreadPoolExecutor(_FETCHES, "fetch")
+        self.decoding = ThreadPoolExecutor(_DECODERS, "decode")
+
+    @property
+    def tables(self) -> list[str]:
+        """The names of the tables; the first is the default."""
+        return list(self.settings.tables)
+
+    @property
+    def is_ready(self) -> bool:
+        return self._workers is not None
+
+    def start(self) -> list[str]:
+        """Open the tables and warm the encoders; returns a line for each table that cannot be
+        searched by words and pictures, saying why.
+
+        Raises TableError where a table is not there or another process holds the database.
+        """
+        tables = self._open_tables()
+        try:
+            for name, table in tables.items():
+                self._encoders[name] = self._warm(table)
+                self._columns[name] = frozenset(c.name for c in table.summary().columns)
+            self._encoding = EncoderThread(self.metrics)
+            self._workers = Workers(self._open_tables, self.settings.workers)
+        finally:
+            for table in tables.values():
+                table.close()
+        self.metrics.watch(self._workers, self._encoding)
+        return [f"{n}: {e}" for n, e in self._encoders.items() if isinstance(e, ModelError)]
+
+    def close(self) -> None:
+        """Finish what was taken on, and let go of the database."""
+        workers, self._workers = self._workers, None
+        for pool in (self._fetching, self.decoding):
+            pool.shutdown()
+        if self._encoding is not None:
+            self._encoding.close()
+        if workers is not None:
+            workers.close()
+
+    async def search(self, table: str | None, query: SearchQuery) -> SearchResult:
+        """The rows nearest to what ``query`` asks for in ``table`` (None: the default).
+
+        Raises MissingError where there is no such table, QueryError, PictureError or ModelError
+        where the query cannot be asked, EngineError where the database fails.
+        """
+        return (await self.search_many(table, [query]))[0]
+
+    async def search_many(
+        self, table: str | None, queries: Sequence[SearchQuery]
+    ) -> list[SearchResult]:
+        """A result for each query; words are encoded together. They count as one request."""
+        name = self.resolve(table)
+        requests = [_bounded(query.request()) for query in queries]
+        if self.settings.log_queries:
+            for query in queries:
+                log.info("search of %s: %s", name, query.describe())
+        with self._admitted(), self.metrics.full.time():
+            started = time.perf_counter()
+            asked = await asyncio.gather(*(self._combination(name, query) for query in queries))
+            encode_ms = (time.perf_counter() - started) * 1000 / max(len(queries), 1)
+            gone = threading.Event()
+            try:
+                results = await self._work(
+                    lambda tables: _search(tables[name], asked, requests, gone)
+                )
+            finally:
+                gone.set()
+        for result in results:
+            self.metrics.knn_index.observe(result.stats.search_ms / 1000)
+        return [
+            replace(
+                result,
+                stats=replace(result.stats, encode_ms=encode_ms),
+                cursor=result.cursor if request.needed < MAX_DEPTH else None,
+            )
+            for result, request in zip(results, requests, strict=True)
+        ]
+
+    async def items(self, table: str | None, ids: Sequence[int]) -> list[dict[str, Any]]:
+        """The rows of ``ids`` that are there, in that order, without embeddings."""
+        name = self.resolve(table)
+        with self._admitted(), self.metrics.metadata_get.time():
+            return await self._work(lambda tables: tables[name].items(ids))
+
+    async def info(self, table: str | None) -> TableSummary:
+        """What a table holds."""
+        name = self.resolve(table)
+        with self._admitted():
+            return await self._work(lambda tables: tables[name].summary())
+
+    def columns(self, table: str | None) -> frozenset[str]:
+        """The names of a table's columns, as they were at the start."""
+        return self._columns[self.resolve(table)]
+
+    def resolve(self, table: str | None) -> str:
+        """The table's name, the default's for None. Raises MissingError where it is not served."""
+        if table is None:
+            return self.settings.tables[0]
+        if table not in self.settings.tables:
+            raise MissingError(f"no table {table[:100]!r}; there are {', '.join(self.tables)}")
+        return table
+
+    def _open_tables(self) -> Tables:
+        settings = self.settings
+        opened: dict[str, Table] = {}
+        try:
+            for name in settings.tables:
+                opened[name] = Table(settings.db, name, settings.model, settings.model_dir)
+                _ = opened[name].info  # a table that is not there must be told at once
+        except BaseException:
+            for table in opened.values():
+                table.close()
+            raise
+        return opened
+
+    def _warm(self, table: Table) -> Encoder | ModelError:
+        """The table's encoder, loaded; tables of one model share it."""
+        try:
+            encoder = table.encoder
+            for other in self._encoders.values():
+                if not isinstance(other, ModelError) and other.name == encoder.name:
+                    return other
+            encoder.encode_text(["warm"])
+            encoder.encode_image([Image.new("RGB", (64, 64))])
+        except ModelError as error:
+            return error
+        return encoder
+
+    @contextmanager
+    def _admitted(self) -> Iterator[None]:
+        """Room for one request more, from its first step to its last.
+
+        Raises OverloadError where there is none.
+        """
+        if self._workers is None:
+            raise OverloadError("the service is starting or ending; ask again", retry_after=2)
+        if self._inside >= self.settings.workers + self.settings.limits.queue:
+            self.metrics.overloaded.inc()
+            raise OverloadError(
+                f"{self._inside} requests are under way, as many as are taken on; ask again later"
+            )
+        self._inside += 1
+        try:
+            yield
+        finally:
+            self._inside -= 1
+
+    async def _work(self, work: Callable[[Tables], _Result]) -> _Result:
+        assert self._workers is not None
+        asked = time.perf_counter()
+
+        def timed(tables: Tables) -> _Result:
+            self.metrics.queue_wait.observe(time.perf_counter() - asked)
+            return work(tables)
+
+        return await self._workers.run(timed)
+
+    async def _combination(self, table: str, query: SearchQuery) -> Combination:
+        parts = query.parts
+        read = await asyncio.gather(*(self._read(table, part) for part in parts))
+        operands = [Operand(q, part.weight) for q, part in zip(read, parts, strict=True)]
+        return Combination(operands[0], tuple(operands[1:]))
+
+    async def _read(self, table: str, part: QueryPart) -> Query:
+        """What a worker can search for: never text that could name a file or an address."""
+        if part.words is not None:
+            return QueryVector(await self._encode(table, part.words), "text")
+        if part.picture is not None:
+            return await self._read_picture(table, part.picture)
+        if part.picture_url is not None:
+            with self.metrics.download.time():
+                data = await _in(self._fetching, lambda: self._fetch(str(part.picture_url)))
+            return await self._read_picture(table, data)
+        if part.vector is not None:
+            return _vector(part.vector)
+        return f"id:{part.id}"
+
+    async def _read_picture(self, table: str, data: bytes) -> QueryVector:
+        limits = self.settings.limits
+        if len(data) > limits.picture_bytes:
+            raise PictureError(f"the picture is larger than {limits.picture_bytes:,} bytes")
+        encoder = self._encoder(table)
+
+        def decode() -> Image.Image:
+            picture = read_picture(io.BytesIO(data), "the picture", limits.picture_pixels)
+            return encoder.shrink(picture)
+
+        with self.metrics.image_prepro.time():
+            image = await _in(self.decoding, decode)
+        return QueryVector(await self._encode(table, image), "image")
+
+    def _fetch_public(self, url: str) -> bytes:
+        limits = FetchLimits(max_bytes=self.settings.limits.picture_bytes)
+        return fetch_public(url, limits, allow_networks=self.settings.picture_networks)
+
+    async def _encode(self, table: str, item: str | Image.Image) -> Any:
+        encoder = self._encoder(table)
+        assert self._encoding is not None
+        return await self._encoding.encode(encoder, item)
+
+    def _encoder(self, table: str) -> Encoder:
+        encoder = self._encoders[table]
+        if isinstance(encoder, ModelError):
+            raise ModelError(f"table {table} cannot be searched by words or pictures: {encoder}")
+        return encoder
+
+
+def _bounded(request: Request) -> Request:
+    if request.needed > MAX_DEPTH:
+        raise QueryError(
+            f"row {request.needed:,} of a search is asked for; here it goes down to {MAX_DEPTH:,}"
+        )
+    return request
+
+
+def _search(
+    table: Table, asked: Sequence[Combination], requests: Sequence[Request], gone: threading.Event
+) -> list[SearchResult]:
+    """A result for each, or fewer where nobody wants them any more."""
+    results: list[SearchResult] = []
+    for combination, request in zip(asked, requests, strict=True):
+        if gone.is_set():
+            break
+        results += table.search_many([combination], request)
+    return results
+
+
+def _vector(given: Sequence[float]) -> NDArray[np.float32]:
+    """Its length must not vanish among numbers of 32 bits."""
+    values = np.array(given, dtype=np.float64)
+    if not np.linalg.norm(values) >= _LEAST_LENGTH:
+        raise QueryError(f"the vector is shorter than {_LEAST_LENGTH}; it has no direction")
+    return values.astype(np.float32)
+
+
+async def _in(pool: ThreadPoolExecutor, work: Callable[[], _Result]) -> _Result:
+    return await asyncio.get_running_loop().run_in_executor(pool, work)

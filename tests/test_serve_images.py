@@ -1,0 +1,106 @@
+"""Pictures that the service sends: those below its folders and no other file of the machine."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import cliphouse
+from cliphouse.server.settings import ServeSettings
+from serving import Served, serving
+from shard_files import make_shard
+
+PLAIN, LINK_OUT, LINK_IN, ABOVE, ELSEWHERE, NO_PICTURE = range(6)
+GONE, WEB, FILE_URL, FOLDER, NUL, BOMB = range(6, 12)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A table of rows whose urls are what people, and attackers, may have put there."""
+    folder = tmp_path_factory.mktemp("images")
+    shown, hidden = folder / "shown", folder / "shown-not"
+    shown.mkdir()
+    hidden.mkdir()
+    pixels = np.random.default_rng(1).integers(0, 255, (300, 500, 3), np.uint8)
+    for path in (shown / "a b.png", hidden / "secret.png"):
+        Image.fromarray(pixels).save(path)
+    (shown / "out.png").symlink_to(hidden / "secret.png")
+    (shown / "in.png").symlink_to(shown / "a b.png")
+    (shown / "text.png").write_text("root:x:0:0")
+    Image.new("1", (30_000, 30_000)).save(shown / "bomb.png")
+    urls = {
+        PLAIN: str(shown / "a b.png"),
+        LINK_OUT: str(shown / "out.png"),
+        LINK_IN: str(shown / "in.png"),
+        ABOVE: f"{shown}/../shown-not/secret.png",
+        ELSEWHERE: "/etc/passwd",
+        NO_PICTURE: str(shown / "text.png"),
+        GONE: str(shown / "gone.png"),
+        WEB: "http://127.0.0.1/x.png",
+        FILE_URL: (shown / "a b.png").as_uri(),
+        FOLDER: str(shown),
+        NUL: str(shown / "a b.png") + "\0.png",
+        BOMB: str(shown / "bomb.png"),
+    }
+    metadata = {"url": [urls[row] for row in range(len(urls))], "caption": [""] * len(urls)}
+    make_shard(folder / "s", rows=len(urls), dim=512, metadata=metadata)
+    with cliphouse.open(folder / "db", model="tiny") as table:
+        table.ingest(folder / "s")
+    with serving(ServeSettings(db=str(folder / "db"), pictures=(shown,))) as running:
+        yield running
+
+
+def test_a_picture_is_sent_as_it_is(served: Served) -> None:
+    for row in (PLAIN, LINK_IN, FILE_URL):
+        answer = served.http.get(f"/api/image/{row}")
+        assert answer.headers["content-type"] == "image/png"
+        assert "sandbox" in answer.headers["content-security-policy"]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        path = Path(served.service.settings.pictures[0]) / "a b.png"
+        assert answer.content == path.read_bytes()
+    again = served.http.get(
+        f"/api/image/{PLAIN}", headers={"If-None-Match": answer.headers["etag"]}
+    )
+    assert (again.status_code, again.content) == (304, b"")
+
+
+@pytest.mark.parametrize(
+    "row", [LINK_OUT, ABOVE, ELSEWHERE, NO_PICTURE, GONE, WEB, FOLDER, NUL, 999]
+)
+def test_what_is_not_below_its_folders_is_not_there(served: Served, row: int) -> None:
+    answer = served.http.get(f"/api/image/{row}")
+    assert answer.status_code == 404
+    assert str(served.service.settings.pictures[0]) not in answer.text
+    small = served.http.get(f"/api/image/{row}", params={"size": 64})
+    assert small.status_code in (400, 404)
+    assert set(small.json()) == {"error"}
+
+
+def test_thumbnails_are_made_once_and_anew_for_a_new_file(served: Served) -> None:
+    path = Path(served.service.settings.pictures[0]) / "a b.png"
+
+    def small(size: int) -> Image.Image:
+        answer = served.http.get(f"/api/image/{PLAIN}", params={"size": size})
+        assert answer.headers["content-type"] == "image/jpeg"
+        return Image.open(io.BytesIO(answer.content))
+
+    first = small(100)
+    assert first.size == (100, 60)
+    with Image.open(path) as whole:
+        expected = np.asarray(whole.resize((100, 60), Image.Resampling.LANCZOS), float)
+    assert np.abs(np.asarray(first, float) - expected).mean() < 12
+    times = path.stat()
+    Image.new("RGB", (500, 300), "red").save(path)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert np.array_equal(np.asarray(small(100)), np.asarray(first))  # it was kept
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns + 10**9))
+    assert np.asarray(small(100)).reshape(-1, 3).mean(0)[0] > 240
+    for size in (0, 15, 1025, "x"):
+        assert served.http.get(f"/api/image/{PLAIN}", params={"size": size}).status_code == 422
+    assert served.http.get(f"/api/image/{BOMB}", params={"size": 64}).status_code == 400
