@@ -76,7 +76,8 @@ class Request:
     @property
     def fingerprint(self) -> str:
         """Of all that must be alike from page to page."""
-        alike = (self.modality, self.metric, self.where, self.filter, self.dedup)
+        filters = (self.where or None, self.filter or None)
+        alike = (self.modality, self.metric, *filters, self.dedup)
         return hashlib.sha256(repr(alike).encode()).hexdigest()[:12]
 
     @property
