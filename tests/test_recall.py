@@ -9,9 +9,11 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from clip_like import ClipLike, write_shard
 from cliphouse.errors import QueryError, ShardError
 from cliphouse.table import IndexSpec, Table
 from cliphouse.table.bfloat16 import bfloat16_bits
+from cliphouse.table.recall import turned_aside
 from conftest import OpenTable, Run
 from shard_files import MadeShard, make_shard
 
@@ -41,13 +43,17 @@ def test_codes_are_measured_as_numpy_says(made: MadeShard, open_table: OpenTable
     assert made.text is not None
     rows = made.image.astype(np.float64)
     sampled = sampled_rows(table, 30)
-    for kind, vectors in (("image", made.image), ("text", made.text)):
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    apart = float(np.median([np.sort(unit @ unit[row])[-2] for row in sampled]))
+    images = turned_aside(made.image[sampled].astype(np.float32), apart)
+    for kind, vectors in (("image", images), ("text", made.text[sampled])):
         for width in (2, 20):
             shares = []
-            for row in sampled:
-                wanted = nearest(rows, vectors[row].astype(np.float64), 10, row)
-                found = table.search(vectors[row], k=11, mode="codes", oversampling=width)
-                ids = [hit.id - 2 * 2**32 for hit in found if hit.id - 2 * 2**32 != row][:10]
+            for row, vector in zip(sampled, vectors, strict=True):
+                own = row if kind == "text" else -1
+                wanted = nearest(rows, vector.astype(np.float64), 10, own)
+                found = table.search(vector, k=11, mode="codes", oversampling=width)
+                ids = [hit.id - 2 * 2**32 for hit in found if hit.id - 2 * 2**32 != own][:10]
                 shares.append(len(set(ids) & set(wanted)) / 10)
             entry = next(e for e in measured if (e.query, e.width) == (kind, width))
             assert entry.recall == pytest.approx(np.mean(shares), abs=1e-4)
@@ -59,6 +65,43 @@ def test_codes_are_measured_as_numpy_says(made: MadeShard, open_table: OpenTable
     known = next(e.recall for e in measured if (e.query, e.width) == ("text", widest))
     said = table.search(made.text[0], mode="codes", oversampling=widest).stats
     assert (said.mode, said.width, said.recall) == ("codes", widest, known)
+
+
+def test_a_row_turned_aside_is_no_row_any_more() -> None:
+    rng = np.random.default_rng(8)
+    rows = (3 * rng.standard_normal((50, DIM))).astype(np.float32)
+    rows[7] = rows[6]  # the same twice cannot be turned towards one another
+    turned = turned_aside(rows, 0.8)
+    lengths = np.linalg.norm(rows, axis=1)
+    np.testing.assert_allclose(np.linalg.norm(turned, axis=1), lengths, rtol=1e-5)
+    cosines = np.sum(turned * rows, axis=1) / lengths**2
+    np.testing.assert_allclose(np.delete(cosines, 7), 0.8, atol=1e-5)
+    np.testing.assert_allclose(turned[7], rows[7], rtol=1e-5)
+    for row in range(1, 50):
+        plane = np.stack([rows[row], rows[row - 1]]).T.astype(np.float64)
+        assert np.linalg.lstsq(plane, turned[row], rcond=None)[1].sum() < 1e-6
+
+
+def test_recall_of_images_is_that_of_new_ones(tmp_path: Path, open_table: OpenTable) -> None:
+    """Measured with rows of the table, against pictures that the table has never seen."""
+    write_shard(tmp_path / "s", 0, 4000)
+    table = open_table()
+    table.ingest(tmp_path / "s")
+    table.index(IndexSpec("image", m=6, ef_construction=24))
+    measured = table.recall("image", k=10, queries=200)
+    rows = np.array(
+        table.sql("SELECT image_embedding AS v FROM laion ORDER BY id")["v"].to_pylist()
+    )
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    new = ClipLike().vectors(4000, 4200).image
+    for ef in (64, 128):
+        shares = []
+        for vector in new:
+            wanted = np.argsort(-(unit @ vector))[:10].tolist()
+            hits = table.search(vector, mode="hnsw", ef=ef)
+            shares.append(len(set(wanted) & {hit.id for hit in hits}) / 10)
+        entry = next(e for e in measured if (e.query, e.width) == ("image", ef))
+        assert entry.recall == pytest.approx(np.mean(shares), abs=0.02)
 
 
 def test_several_k_are_kept_apart_and_replaced(made: MadeShard, open_table: OpenTable) -> None:
