@@ -21,9 +21,11 @@ def fold_duplicates(
     """The hits, nearest first, without those whose cosine similarity to a nearer kept one is
     ``threshold`` or more; each kept hit counts what was folded into it.
 
-    ``vectors`` has the hits' embeddings, float32 of shape (len(hits), dim), not all zero.
+    ``vectors`` has the hits' embeddings, float32 of shape (len(hits), dim). One of only zeros is
+    like nothing.
     """
-    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
     kept: list[int] = []
     folded: dict[int, int] = {}
     for start in range(0, len(hits), _BLOCK):
