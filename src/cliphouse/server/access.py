@@ -19,8 +19,9 @@ from cliphouse.server.failures import refuse
 from cliphouse.server.keys import KeyRing
 from cliphouse.server.settings import ServeSettings
 
-# Says nothing but that it runs, to whoever watches over it.
-OPEN_PATHS = frozenset(("/health", "/health/live"))
+# Says nothing but that it runs, to whoever watches over it; and the page, which asks for the key.
+OPEN_PATHS = frozenset(("/health", "/health/live", "/"))
+_OPEN_FOLDER = "/page/"
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -52,7 +53,7 @@ class Access:
                 "this Host is not one of the service's; start it with --allow-host",
                 "HostError",
             )
-        if scope["path"] in OPEN_PATHS:
+        if scope["path"] in OPEN_PATHS or scope["path"].startswith(_OPEN_FOLDER):
             return None
         asker = _address(scope)
         if not self._keys.is_open:

@@ -12,7 +12,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 import cliphouse
-from cliphouse.server import api, health, images, reference
+from cliphouse.server import api, copies, health, images, page, reference, stats
 from cliphouse.server.access import Access
 from cliphouse.server.body import Bodies
 from cliphouse.server.failures import handle_failures
@@ -20,6 +20,7 @@ from cliphouse.server.images import Pictures
 from cliphouse.server.observe import Observe
 from cliphouse.server.service import Service
 from cliphouse.server.settings import ServeSettings
+from cliphouse.server.stats import StatisticsCache
 
 
 def create_app(settings: ServeSettings, service: Service | None = None) -> FastAPI:
@@ -47,8 +48,9 @@ def create_app(settings: ServeSettings, service: Service | None = None) -> FastA
     )
     app.state.service = mine
     app.state.pictures = Pictures(settings.pictures, settings.limits)
+    app.state.statistics = StatisticsCache(mine)
     handle_failures(app)
-    for room in (api, images, health, reference):
+    for room in (api, copies, stats, images, health, reference, page):
         app.include_router(room.router)
     _include_dialect(app)
     return app
