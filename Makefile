@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TREE := src tests tools benchmarks
 
 .PHONY: demo test check lint types format docs \
-  bench-ingest bench-search bench-encode bench-plan clean
+  bench-ingest bench-search bench-encode bench-plan bench-serve clean
 
 demo: $(VENV)/.installed
 	$(BIN)/cliphouse demo --dir demo
@@ -37,6 +37,9 @@ bench-plan: $(VENV)/.bench-installed
 
 bench-encode: $(VENV)/.test-installed
 	$(BIN)/python benchmarks/encode.py
+
+bench-serve: $(VENV)/.test-installed
+	$(BIN)/python benchmarks/serve.py --vit
 
 docs: $(VENV)/.test-installed
 	$(BIN)/python -m typer cliphouse.cli.app utils docs --name cliphouse --output docs/commands.md

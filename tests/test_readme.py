@@ -16,12 +16,15 @@ from conftest import Run
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-_BLOCK = re.compile(r"(<!-- needs a download -->\n)?```(sh|python)\n(.*?)```", re.DOTALL)
+_BLOCK = re.compile(
+    r"(<!-- needs a (?:download|service) -->\n)?```(sh|python)\n(.*?)```", re.DOTALL
+)
 
 
 @dataclass(frozen=True)
 class Block:
-    """A block of commands of a page, by its language. ``is_offline``: it needs no download."""
+    """A block of commands of a page, by its language. ``is_offline``: it runs as it stands, with
+    no download and no service."""
 
     page: str
     language: str

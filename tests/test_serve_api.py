@@ -207,6 +207,21 @@ def test_what_cannot_be_asked_is_said(
     assert "\n" not in error["message"]
 
 
+def test_strange_text_is_only_text(served: Served, drawn: Drawn) -> None:
+    for text in ("\0", "'; DROP TABLE laion --", "\\", "{x:String}", "a\t\n\rb", "🐈\u202e", "%00"):
+        answer = search(served, words=text, filter={"caption_contains": text, "nsfw_in": [text]})
+        assert answer["hits"] == []
+    for field in ("words", "cursor", "table", "picture", "picture_url"):
+        body = {"words": "x"} | {field: "\ud800"}  # half a character, which no UTF-8 can hold
+        content = json.dumps(body).encode()
+        answer = served.http.post(
+            "/api/search", content=content, headers={"Content-Type": "application/json"}
+        )
+        assert answer.status_code in (400, 422), field
+        assert set(answer.json()) == {"error"}
+    assert ids(search(served, id=3, k=1)) == [3]
+
+
 def test_what_is_no_json_no_picture_and_no_route(served: Served, tmp_path: Path) -> None:
     post = served.http.post
     for content in (b"{", b"\xff\xfe", b'{"words": "x", "vector": [NaN]}', b"[]", b'"x"'):

@@ -205,3 +205,16 @@ def test_a_table_that_is_not_there_is_told_at_the_start(drawn: Drawn, run: Run) 
     assert (result.returncode, result.stdout) == (2, "")
     assert "no table third" in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_the_python_of_its_page_runs(drawn: Drawn) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "serve.md").read_text()
+    (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    with serve(drawn.folder, "--db", drawn.db) as service:
+        asked = program.replace("http://127.0.0.1:1234", service.address).replace("42", "12")
+        result = subprocess.run(
+            [sys.executable, "-c", asked], capture_output=True, text=True, check=True
+        )
+    lines = result.stdout.splitlines()
+    assert len(lines) == 5
+    assert all(str(drawn.pictures) in line for line in lines)

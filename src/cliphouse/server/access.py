@@ -19,8 +19,8 @@ from cliphouse.server.failures import refuse
 from cliphouse.server.keys import KeyRing
 from cliphouse.server.settings import ServeSettings
 
-# Says nothing but that it runs, to whoever watches over it; and the page, which asks for the key.
-OPEN_PATHS = frozenset(("/health", "/health/live", "/"))
+# These say that it runs, and how to ask it, but nothing of what it holds; the page asks for a key.
+OPEN_PATHS = frozenset(("/", "/health", "/health/live", "/docs", "/openapi.json"))
 _OPEN_FOLDER = "/page/"
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 

@@ -14,6 +14,7 @@ from cliphouse.server.metrics import Metrics
 log = logging.getLogger("cliphouse.server")
 access_log = logging.getLogger("cliphouse.server.access")
 
+_METHODS = frozenset(("GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"))
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -64,7 +65,8 @@ class Observe:
 
     def _tell(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")
-        self._metrics.requests.labels(scope["method"], route, status or "gone").inc()
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        self._metrics.requests.labels(method, route, status or "gone").inc()
         self._metrics.request_time.labels(route).observe(seconds)
         client = (scope.get("client") or ("-",))[0]
         key = scope.get("state", {}).get("key", "-")

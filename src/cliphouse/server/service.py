@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cliphouse.errors import MissingError, ModelError, OverloadError, PictureError, QueryError
+from cliphouse.errors import MissingError, OverloadError, PictureError, QueryError
 from cliphouse.models import Encoder
 from cliphouse.pictures.files import read_picture
+from cliphouse.server.encoders import Encoders
 from cliphouse.server.encoding import EncoderThread
 from cliphouse.server.metrics import Metrics
 from cliphouse.server.query import QueryPart, SearchQuery
@@ -56,7 +57,7 @@ class Service:
         self._fetch = fetch or _fetch_public
         self._workers: Workers | None = None
         self._encoding: EncoderThread | None = None
-        self._encoders: dict[str, Encoder | ModelError] = {}
+        self._encoders = Encoders()
         self._inside = 0
         self._admissions = 0
         self._fetching = ThreadPoolExecutor(_FETCHES, "fetch")
@@ -72,22 +73,22 @@ class Service:
         return self._workers is not None
 
     def start(self) -> list[str]:
-        """Open the tables and warm the encoders; returns a line for each table that cannot be
-        searched by words and pictures, saying why.
+        """Open the tables and load the encoders; returns a line for each table that cannot be
+        searched by words, or by pictures, saying why.
 
         Raises TableError where a table is not there or another process holds the database.
         """
         tables = self._open_tables()
         try:
-            for name, table in tables.items():
-                self._encoders[name] = self._warm(table)
+            for table in tables.values():
+                self._encoders.warm(table)
             self._encoding = EncoderThread(self.metrics)
             self._workers = Workers(self._open_tables, self.settings.workers)
         finally:
             for table in tables.values():
                 table.close()
         self.metrics.watch(self._workers, self._encoding)
-        return [f"{n}: {e}" for n, e in self._encoders.items() if isinstance(e, ModelError)]
+        return self._encoders.problems()
 
     def close(self) -> None:
         """Finish what was taken on, and let go of the database."""
@@ -187,19 +188,6 @@ class Service:
             raise
         return opened
 
-    def _warm(self, table: Table) -> Encoder | ModelError:
-        """The table's encoder, loaded; tables of one model share it."""
-        try:
-            encoder = table.encoder
-            for other in self._encoders.values():
-                if not isinstance(other, ModelError) and other.name == encoder.name:
-                    return other
-            encoder.encode_text(["warm"])
-            encoder.encode_image([Image.new("RGB", (64, 64))])
-        except ModelError as error:
-            return error
-        return encoder
-
     @contextmanager
     def _admitted(self) -> Iterator[None]:
         """Room for one request more, from its first step to its last.
@@ -239,7 +227,8 @@ class Service:
     async def _read(self, table: str, part: QueryPart) -> Query:
         """What a worker can search for: never text that could name a file or an address."""
         if part.words is not None:
-            return QueryVector(await self._encode(table, part.words), "text")
+            encoder = self._encoders.get(table, "words")
+            return QueryVector(await self._encode(encoder, part.words), "text")
         if part.picture is not None:
             return await self._read_picture(table, part.picture)
         if part.picture_url is not None:
@@ -254,7 +243,7 @@ class Service:
         limits = self.settings.limits
         if len(data) > limits.picture_bytes:
             raise PictureError(f"the picture is larger than {limits.picture_bytes:,} bytes")
-        encoder = self._encoder(table)
+        encoder = self._encoders.get(table, "pictures")
 
         def decode() -> Image.Image:
             picture = read_picture(io.BytesIO(data), "the picture", limits.picture_pixels)
@@ -262,18 +251,11 @@ class Service:
 
         with self.metrics.image_prepro.time():
             image = await _in(self.decoding, decode)
-        return QueryVector(await self._encode(table, image), "image")
+        return QueryVector(await self._encode(encoder, image), "image")
 
-    async def _encode(self, table: str, item: str | Image.Image) -> Any:
-        encoder = self._encoder(table)
+    async def _encode(self, encoder: Encoder, item: str | Image.Image) -> NDArray[np.float32]:
         assert self._encoding is not None
         return await self._encoding.encode(encoder, item)
-
-    def _encoder(self, table: str) -> Encoder:
-        encoder = self._encoders[table]
-        if isinstance(encoder, ModelError):
-            raise ModelError(f"table {table} cannot be searched by words or pictures: {encoder}")
-        return encoder
 
 
 def _bounded(request: Request) -> Request:

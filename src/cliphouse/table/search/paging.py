@@ -36,7 +36,7 @@ class Cursor:
             data = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
             distance, row_id, seen = json.loads(data)
             cursor = cls(float(distance), int(row_id), int(seen))
-        except (ValueError, TypeError, binascii.Error):
+        except (ValueError, TypeError, OverflowError, RecursionError, binascii.Error):
             cursor = None
         if cursor is None or cursor.seen < 1:
             raise QueryError("the cursor is none of this search's; leave it out for the first page")

@@ -1,0 +1,188 @@
+"""What can be taken away from the service: statistics, files, and searches as code that runs."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+import pytest
+
+import cliphouse
+from cliphouse.server.settings import ServeSettings
+from page_data import PageData, make_page_data
+from serving import Served, serving
+
+NASTY = "it's a \"red\" $(touch pwned) `touch pwned`; \\' {x:String} heart \\"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> PageData:
+    return make_page_data(tmp_path_factory.mktemp("copies"))
+
+
+@pytest.fixture(scope="module")
+def served(data: PageData) -> Iterator[Served]:
+    settings = ServeSettings(db=str(data.drawn.db), tables=("laion", "web"), workers=2)
+    with serving(settings) as running:
+        yield running
+
+
+def post(served: Served, path: str, **body: Any) -> Any:
+    answer = served.http.post(path, json=body)
+    assert answer.status_code == 200, answer.text
+    return answer
+
+
+def test_statistics_are_those_of_the_shards(served: Served, data: PageData) -> None:
+    stats = served.http.get("/api/stats", params={"table": "web"}).json()
+    rows = len(data.web["url"])
+    assert (stats["rows"], stats["counted"]) == (rows, rows)
+    for name, column in (("nsfw", "NSFW"), ("license", "LICENSE")):
+        found = {share["value"]: share["rows"] for share in stats[name]}
+        assert found == Counter(data.web[column])
+    assert {s["value"]: s["rows"] for s in stats["sites"]} == {
+        "pictures.example": rows - rows // 4,
+        "img.other.example": rows // 4,
+    }
+    for name, column in (("similarity", "similarity"), ("width", "width"), ("height", "height")):
+        values = np.array(data.web[column], dtype=np.float32)
+        edges = [bin["low"] for bin in stats[name]] + [stats[name][-1]["high"]]
+        counts = [bin["rows"] for bin in stats[name]]
+        assert sum(counts) == rows
+        if name != "similarity":  # the engine's bounds are rounded to 32 bits
+            assert counts == np.histogram(values, edges)[0].tolist()
+        assert edges[0] <= values.min() + 1e-6
+        assert values.max() <= edges[-1] + 1e-6
+    captions = dict(enumerate(data.web["caption"]))
+    assert len(stats["examples"]) == 12
+    assert all(captions[example["id"]] == example["caption"] for example in stats["examples"])
+    assert served.http.get("/api/stats", params={"table": "none"}).status_code == 404
+
+
+def test_statistics_are_kept_for_a_while(served: Served) -> None:
+    first = served.http.get("/api/stats").json()
+    asked: list[str] = []
+
+    async def count(table: str) -> None:
+        asked.append(table)
+
+    counting, served.service.statistics = served.service.statistics, count  # type: ignore[method-assign,assignment]
+    try:
+        assert served.http.get("/api/stats").json() == first
+    finally:
+        served.service.statistics = counting  # type: ignore[method-assign]
+    assert asked == []
+
+
+def test_a_search_is_a_file_in_three_formats(served: Served) -> None:
+    body = {"words": "a red heart", "k": 7, "filter": {"min_width": 20}}
+    hits = post(served, "/api/search", **body).json()["hits"]
+    answers = {
+        name: post(served, f"/api/search/download?format={name}", **body)
+        for name in ("json", "csv", "parquet")
+    }
+    assert answers["json"].json()["hits"] == hits
+    tables = [
+        pa_csv.read_csv(io.BytesIO(answers["csv"].content)),
+        pq.read_table(io.BytesIO(answers["parquet"].content)),
+    ]
+    for table in tables:
+        assert table.column("id").to_pylist() == [hit["id"] for hit in hits]
+        assert table.column("caption").to_pylist() == [hit["caption"] for hit in hits]
+        np.testing.assert_allclose(table.column("similarity"), [h["similarity"] for h in hits])
+    assert 'filename="cliphouse.csv"' in answers["csv"].headers["content-disposition"]
+    bad = served.http.post("/api/search/download?format=exe", json=body)
+    assert bad.status_code == 422
+
+
+QUESTIONS: dict[str, dict[str, Any]] = {
+    "words": {"words": "a red heart"},
+    "nasty": {"words": NASTY},
+    "dash": {"words": "--help me"},
+    "weight": {"words": "2:30 to Paris"},
+    "sum": {
+        "words": "a star",
+        "operands": [{"words": "it's small", "weight": -0.5}, {"id": 9, "weight": 2}],
+        "modality": "text",
+    },
+    "filters": {
+        "id": 3,
+        "filter": {
+            "caption_contains": "e",
+            "nsfw_not_in": ["it's \\ NSFW"],
+            "min_similarity": -0.3,
+            "min_width": 100,
+            "max_height": 100_000,
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_the_code_finds_the_same(
+    served: Served, data: PageData, question: str, tmp_path: Path
+) -> None:
+    """Each is run as it would be pasted, over a copy of the tables: the service holds its own."""
+    body = QUESTIONS[question] | {"k": 12, "mode": "exact"}
+    expected = [hit["id"] for hit in post(served, "/api/search", **body).json()["hits"]]
+    code = post(served, "/api/search/code", **body).json()
+    assert code["notes"] == []
+    db = tmp_path / "copy.chdb"
+    with cliphouse.open(db) as table:
+        table.ingest(data.drawn.folder / "shards")
+        assert table.sql(code["sql"]).column("id").to_pylist() == expected
+    assert str(data.drawn.db) in code["command"]
+    line = code["command"].replace(str(data.drawn.db), str(db)).replace("cliphouse", _CLI, 1)
+    printed = subprocess.run(
+        ["sh", "-c", f"{line.replace(' search ', ' search --json ', 1)}"],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert [hit["id"] for hit in json.loads(printed)["hits"]] == expected
+    program = code["python"].replace(str(data.drawn.db), str(db))
+    program = program.replace("print(hit.similarity, hit.url, hit.caption)", "print(hit.id)")
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    assert list(map(int, ran.stdout.split())) == expected
+    assert not (tmp_path / "pwned").exists()
+
+
+_CLI = f"{sys.executable} -m cliphouse"
+
+
+def test_code_for_pictures_says_what_to_replace(served: Served) -> None:
+    body = {"operands": [{"picture_url": "https://example.org/it's.jpg", "weight": 1.5}]}
+    code = post(served, "/api/search/code", **body).json()
+    assert "encode_image('picture.jpg')" in code["sql"]
+    assert code["command"].endswith("""-- '1.5:https://example.org/it'"'"'s.jpg'""")
+    assert code["notes"] == ["picture.jpg stands for your picture's file"]
+
+
+def test_words_that_look_like_a_row_are_no_command(served: Served) -> None:
+    code = post(served, "/api/search/code", words="id:3").json()
+    assert code["command"] is None
+    assert "table.encode('id:3')" in code["python"]
+
+
+def test_a_terminal_meets_no_control_characters(served: Served) -> None:
+    code = post(served, "/api/search/code", words="a\x03\x1b[2J\nrm\u2028 heart").json()
+    assert all(character.isprintable() for character in code["command"])
+
+
+def test_rows_read_are_counted_where_asked(served: Served, data: PageData) -> None:
+    body = {"words": "a star", "mode": "exact", "k": 5}
+    assert post(served, "/api/search", **body).json()["search"]["rows_read"] is None
+    counted = post(served, "/api/search", **body, count=True).json()["search"]["rows_read"]
+    assert counted == len(data.captions)
