@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,35 @@ def test_giant_bodies_are_refused_before_they_arrive(settings: ServeSettings) ->
             content = b'{"id": 3}' + b" " * spaces
             answer = served.http.post("/api/search", content=content, headers=json_type)
             assert answer.status_code == status
+
+
+def test_many_bodies_at_once_have_no_more_room_than_ten(settings: ServeSettings) -> None:
+    body = b'{"id": 3}'.ljust(1000)
+    head = (
+        b"POST /api/search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        b"Connection: close\r\nContent-Length: 1000\r\n\r\n"
+    )
+    with serving(replace(settings, limits=Limits(body_bytes=1000))) as served, ExitStack() as open_:
+        clients = [
+            open_.enter_context(socket.create_connection(("127.0.0.1", served.port)))
+            for _ in range(10)
+        ]
+        for client in clients:
+            client.sendall(head + body[:999])
+        # That they have arrived shows in that the eleventh is refused; until then it is answered.
+        while not (refused := _raw(served.port, head + body)).startswith(b"HTTP/1.1 503"):
+            assert refused.startswith(b"HTTP/1.1 200")
+        assert b"Retry-After" in refused or b"retry-after" in refused
+        for client in clients:
+            client.sendall(body[999:])
+            assert client.recv(100).startswith(b"HTTP/1.1 200")
+        assert _raw(served.port, head + body).startswith(b"HTTP/1.1 200")
+
+
+def _raw(port: int, request: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.sendall(request)
+        return client.recv(4000)
 
 
 def test_slow_bodies_are_given_up(settings: ServeSettings) -> None:

@@ -37,6 +37,8 @@ class Bodies:
             if body.is_cut_off:
                 self._metrics.gone.inc()
             elif refusal is not None:
+                self._held -= len(body.data)  # others may have its room at once
+                body.data.clear()
                 await self._refuse(refusal, scope, receive, send)
             else:
                 await self._answer(scope, body, receive, send)
