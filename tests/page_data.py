@@ -26,7 +26,7 @@ WEB_ROWS = 40
 HOSTILE = (
     "<img src=x onerror='window.pwned=1'>",
     "</title></script><script>window.pwned=1</script>",
-    "\"><svg onload=window.pwned=1>",
+    '"><svg onload=window.pwned=1>',
     "javascript:window.pwned=1",
     "{{constructor.constructor('window.pwned=1')()}}",
     "' onmouseover='window.pwned=1",
@@ -81,7 +81,7 @@ def make_page_data(folder: Path) -> PageData:
     vectors = [np.load(folder / "shards" / f"{m}_emb" / f"{m}_emb_0.npy") for m in ("img", "text")]
     drawn = Drawn(folder, vectors[0].astype("f4"), vectors[1].astype("f4"))
     return PageData(
-        drawn, metadata["caption"], metadata["url"], web.image.astype("f4"), web.metadata
+        drawn, metadata["caption"], metadata["image_path"], web.image.astype("f4"), web.metadata
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -16,22 +17,17 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
-import cliphouse
 from cliphouse.server.settings import ServeSettings
-from page_data import PageData, make_page_data
+from page_data import PageData
 from serving import Served, serving
 
+CLI = [sys.executable, "-m", "cliphouse"]
 NASTY = "it's a \"red\" $(touch pwned) `touch pwned`; \\' {x:String} heart \\"
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> PageData:
-    return make_page_data(tmp_path_factory.mktemp("copies"))
-
-
-@pytest.fixture(scope="module")
-def served(data: PageData) -> Iterator[Served]:
-    settings = ServeSettings(db=str(data.drawn.db), tables=("laion", "web"), workers=2)
+def served(page_data: PageData) -> Iterator[Served]:
+    settings = ServeSettings(db=str(page_data.drawn.db), tables=("laion", "web"), workers=2)
     with serving(settings) as running:
         yield running
 
@@ -42,19 +38,19 @@ def post(served: Served, path: str, **body: Any) -> Any:
     return answer
 
 
-def test_statistics_are_those_of_the_shards(served: Served, data: PageData) -> None:
+def test_statistics_are_those_of_the_shards(served: Served, page_data: PageData) -> None:
     stats = served.http.get("/api/stats", params={"table": "web"}).json()
-    rows = len(data.web["url"])
+    rows = len(page_data.web["url"])
     assert (stats["rows"], stats["counted"]) == (rows, rows)
     for name, column in (("nsfw", "NSFW"), ("license", "LICENSE")):
         found = {share["value"]: share["rows"] for share in stats[name]}
-        assert found == Counter(data.web[column])
+        assert found == Counter(page_data.web[column])
     assert {s["value"]: s["rows"] for s in stats["sites"]} == {
         "pictures.example": rows - rows // 4,
         "img.other.example": rows // 4,
     }
     for name, column in (("similarity", "similarity"), ("width", "width"), ("height", "height")):
-        values = np.array(data.web[column], dtype=np.float32)
+        values = np.array(page_data.web[column], dtype=np.float32)
         edges = [bin["low"] for bin in stats[name]] + [stats[name][-1]["high"]]
         counts = [bin["rows"] for bin in stats[name]]
         assert sum(counts) == rows
@@ -62,7 +58,7 @@ def test_statistics_are_those_of_the_shards(served: Served, data: PageData) -> N
             assert counts == np.histogram(values, edges)[0].tolist()
         assert edges[0] <= values.min() + 1e-6
         assert values.max() <= edges[-1] + 1e-6
-    captions = dict(enumerate(data.web["caption"]))
+    captions = dict(enumerate(page_data.web["caption"]))
     assert len(stats["examples"]) == 12
     assert all(captions[example["id"]] == example["caption"] for example in stats["examples"])
     assert served.http.get("/api/stats", params={"table": "none"}).status_code == 404
@@ -105,13 +101,14 @@ def test_a_search_is_a_file_in_three_formats(served: Served) -> None:
 
 
 QUESTIONS: dict[str, dict[str, Any]] = {
-    "words": {"words": "a red heart"},
     "nasty": {"words": NASTY},
-    "dash": {"words": "--help me"},
-    "weight": {"words": "2:30 to Paris"},
     "sum": {
-        "words": "a star",
-        "operands": [{"words": "it's small", "weight": -0.5}, {"id": 9, "weight": 2}],
+        "words": "--help me",
+        "operands": [
+            {"words": "it's small", "weight": -0.5},
+            {"words": "2:30 to Paris", "weight": 0.25},
+            {"id": 9, "weight": 2},
+        ],
         "modality": "text",
     },
     "filters": {
@@ -127,39 +124,44 @@ QUESTIONS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def copy(page_data: PageData, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database of the same rows, since the service holds its own."""
+    db = tmp_path_factory.mktemp("copy") / "copy.chdb"
+    ingest = ["ingest", str(page_data.drawn.folder / "shards"), "--db", str(db)]
+    subprocess.run([*CLI, *ingest], check=True, capture_output=True)
+    return db
+
+
+def printed(command: list[str], folder: Path) -> str:
+    return subprocess.run(
+        command, cwd=folder, check=True, capture_output=True, text=True, timeout=120
+    ).stdout
+
+
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_the_code_finds_the_same(
-    served: Served, data: PageData, question: str, tmp_path: Path
+    served: Served, page_data: PageData, copy: Path, question: str, tmp_path: Path
 ) -> None:
-    """Each is run as it would be pasted, over a copy of the tables: the service holds its own."""
+    """Each is run as it would be pasted."""
     body = QUESTIONS[question] | {"k": 12, "mode": "exact"}
     expected = [hit["id"] for hit in post(served, "/api/search", **body).json()["hits"]]
     code = post(served, "/api/search/code", **body).json()
     assert code["notes"] == []
-    db = tmp_path / "copy.chdb"
-    with cliphouse.open(db) as table:
-        table.ingest(data.drawn.folder / "shards")
-        assert table.sql(code["sql"]).column("id").to_pylist() == expected
-    assert str(data.drawn.db) in code["command"]
-    line = code["command"].replace(str(data.drawn.db), str(db)).replace("cliphouse", _CLI, 1)
-    printed = subprocess.run(
-        ["sh", "-c", f"{line.replace(' search ', ' search --json ', 1)}"],
-        cwd=tmp_path,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    assert [hit["id"] for hit in json.loads(printed)["hits"]] == expected
-    program = code["python"].replace(str(data.drawn.db), str(db))
+    db = str(page_data.drawn.db)
+    assert all(db in code[kind] for kind in ("command", "python"))
+    found = printed([*CLI, "sql", "--format", "csv", "--db", str(copy), code["sql"]], tmp_path)
+    assert pa_csv.read_csv(io.BytesIO(found.encode())).column("id").to_pylist() == expected
+    line = code["command"].replace(db, str(copy))
+    assert line.startswith("cliphouse search ")
+    line = line.replace("cliphouse search ", f"{shlex.join(CLI)} search --json ", 1)
+    hits = json.loads(printed(["sh", "-c", line], tmp_path))["hits"]
+    assert [hit["id"] for hit in hits] == expected
+    program = code["python"].replace(db, str(copy))
     program = program.replace("print(hit.similarity, hit.url, hit.caption)", "print(hit.id)")
-    ran = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, check=True, capture_output=True, text=True
-    )
-    assert list(map(int, ran.stdout.split())) == expected
-    assert not (tmp_path / "pwned").exists()
-
-
-_CLI = f"{sys.executable} -m cliphouse"
+    ids = printed([sys.executable, "-c", program], tmp_path).split()
+    assert list(map(int, ids)) == expected
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_code_for_pictures_says_what_to_replace(served: Served) -> None:
@@ -181,8 +183,8 @@ def test_a_terminal_meets_no_control_characters(served: Served) -> None:
     assert all(character.isprintable() for character in code["command"])
 
 
-def test_rows_read_are_counted_where_asked(served: Served, data: PageData) -> None:
+def test_rows_read_are_counted_where_asked(served: Served, page_data: PageData) -> None:
     body = {"words": "a star", "mode": "exact", "k": 5}
     assert post(served, "/api/search", **body).json()["search"]["rows_read"] is None
     counted = post(served, "/api/search", **body, count=True).json()["search"]["rows_read"]
-    assert counted == len(data.captions)
+    assert counted >= len(page_data.captions)

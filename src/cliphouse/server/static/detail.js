@@ -147,10 +147,16 @@ export class Detail {
   }
 }
 
+function written(value) {
+  if (value === null || value === "") return "—";
+  if (typeof value === "object") return JSON.stringify(value);
+  return Number.isInteger(value) || typeof value !== "number" ? String(value) : String(Number(value.toPrecision(6)));
+}
+
 // Every column as a term and its value; text that is an address of the web is a link.
 function known(row) {
   return Object.entries(row).filter(([name]) => name !== "folded" && name !== "distance").flatMap(([name, value]) => {
-    const text = value === null || value === "" ? "—" : typeof value === "object" ? JSON.stringify(value) : String(value);
+    const text = written(value);
     const address = name === "url" && webAddress(text);
     const shown = address ? el("a", { href: address, target: "_blank", rel: "noopener noreferrer" }, text) : text;
     return [el("dt", {}, name), el("dd", {}, shown)];

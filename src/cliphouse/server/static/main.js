@@ -193,6 +193,7 @@ async function readStatistics() {
 // What must be known before anything of `state` is shown: its table, and the rows in its chips.
 async function prepare() {
   if (info === null || (state.table || info.tables[0]) !== info.summary.table) {
+    rows.clear();
     info = await getJson(inTable("/api/info", state.table));
     filters.offer(info);
   }
@@ -221,6 +222,10 @@ function listen() {
     $("words").focus();
   });
   offerTakeaway(results, () => state);
+  // Which licenses there are to choose from is counted only where somebody looks.
+  $("filters-menu").addEventListener("toggle", () => {
+    if ($("filters-menu").open) readStatistics().catch((error) => tellProblem(error.message));
+  });
 }
 
 listen();
