@@ -230,6 +230,7 @@ def test_what_is_no_json_no_picture_and_no_route(served: Served, tmp_path: Path)
     for path, status in (("/nowhere", 404), ("/api/search", 405), ("/api/items/x", 422)):
         answer = served.http.get(path)
         assert (answer.status_code, set(answer.json())) == (status, {"error"})
+    assert "/openapi.json" in served.http.get("/nowhere").json()["error"]["message"]
     bomb = tmp_path / "bomb.png"
     Image.new("1", (30_000, 30_000)).save(bomb)
     assert bomb.stat().st_size < 1_000_000

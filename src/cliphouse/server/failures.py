@@ -93,7 +93,10 @@ def handle_failures(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def of_http(request: Request, error: HTTPException) -> Response:
         phrase = HTTPStatus(error.status_code).phrase
-        return refuse(error.status_code, str(error.detail), phrase.replace(" ", ""), error.headers)
+        told = str(error.detail)
+        if told == phrase:  # the framework's own words say no more than the number
+            told = f"{phrase.lower()}: /openapi.json lists what there is"
+        return refuse(error.status_code, told, phrase.replace(" ", ""), error.headers)
 
 
 def _first(error: RequestValidationError) -> str:
