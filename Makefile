@@ -4,14 +4,24 @@ VENV := .venv
 BIN := $(VENV)/bin
 TREE := src tests tools benchmarks
 
-.PHONY: demo test check lint types format docs \
-  bench-ingest bench-search bench-encode bench-plan bench-centred bench-serve clean
+.PHONY: demo serve-demo test browser check lint types format docs \
+  bench-ingest bench-search bench-encode bench-plan bench-centred bench-serve bench-page clean
 
 demo: $(VENV)/.installed
 	$(BIN)/cliphouse demo --dir demo
+	@echo "or search in a browser: make serve-demo"
 
-test: check
+serve-demo: $(VENV)/.installed
+	@test -d demo/laion.chdb || $(MAKE) demo
+	$(BIN)/cliphouse serve --db demo/laion.chdb --pictures demo/pictures
+
+test: check browser
 	$(BIN)/pytest
+
+# The page is tested in a real browser, which pip does not have.
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { \
+	  echo "make: the page's tests need a browser; on Debian: apt-get install chromium" >&2; exit 1; }
 
 check: lint types
 
@@ -43,6 +53,9 @@ bench-centred: $(VENV)/.bench-installed
 
 bench-serve: $(VENV)/.test-installed
 	$(BIN)/python benchmarks/serve.py --vit
+
+bench-page: $(VENV)/.test-installed browser
+	$(BIN)/python benchmarks/page.py
 
 docs: $(VENV)/.test-installed
 	$(BIN)/python -m typer cliphouse.cli.app utils docs --name cliphouse --output docs/commands.md

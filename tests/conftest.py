@@ -8,10 +8,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import cliphouse
+
+if TYPE_CHECKING:
+    from page_data import PageData
 
 # No test reaches out: with a hub out of reach, fetching a model must fail at once and clearly.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -22,6 +26,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 OpenTable = Callable[..., cliphouse.Table]
 Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def page_data(tmp_path_factory: pytest.TempPathFactory) -> PageData:
+    """The tables that the search page's tests share; none of them writes there."""
+    from page_data import make_page_data  # brings the web framework, which others do without
+
+    return make_page_data(tmp_path_factory.mktemp("page"))
 
 
 @pytest.fixture

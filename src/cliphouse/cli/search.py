@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,12 +18,11 @@ from cliphouse.errors import QueryError
 from cliphouse.server.client import Client
 from cliphouse.table import Hit, SearchResult
 from cliphouse.table.search import Request
+from cliphouse.table.search.columns import HITS
 from cliphouse.table.search.paging import Cursor
 from cliphouse.table.vector import Combination
 
 NAME = "search"
-_ARROW = {"int": pa.int64(), "float": pa.float64(), "str": pa.string()}
-_HITS = pa.schema([(field.name, _ARROW[str(field.type)]) for field in fields(Hit)])
 _QUERY = pa.field("query", pa.string())
 
 
@@ -148,7 +147,7 @@ def _as_table(asked: Sequence[str], results: Sequence[SearchResult], many: bool)
         for query, result in zip(asked, results, strict=True)
         for hit in result
     ]
-    return pa.Table.from_pylist(rows, schema=_HITS.insert(0, _QUERY) if many else _HITS)
+    return pa.Table.from_pylist(rows, schema=HITS.insert(0, _QUERY) if many else HITS)
 
 
 def _document(asked: Sequence[str], results: Sequence[SearchResult], many: bool) -> object:

@@ -73,7 +73,7 @@ def command(
     model: options.Model = None,
     model_dir: options.ModelDir = None,
 ) -> None:
-    """Serve tables over HTTP, for programs and for clip-retrieval's clients."""
+    """Serve tables over HTTP: a page to search from, and routes for programs."""
     from cliphouse.server.access import parse_rate  # the web framework takes a second to import
     from cliphouse.server.keys import hash_key, read_key_file
     from cliphouse.server.run import Ready, log_to_standard_error, serve

@@ -20,8 +20,9 @@ from cliphouse.server.failures import refuse
 from cliphouse.server.keys import KeyRing
 from cliphouse.server.settings import ServeSettings
 
-# These say that it runs, and how to ask it, but nothing of what it holds.
-OPEN_PATHS = frozenset(("/health", "/health/live", "/docs", "/openapi.json"))
+# These say that it runs, and how to ask it, but nothing of what it holds; the page asks for a key.
+OPEN_PATHS = frozenset(("/", "/health", "/health/live", "/docs", "/openapi.json"))
+_OPEN_FOLDER = "/page/"
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -53,7 +54,7 @@ class Access:
                 "this Host is not one of the service's; start it with --allow-host",
                 "HostError",
             )
-        if scope["path"] in OPEN_PATHS:
+        if scope["path"] in OPEN_PATHS or scope["path"].startswith(_OPEN_FOLDER):
             return None
         asker = _address(scope)
         if not self._keys.is_open:

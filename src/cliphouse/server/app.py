@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 import cliphouse
-from cliphouse.server import api, dialect, health, images, reference
+from cliphouse.server import api, copies, dialect, health, images, page, reference, stats
 from cliphouse.server.access import Access
 from cliphouse.server.body import Bodies
 from cliphouse.server.failures import handle_failures
@@ -19,6 +19,7 @@ from cliphouse.server.images import Pictures
 from cliphouse.server.observe import Observe
 from cliphouse.server.service import Service
 from cliphouse.server.settings import ServeSettings
+from cliphouse.server.stats import StatisticsCache
 
 
 def create_app(settings: ServeSettings, service: Service | None = None) -> FastAPI:
@@ -46,8 +47,9 @@ def create_app(settings: ServeSettings, service: Service | None = None) -> FastA
     )
     app.state.service = mine
     app.state.pictures = Pictures(settings.pictures, settings.limits)
+    app.state.statistics = StatisticsCache(mine)
     handle_failures(app)
-    for room in (api, images, dialect, health, reference):
+    for room in (api, copies, stats, images, dialect, health, reference, page):
         app.include_router(room.router)
     return app
 

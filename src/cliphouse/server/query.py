@@ -55,7 +55,8 @@ class SearchQuery:
 
     ``picture`` holds the bytes of a picture's file. ``filter``, ``metric``, ``mode``, ``ef``,
     ``oversampling`` and ``dedup`` are those of cliphouse.table.search.Request; ``cursor`` is the
-    token of an earlier result.
+    token of an earlier result. ``count`` asks for the rows read, which is answered where nothing
+    else ran beside it.
 
     Raises QueryError where nothing is searched for.
     """
@@ -76,6 +77,7 @@ class SearchQuery:
     ef: int | None = None
     oversampling: int | None = None
     dedup: float | None = None
+    count: bool = False
 
     def __post_init__(self) -> None:
         parts = self.parts

@@ -104,6 +104,9 @@ class Options(Strict):
     dedup: Annotated[float, Field(ge=0.5, le=1)] | None = Field(
         None, description="Leave out rows of this cosine similarity to a nearer one; 0.94 is usual"
     )
+    count: bool = Field(
+        False, description="Count the rows read; null where other requests ran at the same time"
+    )
 
     def to_query(self, asked: QueryBody, more: tuple[QueryPart, ...] = ()) -> SearchQuery:
         """The search for ``asked`` and ``more``. Raises QueryError where nothing is asked."""
@@ -124,6 +127,7 @@ class Options(Strict):
             ef=self.ef,
             oversampling=self.oversampling,
             dedup=self.dedup,
+            count=self.count,
         )
 
 

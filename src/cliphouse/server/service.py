@@ -30,6 +30,8 @@ from cliphouse.server.settings import MAX_DEPTH, ServeSettings
 from cliphouse.server.workers import Tables, Workers
 from cliphouse.table import SearchResult, Table, TableSummary
 from cliphouse.table.search import Request
+from cliphouse.table.search.literal import Spelled
+from cliphouse.table.statistics import TableStatistics
 from cliphouse.table.vector import Combination, Operand, Query, QueryVector
 
 log = logging.getLogger("cliphouse.server")
@@ -58,6 +60,7 @@ class Service:
         self._encoders = Encoders()
         self._columns: dict[str, frozenset[str]] = {}
         self._inside = 0
+        self._admissions = 0
         self._fetching = ThreadPoolExecutor(_FETCHES, "fetch")
         self.decoding = ThreadPoolExecutor(_DECODERS, "decode")
 
@@ -120,13 +123,17 @@ class Service:
             started = time.perf_counter()
             asked = await asyncio.gather(*(self._combination(name, query) for query in queries))
             encode_ms = (time.perf_counter() - started) * 1000 / max(len(queries), 1)
+            count = any(query.count for query in queries)
             gone = threading.Event()
+            admissions, is_alone = self._admissions, self._inside == 1
             try:
                 results = await self._work(
-                    lambda tables: _search(tables[name], asked, requests, gone)
+                    lambda tables: _search(tables[name], asked, requests, gone, count and is_alone)
                 )
             finally:
                 gone.set()
+            if self._admissions != admissions:  # the engine counts what all have read together
+                results = [_uncounted(result) for result in results]
         for result in results:
             self.metrics.knn_index.observe(result.stats.search_ms / 1000)
         return [
@@ -153,6 +160,18 @@ class Service:
     def columns(self, table: str | None) -> frozenset[str]:
         """The names of a table's columns, as they were at the start."""
         return self._columns[self.resolve(table)]
+
+    async def statistics(self, table: str | None) -> TableStatistics:
+        """What a table's rows are like."""
+        name = self.resolve(table)
+        with self._admitted():
+            return await self._work(lambda tables: tables[name].statistics())
+
+    async def spell_out(self, table: str | None, parts: Sequence[Spelled], request: Request) -> str:
+        """A search as a SQL statement to copy (see cliphouse.table.search.literal)."""
+        name = self.resolve(table)
+        with self._admitted():
+            return await self._work(lambda tables: tables[name].spell_out(parts, request))
 
     def resolve(self, table: str | None) -> str:
         """The table's name, the default's for None. Raises MissingError where it is not served."""
@@ -189,6 +208,7 @@ class Service:
                 f"{self._inside} requests are under way, as many as are taken on; ask again later"
             )
         self._inside += 1
+        self._admissions += 1
         try:
             yield
         finally:
@@ -257,15 +277,23 @@ def _bounded(request: Request) -> Request:
 
 
 def _search(
-    table: Table, asked: Sequence[Combination], requests: Sequence[Request], gone: threading.Event
+    table: Table,
+    asked: Sequence[Combination],
+    requests: Sequence[Request],
+    gone: threading.Event,
+    count: bool,
 ) -> list[SearchResult]:
     """A result for each, or fewer where nobody wants them any more."""
     results: list[SearchResult] = []
     for combination, request in zip(asked, requests, strict=True):
         if gone.is_set():
             break
-        results += table.search_many([combination], request)
+        results += table.search_many([combination], request, count)
     return results
+
+
+def _uncounted(result: SearchResult) -> SearchResult:
+    return replace(result, stats=replace(result.stats, rows_read=None))
 
 
 def _vector(given: Sequence[float]) -> NDArray[np.float32]:

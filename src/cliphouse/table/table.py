@@ -50,7 +50,9 @@ from cliphouse.table.search import (
     SearchResult,
     one_of,
 )
+from cliphouse.table.search.literal import Spelled, Target, literal_sql
 from cliphouse.table.search.paging import Cursor
+from cliphouse.table.statistics import TableStatistics, read_statistics
 from cliphouse.table.summary import TableSummary, summarise
 from cliphouse.table.vector import (
     Combination,
@@ -380,6 +382,17 @@ class Table:
     def summary(self) -> TableSummary:
         """Rows, shards, disk, indexes and measured recall."""
         return summarise(self.connection, self.name, self.info)
+
+    def statistics(self) -> TableStatistics:
+        """Histograms and frequent values of the columns (see cliphouse.table.statistics)."""
+        return read_statistics(self.connection, self.name)
+
+    def spell_out(self, parts: Sequence[Spelled], request: Request) -> str:
+        """The exact search for ``parts`` as a statement to copy (see
+        cliphouse.table.search.literal)."""
+        facts = self._facts(request.modality)
+        target = Target(self.name, facts.columns, request.modality, facts.info.precision)
+        return literal_sql(target, parts, request.k, request.metric, request.filter)
 
     def close(self) -> None:
         """Let go of the database, so that another process can have it."""

@@ -55,8 +55,9 @@ class Filter:
     def __bool__(self) -> bool:
         return any(getattr(self, field.name) is not None for field in fields(self))
 
-    def condition(self, columns: Collection[str]) -> Condition:
-        """The filter as SQL for a table with ``columns``; parameters are named ``filter_FIELD``.
+    def condition(self, columns: Collection[str] | None = None) -> Condition:
+        """The filter as SQL for a table with ``columns`` (None for any); parameters are named
+        ``filter_FIELD``.
 
         Raises QueryError where the table lacks a column it needs.
         """
@@ -70,7 +71,7 @@ class Filter:
                 terms.append(_in_shards(value))
                 continue
             term = _TERMS[field.name]
-            if term.column not in columns:
+            if columns is not None and term.column not in columns:
                 raise QueryError(f"filter {field.name}: the table has no column {term.column}")
             parameter = f"filter_{field.name}"
             terms.append(term.sql.replace("{}", f"{{{parameter}:{term.type}}}"))

@@ -1,0 +1,242 @@
+"""How soon the page shows something: from the last key to the first picture painted.
+
+    python benchmarks/page.py [--rows N] [--queries N] [--dir DIR] [--no-report]
+
+The demo's pictures are served by a process of its own; headless Chromium, on the same cores, types
+words into the page key by key. The clock is the browser's: it starts with the last key's event and
+stops in the frame after the one that painted the first picture of the new results, the page's own
+wait of 120 ms included. A run without --no-report writes docs/benchmarks/page.md and page.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from playwright.sync_api import Page, sync_playwright
+
+from cliphouse.demo import DEFAULT_ROWS, Demo
+from ingest import Machine
+
+REPORT = Path(__file__).resolve().parents[1] / "docs" / "benchmarks" / "page.md"
+PACKAGES = ("chdb-core", "fastapi", "uvicorn", "onnxruntime", "playwright")
+ARGUMENTS = (
+    "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
+    "--disable-sync --no-first-run"
+)
+TARGET_MS, TARGET_BYTES = 300.0, 150_000
+KEY_MS = 45  # between two keys of a quick typist, less than the page waits
+NUMBERS = ("a", "two", "three", "four", "five")
+COLOURS = ("red", "blue", "green", "yellow", "pink", "black", "orange", "purple", "grey", "brown")
+SHAPES = ("circle", "star", "heart", "square", "cross", "ring", "arrow", "triangle")
+
+# Waits for pictures of a search that began after the last key; tiles of the one before it are
+# other nodes.
+MEASURE = """() => {
+  const grid = document.getElementById("grid");
+  const before = grid.firstElementChild;
+  let last = 0;
+  const note = (event) => { last = event.timeStamp; };
+  document.getElementById("words").addEventListener("input", note);
+  window.painted = new Promise((resolve) => {
+    const look = () => {
+      const first = grid.firstElementChild;
+      const isThere = first !== null && first !== before && grid.querySelector("img.shown");
+      if (!isThere) return requestAnimationFrame(look);
+      return requestAnimationFrame(() => {
+        document.getElementById("words").removeEventListener("input", note);
+        const engine = document.getElementById("engine").textContent;
+        resolve({ milliseconds: performance.now() - last, engine });
+      });
+    };
+    requestAnimationFrame(look);
+  });
+}"""
+LOADED = """() => performance.getEntriesByType("resource")
+  .concat(performance.getEntriesByType("navigation"))
+  .filter((entry) => !new URL(entry.name).pathname.startsWith("/api/"))
+  .map((entry) => ({ name: new URL(entry.name).pathname, bytes: entry.decodedBodySize }))"""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Times in milliseconds, one for each of ``queries``; ``files`` maps the page's to bytes."""
+
+    rows: int
+    machine: str
+    load_average: float
+    queries: tuple[str, ...]
+    painted: tuple[float, ...]
+    engine: tuple[float, ...]
+    ways: tuple[str, ...]
+    files: dict[str, int]
+
+    @property
+    def weight(self) -> int:
+        return sum(self.files.values())
+
+
+def words(count: int) -> list[str]:
+    """Different words each time, so that nothing could be kept."""
+    rng = np.random.default_rng(5)
+    every = [f"{n} {c} {s}" + "s" * (n != "a") for n in NUMBERS for c in COLOURS for s in SHAPES]
+    return [every[i] for i in rng.permutation(len(every))[:count]]
+
+
+@contextmanager
+def serving(demo: Demo) -> Iterator[str]:
+    """The command, as it is started by anybody; its address."""
+    command = [sys.executable, "-m", "cliphouse", "serve", "--db", str(demo.database)]
+    command += ["--pictures", str(demo.pictures), "--port", "0"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    try:
+        assert process.stdout is not None
+        match = re.search(r"at (http://\S+)", process.stdout.readline())
+        assert match, "the service did not start"
+        yield match[1]
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def make_demo(folder: Path, rows: int) -> Demo:
+    """The demo as `make demo` leaves it, made where it is not there."""
+    demo = Demo(folder, rows)
+
+    def quiet(*_: object) -> None:
+        return None
+
+    with demo.table:
+        demo.draw(quiet)
+        demo.embed(quiet)
+        demo.ingest(quiet)
+        demo.index(quiet)
+        demo.measure(quiet)
+    return demo
+
+
+def measure(page: Page, asked: str) -> tuple[float, str]:
+    """Milliseconds from the last key of ``asked`` to its first picture, and the engine's line."""
+    page.click("#words", click_count=3)
+    page.evaluate(MEASURE)
+    page.keyboard.type(asked, delay=KEY_MS)
+    found = page.evaluate("window.painted")
+    return float(found["milliseconds"]), str(found["engine"])
+
+
+def run(url: str, queries: list[str], rows: int) -> Figures:
+    path = shutil.which("chromium")
+    if path is None:
+        sys.exit("page.py: a browser is needed; on Debian: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS.split())
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        page.goto(url)
+        page.wait_for_selector("#examples img.shown")
+        page.click("#to-dataset")
+        page.wait_for_selector("#dataset figure")
+        files = {entry["name"]: int(entry["bytes"]) for entry in page.evaluate(LOADED)}
+        page.click("#to-search")
+        for warm in ("a red thing", "some blue things"):
+            measure(page, warm)
+        found = [measure(page, asked) for asked in queries]
+        browser.close()
+    engine = tuple(float(re.findall(r"([\d,]+) ms in all", line)[0]) for _, line in found)
+    return Figures(
+        rows,
+        _machine(),
+        os.getloadavg()[0],
+        tuple(queries),
+        tuple(milliseconds for milliseconds, _ in found),
+        engine,
+        tuple(sorted({line.partition(" ·")[0] for _, line in found})),
+        files,
+    )
+
+
+def report(figures: Figures) -> str:
+    """The figures as Markdown."""
+    p50, p95 = np.percentile(figures.painted, [50, 95])
+    slowest = max(figures.painted)
+    checks = [
+        (
+            f"first picture within {TARGET_MS:.0f} ms of the last key, median",
+            f"{p50:.0f} ms",
+            p50 <= TARGET_MS,
+        ),
+        ("the same, 95 of 100 times", f"{p95:.0f} ms", p95 <= TARGET_MS),
+        (
+            f"the page's files under {TARGET_BYTES // 1000} kB",
+            f"{figures.weight / 1000:.1f} kB",
+            figures.weight < TARGET_BYTES,
+        ),
+    ]
+    lines = [
+        "# The page, measured in a browser",
+        "",
+        f"`make bench-page`: {len(figures.queries)} different words typed into the page over the "
+        f"demo's {figures.rows:,} pictures, from the last key's event to the frame after the one "
+        "that painted the first picture. The page's own wait of 120 ms for another key, fetching "
+        "the picture, and drawing it are in it. Headless Chromium and the service share the "
+        f"cores. {figures.machine}.",
+        "",
+        "| | p50, ms | p95, ms | slowest, ms |",
+        "|---|---:|---:|---:|",
+        f"| last key to first picture | {p50:.0f} | {p95:.0f} | {slowest:.0f} |",
+        "| of it the search, as the page sees it | "
+        f"{np.percentile(figures.engine, 50):.0f} | {np.percentile(figures.engine, 95):.0f} | "
+        f"{max(figures.engine):.0f} |",
+        "",
+        f"Searched by {', '.join(figures.ways)}, NSFW hidden and near-duplicates folded, as the "
+        "page does by itself.",
+        "",
+        "| target | measured | |",
+        "|---|---:|---|",
+    ]
+    verdicts = {True: "reached", False: "missed"}
+    lines += [f"| {what} | {value} | {verdicts[bool(met)]} |" for what, value, met in checks]
+    lines += ["", "| file | bytes |", "|---|---:|"]
+    lines += [f"| {name} | {size:,} |" for name, size in sorted(figures.files.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _machine() -> str:
+    here = Machine.here(PACKAGES)
+    packages = ", ".join(f"{name} {number}" for name, number in here.packages.items())
+    return (
+        f"{here.cpu}, {here.cores} cores, {here.memory_gib} GiB, Python {here.python}, {packages}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rows", type=int, default=DEFAULT_ROWS)
+    parser.add_argument("--queries", type=int, default=100)
+    parser.add_argument("--dir", type=Path, help="a folder with the demo, or for it")
+    parser.add_argument("--no-report", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as made:
+        demo = make_demo((options.dir or Path(made)).resolve(), options.rows)
+        with serving(demo) as url:
+            figures = run(url, words(options.queries), options.rows)
+    print(report(figures))
+    if not options.no_report:
+        REPORT.write_text(report(figures))
+        REPORT.with_suffix(".json").write_text(json.dumps(asdict(figures), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""A search to take away: its hits as a file, and the search itself as a command, Python and SQL."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from cliphouse.json_text import to_json
+from cliphouse.server.api import service_of
+from cliphouse.server.failures import RESPONSES, json_answer
+from cliphouse.server.recipe import Recipe
+from cliphouse.server.schema import SearchBody
+from cliphouse.server.service import Service
+from cliphouse.table import SearchResult
+from cliphouse.table.connection import Address
+from cliphouse.table.search.columns import hits_table
+
+router = APIRouter(prefix="/api", responses=RESPONSES)
+FileFormat = Literal["json", "csv", "parquet"]
+_MEDIA_TYPES: dict[FileFormat, str] = {
+    "json": "application/json",
+    "csv": "text/csv; charset=utf-8",
+    "parquet": "application/vnd.apache.parquet",
+}
+_FILE: dict[int | str, dict[str, Any]] = {
+    200: {"content": {t: {} for t in _MEDIA_TYPES.values()}, "description": "The hits as a file"}
+}
+
+
+class CodeAnswer(BaseModel):
+    """The same search for a shell, for Python, and as an exact search in SQL (which folds no
+    near-duplicates). ``command`` is null where its words would be taken for something else there.
+    ``notes`` say what has to be replaced."""
+
+    command: str | None
+    python: str
+    sql: str
+    notes: list[str]
+
+
+@router.post("/search/download", response_class=Response, responses=_FILE)
+async def download(
+    request: Request, body: SearchBody, format: Annotated[FileFormat, Query()] = "json"
+) -> Response:
+    """The hits of a search as a file: JSON as /api/search answers, CSV or parquet."""
+    result = await service_of(request).search(body.table, body.to_query(body))
+    name = f'attachment; filename="cliphouse.{format}"'
+    return Response(
+        _encode(result, format),
+        media_type=_MEDIA_TYPES[format],
+        headers={"Content-Disposition": name},
+    )
+
+
+@router.post("/search/code", response_model=None, responses={200: {"model": CodeAnswer}})
+async def code(request: Request, body: SearchBody) -> Response:
+    """The search as a command line, as Python and as SQL."""
+    service = service_of(request)
+    table = service.resolve(body.table)
+    query = body.to_query(body)
+    recipe = Recipe(query, _database(service), table)
+    sql = await service.spell_out(table, recipe.spelled(), query.request())
+    return json_answer(
+        {
+            "command": recipe.command(),
+            "python": recipe.python(),
+            "sql": sql,
+            "notes": recipe.notes(),
+        }
+    )
+
+
+def _encode(result: SearchResult, format: FileFormat) -> bytes:
+    if format == "json":
+        return (to_json(result.to_dict(), indent=2) + "\n").encode()
+    buffer = io.BytesIO()
+    write = pa_csv.write_csv if format == "csv" else pq.write_table
+    write(hits_table(result.hits), buffer)
+    return buffer.getvalue()
+
+
+def _database(service: Service) -> str:
+    """Where the files lie is told to nobody but a user of this machine."""
+    settings = service.settings
+    address = Address.parse(settings.db)
+    is_own = settings.is_loopback and not settings.keys and not settings.hosts
+    if address.folder is None or is_own:
+        return address.shown
+    return Path(address.folder).name

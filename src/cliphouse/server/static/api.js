@@ -1,0 +1,70 @@
+// Asking the service. Errors carry its own words.
+
+import { $ } from "./dom.js";
+
+const STORED = "cliphouse key";
+let key = sessionStorage.getItem(STORED) ?? "";
+let asking = null;
+
+export class ServiceProblem extends Error {}
+
+export const hasKey = () => key !== "";
+
+export async function getJson(path, signal) {
+  return (await ask(path, { signal })).json();
+}
+
+export async function postJson(path, body, signal) {
+  return (await post(path, body, signal)).json();
+}
+
+export function post(path, body, signal) {
+  const headers = { "Content-Type": "application/json" };
+  return ask(path, { method: "POST", headers, body: JSON.stringify(body), signal });
+}
+
+// Raises ServiceProblem with a line for people; an abort passes through.
+export async function ask(path, options) {
+  const headers = { ...options.headers, ...(key && { Authorization: `Bearer ${key}` }) };
+  let response;
+  try {
+    response = await fetch(path, { ...options, headers });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ServiceProblem("The service cannot be reached. Is cliphouse serve still running?");
+  }
+  if (response.status === 401) {
+    await askForKey();
+    return ask(path, options);
+  }
+  if (response.ok) return response;
+  throw new ServiceProblem(await problemOf(response));
+}
+
+async function problemOf(response) {
+  try {
+    return (await response.json()).error.message;
+  } catch {
+    return `The service answers ${response.status}`;
+  }
+}
+
+// All who wait for a key wait for the same dialog.
+function askForKey() {
+  asking ??= new Promise((resolve) => {
+    const dialog = $("key-dialog");
+    dialog.addEventListener("cancel", (event) => event.preventDefault());
+    dialog.addEventListener("close", () => {
+      key = $("key").value;
+      sessionStorage.setItem(STORED, key);
+      asking = null;
+      resolve();
+    }, { once: true });
+    $("key").value = "";
+    dialog.showModal();
+  });
+  return asking;
+}
+
+export const inTable = (path, table) =>
+  table ? `${path}${path.includes("?") ? "&" : "?"}table=${encodeURIComponent(table)}` : path;

@@ -1,0 +1,82 @@
+// What the table holds: its figures, what its rows are like, and how well it can be searched.
+
+import { bars, histogram, recallPlot, way } from "./charts.js";
+import { $, el, grouped } from "./dom.js";
+
+const UNITS = ["B", "kB", "MB", "GB", "TB"];
+
+// `info` and `stats` are the answers of /api/info and /api/stats.
+export function showDataset(info, stats) {
+  const { summary } = info;
+  $("dataset").replaceChildren(el("div", {},
+    el("h2", {}, `Table ${summary.table}`),
+    facts(info),
+    stats.counted < stats.rows && el("p", { class: "note" }, `The figures below count ${grouped(stats.counted)} rows from all over the table.`),
+    el("div", { class: "figures" }, figures(stats)),
+    recall(summary.measured),
+    columns(summary)));
+}
+
+function facts({ version, summary }) {
+  const loaded = summary.last_load ? new Date(summary.last_load).toLocaleString() : "—";
+  const entries = {
+    rows: grouped(summary.rows),
+    shards: grouped(summary.shards),
+    "on disk": bytes(summary.disk_bytes),
+    model: summary.model ?? "not known",
+    vectors: `${grouped(summary.dim)} dimensions, ${summary.precision}`,
+    embeddings: summary.modalities.join(" and "),
+    index: summary.indexes.map((index) => `${index.name}, ${bytes(index.memory_bytes)}`).join("; ") || "none",
+    "last load": loaded,
+    cliphouse: version,
+  };
+  return el("dl", { class: "facts" }, Object.entries(entries).map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
+}
+
+function figures(stats) {
+  const pixels = (value) => `${grouped(Math.round(value))} px`;
+  const drawn = [
+    ["similarity", (bins) => histogram("Similarity of picture and caption", bins, (value) => value.toFixed(2))],
+    ["width", (bins) => histogram("Width", bins, pixels)],
+    ["height", (bins) => histogram("Height", bins, pixels)],
+    ["nsfw", (shares) => bars("NSFW", shares, stats.counted)],
+    ["license", (shares) => bars("License", shares, stats.counted)],
+    ["sites", (shares) => bars("Top sites", shares, stats.counted)],
+  ];
+  return drawn.filter(([name]) => stats[name].length).map(([name, draw]) => draw(stats[name]));
+}
+
+function recall(measured) {
+  if (!measured.length) {
+    return el("p", { class: "note" }, "Recall was not measured here; cliphouse recall --save measures it and keeps the figures.");
+  }
+  const sorted = measured.toSorted((a, b) => a.k - b.k || a.query.localeCompare(b.query) || a.mode.localeCompare(b.mode) || a.width - b.width);
+  const rows = sorted.map((entry) => [entry.modality, entry.query, way(entry), entry.k, entry.recall.toFixed(3), entry.milliseconds.toFixed(1), entry.p95.toFixed(1), grouped(entry.queries)]);
+  return el("section", { "aria-labelledby": "recall-title" },
+    el("h3", { id: "recall-title" }, "Measured recall"),
+    el("div", { class: "beside" }, recallPlot(measured),
+      table("Measured recall", ["searched", "queries", "way", "k", "recall", "ms", "p95 ms", "asked"], rows)));
+}
+
+function columns(summary) {
+  const rows = summary.columns.map((column) => [column.name, column.type, bytes(column.disk_bytes)]);
+  return el("section", { "aria-labelledby": "columns-title" },
+    el("h3", { id: "columns-title" }, "Columns"), table("Columns", ["name", "type", "on disk"], rows));
+}
+
+function table(label, headings, rows) {
+  return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": label },
+    el("table", {},
+      el("thead", {}, el("tr", {}, headings.map((heading) => el("th", { scope: "col" }, heading)))),
+      el("tbody", {}, rows.map((cells) => el("tr", {}, cells.map((cell) => el("td", {}, String(cell))))))));
+}
+
+function bytes(count) {
+  let value = count;
+  let unit = 0;
+  while (value >= 1000 && unit < UNITS.length - 1) {
+    value /= 1000;
+    unit += 1;
+  }
+  return `${unit && value < 100 ? value.toFixed(1) : Math.round(value)} ${UNITS[unit]}`;
+}

@@ -1,0 +1,164 @@
+// One row at large: its picture, everything known of it, and its neighbours by picture and by text.
+
+import { getJson, inTable } from "./api.js";
+import { $, copyText, el, webAddress } from "./dom.js";
+import { picture } from "./picture.js";
+import { follow } from "./tile.js";
+
+const NEIGHBOURS = 12;
+const TITLES = { image: "Alike as pictures", text: "Alike in words" };
+
+export class Detail {
+  // `act` has href, open(hit), alike, add, subtract, step(id, by), place(id) and close().
+  constructor(act) {
+    this.act = act;
+    this.dialog = $("detail");
+    this.id = null;
+    this.dialog.addEventListener("close", () => {
+      const wasOpen = this.id !== null;
+      this.hide();
+      if (wasOpen) act.close();
+    });
+    this.dialog.addEventListener("click", (event) => {
+      if (event.target === this.dialog) this.dialog.close();
+    });
+    this.dialog.addEventListener("keydown", (event) => this.onKey(event));
+  }
+
+  hide() {
+    this.controller?.abort();
+    this.id = null;
+    if (this.dialog.open) this.dialog.close();
+  }
+
+  // Show the row; `hit` is what is known of it already, if anything.
+  async show(id, hit, { table, modalities }) {
+    if (this.id === id && this.dialog.open) return this.showPlace();
+    this.controller?.abort();
+    this.controller = new AbortController();
+    const { signal } = this.controller;
+    const inDialog = this.dialog.contains(document.activeElement) ? document.activeElement.dataset.control : null;
+    this.id = id;
+    if (!this.dialog.open) this.dialog.showModal();
+    try {
+      this.draw(hit ?? (await this.read(id, table, signal)), table, modalities);
+      this.dialog.querySelector(`[data-control=${inDialog ?? "close"}]`)?.focus();
+      if (hit) await this.read(id, table, signal);
+      await Promise.all(modalities.map((modality) => this.fillNeighbours(id, modality, table, signal)));
+    } catch (error) {
+      if (error.name !== "AbortError") this.fail(error.message);
+    }
+    return undefined;
+  }
+
+  async read(id, table, signal) {
+    const row = await getJson(inTable(`/api/items/${id}`, table), signal);
+    this.row = row;
+    this.dialog.querySelector(".known")?.replaceChildren(...known(row));
+    return { url: "", caption: "", ...row };
+  }
+
+  draw(hit, table, modalities) {
+    const image = picture(hit, table, 0, false);
+    const box = el("div", { class: "large" }, image);
+    image.addEventListener("error", () => {
+      box.replaceChildren(el("p", { class: "note" }, "This picture will not load."));
+    }, { once: true });
+    const control = (name, label, text, onclick) =>
+      el("button", { type: "button", class: "plain", "data-control": name, "aria-label": label, title: label, onclick }, text);
+    this.dialog.replaceChildren(
+      el("div", { class: "bar" },
+        control("previous", "Previous result", "‹", () => this.act.step(hit.id, -1)),
+        el("span", { class: "place", "aria-live": "polite" }),
+        control("next", "Next result", "›", () => this.act.step(hit.id, 1)),
+        el("span", { class: "spread" }),
+        control("close", "Close", "×", () => this.dialog.close())),
+      el("div", { class: "sides" },
+        box,
+        el("div", { class: "about" },
+          el("h2", { id: "detail-title" }, hit.caption || `Row ${hit.id}`),
+          this.actions(hit),
+          el("dl", { class: "known" }, known(this.row?.id === hit.id ? this.row : hit)))),
+      ...modalities.map((modality) => el("section", { class: "neighbours", "data-modality": modality, "aria-label": TITLES[modality] },
+        el("h3", {}, TITLES[modality]), el("ul", { role: "list", tabindex: 0, "aria-label": TITLES[modality] }))),
+    );
+    this.table = table;
+    this.showPlace();
+    this.dialog.scrollTop = 0;
+  }
+
+  actions(hit) {
+    const button = (text, onclick) => el("button", { type: "button", class: "plain", onclick }, text);
+    const address = webAddress(hit.url);
+    return el("div", { class: "buttons" },
+      button("More like this", () => this.act.alike(hit)),
+      button("Add to the search", () => this.act.add(hit)),
+      button("Subtract", () => this.act.subtract(hit)),
+      button("Copy caption", () => copyText(hit.caption, "Caption")),
+      button("Copy address", () => copyText(hit.url, "Address")),
+      button("Copy id", () => copyText(String(hit.id), "Id")),
+      address && el("a", { class: "plain", href: address, target: "_blank", rel: "noopener noreferrer" }, "Open the original"));
+  }
+
+  showPlace() {
+    const { at, count, hasMore } = this.act.place(this.id);
+    const find = (name) => this.dialog.querySelector(name);
+    if (!find(".place")) return;
+    find(".place").textContent = at < 0 ? "" : `${at + 1} of ${count}${hasMore ? "+" : ""}`;
+    find("[data-control=previous]").disabled = at <= 0;
+    find("[data-control=next]").disabled = at < 0 || (at === count - 1 && !hasMore);
+  }
+
+  async fillNeighbours(id, modality, table, signal) {
+    const path = inTable(`/api/items/${id}/neighbours?k=${NEIGHBOURS}&modality=${modality}`, table);
+    const { hits } = await getJson(path, signal);
+    const list = this.dialog.querySelector(`[data-modality=${modality}] ul`);
+    list.replaceChildren(...hits.map((hit) => this.neighbour(hit, table)));
+    if (!hits.length) list.replaceChildren(el("li", { class: "note" }, "There are none."));
+  }
+
+  neighbour(hit, table) {
+    const image = picture(hit, table, 256);
+    const item = el("li", {},
+      el("a", { href: this.act.href(hit), onclick: follow(() => this.act.open(hit)), title: hit.caption },
+        image,
+        el("span", { class: "words" }, hit.caption || "no caption"),
+        hit.similarity !== null && el("span", { class: "match" }, hit.similarity.toFixed(3))));
+    image.addEventListener("error", () => { item.hidden = true; }, { once: true });
+    return item;
+  }
+
+  fail(message) {
+    this.dialog.querySelector(".problem")?.remove();
+    if (!this.dialog.querySelector(".bar")) {
+      this.dialog.replaceChildren(
+        el("h2", { id: "detail-title" }, "This row cannot be shown"),
+        el("button", { type: "button", class: "plain", onclick: () => this.dialog.close() }, "Close"));
+    }
+    this.dialog.append(el("p", { class: "problem", role: "alert" }, message));
+  }
+
+  onKey(event) {
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!step || event.ctrlKey || event.altKey || event.metaKey) return;
+    if (event.target.matches("ul, input, textarea")) return; // there they scroll
+    event.preventDefault();
+    this.act.step(this.id, step);
+  }
+}
+
+function written(value) {
+  if (value === null || value === "") return "—";
+  if (typeof value === "object") return JSON.stringify(value);
+  return Number.isInteger(value) || typeof value !== "number" ? String(value) : String(Number(value.toPrecision(6)));
+}
+
+// Every column as a term and its value; text that is an address of the web is a link.
+function known(row) {
+  return Object.entries(row).filter(([name]) => name !== "folded" && name !== "distance").flatMap(([name, value]) => {
+    const text = written(value);
+    const address = name === "url" && webAddress(text);
+    const shown = address ? el("a", { href: address, target: "_blank", rel: "noopener noreferrer" }, text) : text;
+    return [el("dt", {}, name), el("dd", {}, shown)];
+  });
+}

@@ -1,0 +1,232 @@
+// The page put together: one state, shown after every change, and kept in the address bar.
+
+import { fromAddress, toAddress } from "./address.js";
+import { getJson, inTable } from "./api.js";
+import { Detail } from "./detail.js";
+import { $ } from "./dom.js";
+import { Filters } from "./filters.js";
+import { Grid } from "./grid.js";
+import { Query } from "./query.js";
+import { Results } from "./results.js";
+import { fresh, isAsking, isPrivate, toBody } from "./state.js";
+import { tellCount, tellEngine, tellNothing, tellProblem } from "./status.js";
+import { offerTakeaway } from "./takeaway.js";
+import { follow } from "./tile.js";
+import { isKept } from "./uploads.js";
+import { Welcome } from "./welcome.js";
+
+let state = fresh();
+let info = null;
+let asked = null; // the body of the search that is shown
+let isTyping = false; // whether the newest entry of the history is still being typed
+const rows = new Map(); // what is known of rows that are searched for
+const statistics = new Map(); // by table
+
+const results = new Results({
+  began: () => $("grid").setAttribute("aria-busy", "true"),
+  found(answer, isFirst, milliseconds) {
+    $("grid").removeAttribute("aria-busy");
+    tellProblem("");
+    if (isFirst) grid.replace(answer.hits, state.table);
+    else grid.append(answer.hits, state.table);
+    if (isFirst) tellEngine(answer.search, milliseconds);
+    told();
+    // It tells of changes only, and a page may be too short to bring one.
+    watcher.unobserve($("more"));
+    watcher.observe($("more"));
+    detail.showPlace();
+  },
+  failed(message, isFirst) {
+    $("grid").removeAttribute("aria-busy");
+    if (isFirst) {
+      results.hits = [];
+      grid.clear();
+      tellNothing();
+    }
+    told();
+    $("count").textContent = isFirst ? "" : $("count").textContent;
+    tellProblem(message);
+  },
+});
+
+const act = {
+  href: (hit) => toAddress({ ...state, item: hit.id }),
+  open: (hit) => change({ item: hit.id }, "step", hit),
+  alike: (hit) => change({ ...asking([]), parts: [rowPart(hit, 1)] }, "step"),
+  add: (hit) => change(asking([...state.parts, rowPart(hit, 1)]), "step"),
+  subtract: (hit) => change(asking([...state.parts, rowPart(hit, -1)]), "step"),
+  place: (id) => ({ at: results.hits.findIndex((hit) => hit.id === id), count: results.hits.length, hasMore: results.cursor !== null }),
+  async step(id, by) {
+    const at = results.hits.findIndex((hit) => hit.id === id);
+    if (at < 0) return;
+    if (at + by >= results.hits.length) await results.more();
+    const hit = results.hits[at + by];
+    if (hit) change({ item: hit.id }, "replace", hit);
+  },
+  close() {
+    const { item } = state;
+    if (item === null) return;
+    if (history.state?.depth) history.go(-history.state.depth);
+    else change({ item: null }, "replace");
+    grid.focus(item);
+  },
+};
+
+const grid = new Grid($("grid"), act, () => told());
+const welcome = new Welcome(act);
+const detail = new Detail(act);
+const query = new Query(change);
+const filters = new Filters(change);
+const watcher = new IntersectionObserver((entries) => {
+  if (entries.some((entry) => entry.isIntersecting)) results.more();
+}, { rootMargin: "800px" });
+
+function asking(parts) {
+  const words = parts.length ? state.words : "";
+  return { parts, words, item: null, view: "search" };
+}
+
+function rowPart(hit, weight) {
+  rows.set(hit.id, hit);
+  return { kind: "row", value: hit.id, weight };
+}
+
+// Take over what a person did. Steps are entries of the history; typing is one entry until it ends.
+function change(patch, kind, hit) {
+  const opened = state.item === null ? 0 : history.state?.depth;
+  state = { ...state, ...patch };
+  if ("words" in patch) state.view = "search";
+  const address = toAddress(state);
+  const isNew = address !== location.pathname + location.search || isPrivate(state);
+  if (kind === "replace" || (kind === "typing" && isTyping)) {
+    history.replaceState({ state, depth: opened }, "", address);
+  } else if (isNew) {
+    // How many entries lie between an open row and its search; unknown for a shared link.
+    history.pushState({ state, depth: state.item === null ? 0 : opened === undefined ? undefined : opened + 1 }, "", address);
+  }
+  isTyping = kind === "typing";
+  show(hit);
+}
+
+function told() {
+  const isShown = isAsking(state);
+  if (isShown) tellCount(results.hits.length - grid.hiddenCount, grid.hiddenCount, results.cursor !== null);
+  $("more").hidden = !isShown || results.cursor === null;
+}
+
+async function show(hit) {
+  const isDataset = state.view === "dataset";
+  $("dataset").hidden = !isDataset;
+  $("search-view").hidden = isDataset;
+  $("controls").hidden = isDataset;
+  mark($("to-dataset"), isDataset);
+  mark($("to-search"), !isDataset);
+  $("to-search").href = toAddress({ ...state, view: "search", item: null });
+  $("to-dataset").href = toAddress({ ...fresh(), table: state.table, view: "dataset" });
+  $("private").hidden = !isPrivate(state);
+  query.show(state, rows, state.table);
+  filters.show(state);
+  document.title = titleOf(state);
+  $("title").textContent = isDataset ? "The dataset" : "Search pictures";
+  try {
+    await prepare();
+  } catch (error) {
+    tellProblem(error.message);
+    return;
+  }
+  if (isDataset) await showDataset();
+  else showSearch();
+  showItem(hit);
+}
+
+const mark = (link, isCurrent) => (isCurrent ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current"));
+
+function titleOf({ view, words, parts }) {
+  if (view === "dataset") return "Dataset – cliphouse";
+  const named = words.trim() || (parts.length ? "More like this" : "");
+  return named ? `${named} – cliphouse` : "cliphouse";
+}
+
+function showSearch() {
+  if (!isAsking(state)) {
+    results.reset();
+    asked = null;
+    grid.clear();
+    tellNothing();
+    told();
+    readStatistics().then((stats) => { if (!isAsking(state)) welcome.show(stats, state.table); }, (error) => tellProblem(error.message));
+    return;
+  }
+  welcome.hide();
+  const body = toBody(state, new Set(info.summary.columns.map((column) => column.name)));
+  const text = JSON.stringify(body);
+  if (text === asked) return;
+  asked = text;
+  window.scrollTo(0, 0);
+  results.start(body);
+}
+
+async function showDataset() {
+  try {
+    const [stats, drawing] = await Promise.all([readStatistics(), import("./dataset.js")]);
+    drawing.showDataset(info, stats);
+  } catch (error) {
+    tellProblem(error.message);
+  }
+}
+
+function showItem(hit) {
+  if (state.item === null) detail.hide();
+  else detail.show(state.item, hit ?? results.hits.find((one) => one.id === state.item), { table: state.table, modalities: info.summary.modalities });
+}
+
+async function readStatistics() {
+  const { table } = state;
+  if (!statistics.has(table)) {
+    const stats = await getJson(inTable("/api/stats", table));
+    statistics.set(table, stats);
+    filters.offerLicenses(stats.license, state.filters.license);
+  }
+  return statistics.get(table);
+}
+
+// What must be known before anything of `state` is shown: its table, and the rows in its chips.
+async function prepare() {
+  if (info === null || (state.table || info.tables[0]) !== info.summary.table) {
+    rows.clear();
+    info = await getJson(inTable("/api/info", state.table));
+    filters.offer(info);
+  }
+  const unknown = state.parts.filter((part) => part.kind === "row" && !rows.has(part.value));
+  await Promise.allSettled(unknown.map(async ({ value }) => {
+    rows.set(value, { caption: "", url: "", ...(await getJson(inTable(`/api/items/${value}`, state.table))) });
+  }));
+}
+
+// Show a search from the address bar or the history; pictures of before a reload are gone.
+function enter(entered) {
+  state = { ...entered, parts: entered.parts.filter((part) => part.kind !== "upload" || isKept(part.value)) };
+  isTyping = false;
+  return show();
+}
+
+function listen() {
+  addEventListener("popstate", (event) => enter(event.state?.state ?? fromAddress(location.search)));
+  $("home").addEventListener("click", follow(() => change({ ...fresh(), table: state.table }, "step")));
+  $("to-search").addEventListener("click", follow(() => change({ view: "search" }, "step")));
+  $("to-dataset").addEventListener("click", follow(() => change({ view: "dataset", item: null }, "step")));
+  $("more").addEventListener("click", () => results.more());
+  addEventListener("keydown", (event) => {
+    if (event.key !== "/" || event.target.matches("input, textarea, select") || document.querySelector("dialog[open]")) return;
+    event.preventDefault();
+    $("words").focus();
+  });
+  offerTakeaway(results, () => state);
+  // Which licenses there are to choose from is counted only where somebody looks.
+  $("filters-menu").addEventListener("toggle", () => {
+    if ($("filters-menu").open) readStatistics().catch((error) => tellProblem(error.message));
+  });
+}
+
+listen();
+enter(history.state?.state ?? fromAddress(location.search));

@@ -1,0 +1,37 @@
+// Where a row's picture is to be had: from this service where it is a file here, else from its url.
+
+import { ask, hasKey, inTable } from "./api.js";
+import { el, webAddress } from "./dom.js";
+
+// An <img> of the row; it fires "error" where there is no picture to show.
+export function picture(row, table, size, lazy = true) {
+  const image = el("img", {
+    alt: "", decoding: "async", loading: lazy && "lazy", referrerpolicy: "no-referrer",
+  });
+  const source = sourceOf(row, table, size);
+  if (source === null) queueMicrotask(() => image.dispatchEvent(new Event("error")));
+  else if (source.startsWith("/") && hasKey()) fetchInto(image, source);
+  else image.src = source;
+  return image;
+}
+
+export function sourceOf(row, table, size) {
+  if (row.url.startsWith("/") || row.url.startsWith("file://")) {
+    return inTable(`/api/image/${row.id}${size ? `?size=${size}` : ""}`, table);
+  }
+  return webAddress(row.url);
+}
+
+// An <img> cannot send a key, so with one its bytes are fetched here.
+async function fetchInto(image, source) {
+  try {
+    const blob = await (await ask(source, {})).blob();
+    const address = URL.createObjectURL(blob);
+    image.addEventListener("load", () => URL.revokeObjectURL(address), { once: true });
+    image.src = address;
+  } catch {
+    image.dispatchEvent(new Event("error"));
+  }
+}
+
+export const thumbnailSize = (height) => (height * (window.devicePixelRatio || 1) > 280 ? 512 : 256);

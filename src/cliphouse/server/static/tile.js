@@ -1,0 +1,42 @@
+// One picture of the grid: a link to its details, its caption, and what can be done with it.
+
+import { el } from "./dom.js";
+import { picture, thumbnailSize } from "./picture.js";
+
+// `act` has href(hit), open(hit), alike(hit), add(hit) and subtract(hit); `broken` is told where
+// the picture will not load, `shaped` where its true shape becomes known.
+export function tile(hit, table, height, act, broken, shaped) {
+  const image = picture(hit, table, thumbnailSize(height));
+  image.addEventListener("error", broken, { once: true });
+  image.addEventListener("load", () => {
+    image.classList.add("shown");
+    shaped(image.naturalWidth / image.naturalHeight);
+  }, { once: true });
+  const name = hit.caption || "no caption";
+  const link = el("a", { class: "open", href: act.href(hit), tabindex: -1, onclick: follow(() => act.open(hit)) },
+    el("span", { class: "frame" }, image),
+    el("span", { class: "caption" },
+      el("span", { class: "words", title: hit.caption }, name),
+      hit.similarity !== null && el("span", { class: "match", title: "similarity to what is searched for" },
+        el("span", { class: "hidden" }, ", similarity "), hit.similarity.toFixed(3))));
+  return el("li", { class: "tile", "data-id": hit.id },
+    link,
+    hit.folded > 0 && el("span", { class: "folded", title: `${hit.folded} near-duplicates are folded into it` },
+      `+${hit.folded}`, el("span", { class: "hidden" }, " near-duplicates")),
+    el("span", { class: "acts" },
+      button("≈", `More like this: ${name}`, "More like this", () => act.alike(hit)),
+      button("+", `Add to the search: ${name}`, "Add to the search", () => act.add(hit)),
+      button("−", `Subtract from the search: ${name}`, "Subtract from the search", () => act.subtract(hit))));
+}
+
+// A link that acts on this page, and stays a link for new tabs.
+export function follow(action) {
+  return (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey || event.button) return;
+    event.preventDefault();
+    action();
+  };
+}
+
+const button = (sign, label, title, onclick) =>
+  el("button", { type: "button", class: "act", "aria-label": label, title, tabindex: -1, onclick }, sign);

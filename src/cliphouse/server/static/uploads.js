@@ -1,0 +1,50 @@
+// Pictures that people give: kept in this page only, made small before they are sent.
+
+import { el } from "./dom.js";
+
+const LARGEST_SIDE = 768; // the models look at some 224 pixels
+const SENT_AS_IT_IS = 400_000;
+const kept = new Map();
+let last = 0;
+
+// Keeps the file and returns its name for the search.
+export async function upload(file) {
+  if (file.type && !file.type.startsWith("image/")) throw new Error("This is no picture");
+  const blob = await shrunk(file);
+  const name = `upload-${(last += 1)}`;
+  kept.set(name, { base64: await toBase64(blob), label: file.name || "your picture", preview: URL.createObjectURL(blob) });
+  return name;
+}
+
+export const uploaded = (name) => kept.get(name);
+export const isKept = (name) => kept.has(name);
+
+async function shrunk(file) {
+  if (file.size <= SENT_AS_IT_IS) return file;
+  let bitmap;
+  try {
+    bitmap = await createImageBitmap(file);
+  } catch {
+    return file; // the service may know a format that the browser does not
+  }
+  const scale = Math.min(1, LARGEST_SIDE / Math.max(bitmap.width, bitmap.height));
+  const canvas = el("canvas");
+  canvas.width = Math.max(1, Math.round(bitmap.width * scale));
+  canvas.height = Math.max(1, Math.round(bitmap.height * scale));
+  const context = canvas.getContext("2d");
+  context.fillStyle = "#fff";
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  context.imageSmoothingQuality = "high";
+  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  bitmap.close();
+  return new Promise((resolve) => { canvas.toBlob((blob) => resolve(blob ?? file), "image/jpeg", 0.93); });
+}
+
+function toBase64(blob) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.addEventListener("load", () => resolve(reader.result.slice(reader.result.indexOf(",") + 1)));
+    reader.addEventListener("error", () => reject(new Error("The picture cannot be read")));
+    reader.readAsDataURL(blob);
+  });
+}

@@ -1,0 +1,22 @@
+// Before anything is searched for: some pictures of the table to begin with.
+
+import { $ } from "./dom.js";
+import { Grid } from "./grid.js";
+
+export class Welcome {
+  constructor(act) {
+    this.grid = new Grid($("examples"), act);
+    this.shown = null;
+  }
+
+  show(stats, table) {
+    $("welcome").hidden = false;
+    if (!stats || this.shown === stats) return;
+    this.shown = stats;
+    this.grid.replace(stats.examples.map((example) => ({ ...example, similarity: null, folded: 0 })), table);
+  }
+
+  hide() {
+    $("welcome").hidden = true;
+  }
+}

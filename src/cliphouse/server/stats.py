@@ -1,0 +1,94 @@
+"""/api/stats: what a table's rows are like, counted anew every few minutes at most."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from cliphouse.server.api import TableName, service_of
+from cliphouse.server.failures import RESPONSES, json_answer
+from cliphouse.server.service import Service
+from cliphouse.table.statistics import TableStatistics
+
+router = APIRouter(prefix="/api", responses=RESPONSES)
+_KEPT_SECONDS = 300.0
+
+
+class BinAnswer(BaseModel):
+    """How many rows have a value from ``low`` up to, but without, ``high``."""
+
+    low: float
+    high: float
+    rows: int
+
+
+class ShareAnswer(BaseModel):
+    """How many rows have this value."""
+
+    value: str
+    rows: int
+
+
+class ExampleAnswer(BaseModel):
+    """A row to begin with."""
+
+    id: int
+    url: str
+    caption: str
+    width: int
+    height: int
+
+
+class StatisticsAnswer(BaseModel):
+    """Figures of ``counted`` of the table's ``rows``: of all of them, or of a part where there are
+    very many. A list is empty where the table lacks its column."""
+
+    rows: int
+    counted: int
+    similarity: list[BinAnswer]
+    width: list[BinAnswer]
+    height: list[BinAnswer]
+    nsfw: list[ShareAnswer]
+    license: list[ShareAnswer]
+    sites: list[ShareAnswer]
+    examples: list[ExampleAnswer]
+
+
+@dataclass(frozen=True)
+class _Kept:
+    statistics: TableStatistics
+    until: float
+
+
+class StatisticsCache:
+    """The statistics of each table, kept for five minutes; whoever asks meanwhile waits for the
+    same count."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._kept: dict[str, _Kept] = {}
+        self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def read(self, table: str | None) -> TableStatistics:
+        """Raises MissingError where there is no such table."""
+        name = self._service.resolve(table)
+        async with self._locks[name]:
+            kept = self._kept.get(name)
+            if kept is None or time.monotonic() > kept.until:
+                counted = await self._service.statistics(name)
+                kept = self._kept[name] = _Kept(counted, time.monotonic() + _KEPT_SECONDS)
+        return kept.statistics
+
+
+@router.get("/stats", response_model=None, responses={200: {"model": StatisticsAnswer}})
+async def stats(request: Request, table: TableName = None) -> Response:
+    """Histograms of similarity and size, and the frequent NSFW labels, licenses and sites."""
+    service_of(request).resolve(table)
+    cache: StatisticsCache = request.app.state.statistics
+    return json_answer(asdict(await cache.read(table)))

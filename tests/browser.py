@@ -1,0 +1,99 @@
+"""A real browser for the tests of the page, and what it complains of."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    Route,
+    sync_playwright,
+)
+
+SCREENSHOTS = Path(__file__).parents[1] / "build" / "screenshots"
+ELSEWHERE = "https://pictures.example/"
+_ARGUMENTS = (
+    "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
+    "--disable-sync --no-first-run"
+)
+
+
+@dataclass
+class Watched:
+    """A page of the browser, the errors it met, and the requests that left for elsewhere."""
+
+    page: Page
+    url: str
+    errors: list[str] = field(default_factory=list)
+    foreign: list[dict[str, Any]] = field(default_factory=list)
+    picture: bytes = b""
+
+    def note(self, message: ConsoleMessage) -> None:
+        """A picture that is not there is no error of the page's, though the browser logs it."""
+        source = message.location["url"]
+        is_picture = "/api/image/" in source or not source.startswith(self.url)
+        if message.type == "error" and not (is_picture and "Failed to load" in message.text):
+            self.errors.append(message.text)
+
+    def open(self, address: str = "/") -> Page:
+        self.page.goto(self.url + address)
+        return self.page
+
+    def ids(self) -> list[int]:
+        """The rows of the grid in their order, as far as they are shown."""
+        tiles = self.page.locator("#grid .tile:not([hidden])")
+        return [int(i) for i in tiles.evaluate_all("tiles => tiles.map(t => t.dataset.id)")]
+
+    def shoot(self, name: str) -> None:
+        """Keep a picture of what is seen, to be looked at."""
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Debian's chromium, without a window."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        pytest.fail("the page's tests need a browser; on Debian: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=_ARGUMENTS.split())
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def watched(browser: Browser, url: str, **options: Any) -> Iterator[Watched]:
+    """A page of its own for the service at ``url``; fails where it met an error that the test has
+    not taken out of ``errors``. Nothing is fetched from elsewhere: pictures below ELSEWHERE are
+    answered here, everything else is refused."""
+    context: BrowserContext = browser.new_context(
+        base_url=url, permissions=["clipboard-read", "clipboard-write"], **options
+    )
+    context.set_default_timeout(20_000)
+    seen = Watched(context.new_page(), url)
+
+    def answer(route: Route) -> None:
+        request = route.request
+        seen.foreign.append({"url": request.url, "headers": request.all_headers()})
+        if request.url.startswith(ELSEWHERE) and seen.picture:
+            route.fulfill(body=seen.picture, content_type="image/png")
+        else:
+            route.abort()
+
+    context.route(re.compile(f"^(?!{re.escape(url)}|data:|blob:)"), answer)
+    seen.page.on("pageerror", lambda error: seen.errors.append(str(error)))
+    seen.page.on("console", lambda message: seen.note(message))
+    yield seen
+    context.close()
+    assert seen.errors == []

@@ -1,0 +1,110 @@
+"""How the page looks and reads: axe-core finds nothing serious in any view, nothing is wider than
+a phone, and every view leaves a screenshot in build/screenshots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, expect
+
+from browser import Watched, chromium, watched
+from cliphouse.server.settings import ServeSettings
+from page_data import PageData
+from serving import Served, serving
+
+SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
+SCHEMES = ("light", "dark")
+
+
+@dataclass(frozen=True)
+class View:
+    """A view of the page: its address, what says that it is there, and what is opened in it."""
+
+    address: str
+    ready: str
+    opened: str = ""
+
+
+VIEWS = {
+    "welcome": View("/", "#examples img.shown"),
+    "results": View("/?q=a+red+star&part=-0.5:words:small", "#grid img.shown"),
+    "filters": View("/?q=a+red+star&min_width=10", "#grid img.shown", "#filters-menu summary"),
+    "takeaway": View("/?q=a+red+star", "#grid img.shown", "#take-menu summary"),
+    "detail": View("/?q=a+red+star&item=7", "[data-modality=text] img"),
+    "dataset": View("/?view=dataset", "#dataset figure"),
+    "problem": View("/?part=-1:words:star", "#problem:not([hidden])"),
+}
+
+
+@pytest.fixture(scope="module")
+def served(page_data: PageData) -> Iterator[Served]:
+    settings = ServeSettings(
+        db=str(page_data.drawn.db), pictures=(page_data.drawn.pictures,), workers=2
+    )
+    with serving(settings) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as opened:
+        yield opened
+
+
+@pytest.fixture(params=[(size, scheme) for size in SIZES for scheme in SCHEMES], ids="-".join)
+def watch(
+    request: pytest.FixtureRequest, browser: Browser, served: Served
+) -> Iterator[tuple[str, Watched]]:
+    size, scheme = request.param
+    width, height = SIZES[size]
+    with watched(
+        browser,
+        served.url,
+        viewport={"width": width, "height": height},
+        color_scheme=scheme,
+        has_touch=size == "phone",
+        is_mobile=size == "phone",
+        reduced_motion="reduce",
+    ) as seen:
+        yield f"{size}-{scheme}", seen
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_a_view_is_accessible_and_fits(watch: tuple[str, Watched], name: str) -> None:
+    kind, seen = watch
+    view = VIEWS[name]
+    page = seen.open(view.address)
+    expect(page.locator(view.ready).first).to_be_visible()
+    if view.opened:
+        page.locator(view.opened).click()
+    page.wait_for_function(
+        """() => [...document.images].every((image) => {
+          const box = image.getBoundingClientRect();
+          const isSeen = box.width > 0 && box.top < innerHeight && box.left < innerWidth;
+          return !isSeen || image.complete;
+        })"""
+    )
+    seen.shoot(f"{name}-{kind}")
+    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    serious = [
+        (rule["id"], [node["html"] for node in rule["nodes"]])
+        for rule in found
+        if rule["impact"] in ("serious", "critical")
+    ]
+    assert serious == []
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    if name == "problem":
+        seen.errors.clear()  # the browser logs the answer's status 400
+
+
+def test_nothing_moves_for_those_who_ask_for_it(browser: Browser, served: Served) -> None:
+    for motion, seconds in (("reduce", "0s"), ("no-preference", "0.12s, 0.12s")):
+        with watched(browser, served.url, reduced_motion=motion) as seen:
+            page = seen.open("/?q=a+star")
+            expect(page.locator("#grid img.shown").first).to_be_visible()
+            acts = page.locator("#grid .acts").first
+            duration = acts.evaluate("acts => getComputedStyle(acts).transitionDuration")
+            assert duration == seconds

@@ -1,0 +1,190 @@
+"""What can be taken away from the service: statistics, files, and searches as code that runs."""
+
+from __future__ import annotations
+
+import io
+import json
+import shlex
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+import pytest
+
+from cliphouse.server.settings import ServeSettings
+from page_data import PageData
+from serving import Served, serving
+
+CLI = [sys.executable, "-m", "cliphouse"]
+NASTY = "it's a \"red\" $(touch pwned) `touch pwned`; \\' {x:String} heart \\"
+
+
+@pytest.fixture(scope="module")
+def served(page_data: PageData) -> Iterator[Served]:
+    settings = ServeSettings(db=str(page_data.drawn.db), tables=("laion", "web"), workers=2)
+    with serving(settings) as running:
+        yield running
+
+
+def post(served: Served, path: str, **body: Any) -> Any:
+    answer = served.http.post(path, json=body)
+    assert answer.status_code == 200, answer.text
+    return answer
+
+
+def test_statistics_are_those_of_the_shards(served: Served, page_data: PageData) -> None:
+    stats = served.http.get("/api/stats", params={"table": "web"}).json()
+    rows = len(page_data.web["url"])
+    assert (stats["rows"], stats["counted"]) == (rows, rows)
+    for name, column in (("nsfw", "NSFW"), ("license", "LICENSE")):
+        found = {share["value"]: share["rows"] for share in stats[name]}
+        assert found == Counter(page_data.web[column])
+    assert {s["value"]: s["rows"] for s in stats["sites"]} == {
+        "pictures.example": rows - rows // 4,
+        "img.other.example": rows // 4,
+    }
+    for name, column in (("similarity", "similarity"), ("width", "width"), ("height", "height")):
+        values = np.array(page_data.web[column], dtype=np.float32)
+        edges = [bin["low"] for bin in stats[name]] + [stats[name][-1]["high"]]
+        counts = [bin["rows"] for bin in stats[name]]
+        assert sum(counts) == rows
+        if name != "similarity":  # the engine's bounds are rounded to 32 bits
+            assert counts == np.histogram(values, edges)[0].tolist()
+        assert edges[0] <= values.min() + 1e-6
+        assert values.max() <= edges[-1] + 1e-6
+    captions = dict(enumerate(page_data.web["caption"]))
+    assert len(stats["examples"]) == 12
+    assert all(captions[example["id"]] == example["caption"] for example in stats["examples"])
+    assert served.http.get("/api/stats", params={"table": "none"}).status_code == 404
+
+
+def test_statistics_are_kept_for_a_while(served: Served) -> None:
+    first = served.http.get("/api/stats").json()
+    asked: list[str] = []
+
+    async def count(table: str) -> None:
+        asked.append(table)
+
+    counting, served.service.statistics = served.service.statistics, count  # type: ignore[method-assign,assignment]
+    try:
+        assert served.http.get("/api/stats").json() == first
+    finally:
+        served.service.statistics = counting  # type: ignore[method-assign]
+    assert asked == []
+
+
+def test_a_search_is_a_file_in_three_formats(served: Served) -> None:
+    body = {"words": "a red heart", "k": 7, "filter": {"min_width": 20}}
+    hits = post(served, "/api/search", **body).json()["hits"]
+    answers = {
+        name: post(served, f"/api/search/download?format={name}", **body)
+        for name in ("json", "csv", "parquet")
+    }
+    assert answers["json"].json()["hits"] == hits
+    tables = [
+        pa_csv.read_csv(io.BytesIO(answers["csv"].content)),
+        pq.read_table(io.BytesIO(answers["parquet"].content)),
+    ]
+    for table in tables:
+        assert table.column("id").to_pylist() == [hit["id"] for hit in hits]
+        assert table.column("caption").to_pylist() == [hit["caption"] for hit in hits]
+        np.testing.assert_allclose(table.column("similarity"), [h["similarity"] for h in hits])
+    assert 'filename="cliphouse.csv"' in answers["csv"].headers["content-disposition"]
+    bad = served.http.post("/api/search/download?format=exe", json=body)
+    assert bad.status_code == 422
+
+
+QUESTIONS: dict[str, dict[str, Any]] = {
+    "nasty": {"words": NASTY},
+    "sum": {
+        "words": "--help me",
+        "operands": [
+            {"words": "it's small", "weight": -0.5},
+            {"words": "2:30 to Paris", "weight": 0.25},
+            {"id": 9, "weight": 2},
+        ],
+        "modality": "text",
+    },
+    "filters": {
+        "id": 3,
+        "filter": {
+            "caption_contains": "e",
+            "nsfw_not_in": ["it's \\ NSFW"],
+            "min_similarity": -0.3,
+            "min_width": 100,
+            "max_height": 100_000,
+        },
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def copy(page_data: PageData, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database of the same rows, since the service holds its own."""
+    db = tmp_path_factory.mktemp("copy") / "copy.chdb"
+    ingest = ["ingest", str(page_data.drawn.folder / "shards"), "--db", str(db)]
+    subprocess.run([*CLI, *ingest], check=True, capture_output=True)
+    return db
+
+
+def printed(command: list[str], folder: Path) -> str:
+    return subprocess.run(
+        command, cwd=folder, check=True, capture_output=True, text=True, timeout=120
+    ).stdout
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_the_code_finds_the_same(
+    served: Served, page_data: PageData, copy: Path, question: str, tmp_path: Path
+) -> None:
+    """Each is run as it would be pasted."""
+    body = QUESTIONS[question] | {"k": 12, "mode": "exact"}
+    expected = [hit["id"] for hit in post(served, "/api/search", **body).json()["hits"]]
+    code = post(served, "/api/search/code", **body).json()
+    assert code["notes"] == []
+    db = str(page_data.drawn.db)
+    assert all(db in code[kind] for kind in ("command", "python"))
+    found = printed([*CLI, "sql", "--format", "csv", "--db", str(copy), code["sql"]], tmp_path)
+    assert pa_csv.read_csv(io.BytesIO(found.encode())).column("id").to_pylist() == expected
+    line = code["command"].replace(db, str(copy))
+    assert line.startswith("cliphouse search ")
+    line = line.replace("cliphouse search ", f"{shlex.join(CLI)} search --json ", 1)
+    hits = json.loads(printed(["sh", "-c", line], tmp_path))["hits"]
+    assert [hit["id"] for hit in hits] == expected
+    program = code["python"].replace(db, str(copy))
+    program = program.replace("print(hit.similarity, hit.url, hit.caption)", "print(hit.id)")
+    ids = printed([sys.executable, "-c", program], tmp_path).split()
+    assert list(map(int, ids)) == expected
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_code_for_pictures_says_what_to_replace(served: Served) -> None:
+    body = {"operands": [{"picture_url": "https://example.org/it's.jpg", "weight": 1.5}]}
+    code = post(served, "/api/search/code", **body).json()
+    assert "encode_image('picture.jpg')" in code["sql"]
+    assert code["command"].endswith("""-- '1.5:https://example.org/it'"'"'s.jpg'""")
+    assert code["notes"] == ["picture.jpg stands for your picture's file"]
+
+
+def test_words_that_look_like_a_row_are_no_command(served: Served) -> None:
+    code = post(served, "/api/search/code", words="id:3").json()
+    assert code["command"] is None
+    assert "table.encode('id:3')" in code["python"]
+
+
+def test_a_terminal_meets_no_control_characters(served: Served) -> None:
+    code = post(served, "/api/search/code", words="a\x03\x1b[2J\nrm\u2028 heart").json()
+    assert all(character.isprintable() for character in code["command"])
+
+
+def test_rows_read_are_counted_where_asked(served: Served, page_data: PageData) -> None:
+    body = {"words": "a star", "mode": "exact", "k": 5}
+    assert post(served, "/api/search", **body).json()["search"]["rows_read"] is None
+    counted = post(served, "/api/search", **body, count=True).json()["search"]["rows_read"]
+    assert counted >= len(page_data.captions)
