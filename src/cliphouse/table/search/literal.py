@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from cliphouse.table.connection import identifier, quote
+from cliphouse.table.facts import DISTANCE, Metric
 from cliphouse.table.schema import Modality, Precision, embedding_column
 from cliphouse.table.search.filter import Condition, Filter
-from cliphouse.table.search.request import Metric
-from cliphouse.table.search.statement import DISTANCE
 
 _PARAMETER = re.compile(r"\{(\w+):([^{}]+)\}")
 _SHOWN = ("url", "caption", "NSFW", "width", "height", "license")
