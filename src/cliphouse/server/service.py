@@ -125,7 +125,7 @@ class Service:
             encode_ms = (time.perf_counter() - started) * 1000 / max(len(queries), 1)
             count = any(query.count for query in queries)
             gone = threading.Event()
-            admissions, is_alone = self._admissions, self._inside == 1
+            admissions, is_alone = self._admissions, self._is_alone()
             try:
                 results = await self._work(
                     lambda tables: _search(tables[name], asked, requests, gone, count and is_alone)
@@ -213,6 +213,10 @@ class Service:
             yield
         finally:
             self._inside -= 1
+
+    def _is_alone(self) -> bool:
+        """Whether nothing runs but the request that asks; what a client left behind still may."""
+        return self._inside == 1 and self._workers is not None and self._workers.running == 0
 
     async def _work(self, work: Callable[[Tables], _Result]) -> _Result:
         assert self._workers is not None

@@ -79,7 +79,7 @@ const query = new Query(change);
 const filters = new Filters(change);
 const watcher = new IntersectionObserver((entries) => {
   if (entries.some((entry) => entry.isIntersecting)) results.more();
-}, { rootMargin: "800px" });
+}, { rootMargin: "300px" });
 
 function asking(parts) {
   const words = parts.length ? state.words : "";
