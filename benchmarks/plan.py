@@ -320,7 +320,8 @@ def markdown(checks: Sequence[Check], machine: Machine, load_average: float) -> 
             "processor's seconds of a build over the cores. It is shown and not judged.",
             "",
             "Predictions of time come from constants (Speeds in cliphouse.table.planning, which "
-            "names the source of each: some were set by a run of this benchmark). Constants for bytes (memory without a "
+            "names the source of each: some were set by a run of this benchmark). "
+            "Constants for bytes (memory without a "
             "graph, metadata, how a graph compresses) were set from tables of these sizes and "
             "these generated rows: that bytes agree shows the formulas fit, not that they "
             "foretell other data.",

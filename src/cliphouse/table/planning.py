@@ -51,15 +51,15 @@ class Speeds:
     """What one machine did: AMD EPYC, 2 cores, 24 GiB, a virtual disk; embedded engine.
 
     Loading, in seconds: the slope of docs/benchmarks/ingest.json between 100,000 and 1,000,000 rows
-    of 2 x 512 elements (2 cores; it is a pipeline that more would not speed up), and a start between
-    that benchmark's and docs/benchmarks/plan.json's. How it divides between a row and its elements
-    is assumed.
+    of 2 x 512 elements (2 cores; it is a pipeline that more would not speed up), and a start that
+    lies between that benchmark's and docs/benchmarks/plan.json's. How it divides between a row and
+    its elements is assumed.
 
     ``scan_bytes``, ``code_bytes``, ``rescore_row`` and ``search_start`` are fitted to earlier
     measurements on such a machine that are not committed, and agree with docs/benchmarks/plan.json
     and search.json; ``place`` and ``code_element`` are set by plan.json (20,000 and 100,000 rows),
-    ``visit`` by search.json (100,000 and 1,000,000 rows). ``disk_bytes`` is a round figure (the disk
-    here gave 0.2 to 4e9) and ``graph_load_bytes`` half of it, assumed.
+    ``visit`` by search.json (100,000 and 1,000,000 rows). ``disk_bytes`` is a round figure (the
+    disk here gave 0.2 to 4e9) and ``graph_load_bytes`` half of it, assumed.
 
     All are of one core where a step spreads over the cores. Rates are bytes a second, the rest
     seconds: ``code_element`` to code one number, ``rescore_row`` to look at one candidate,

@@ -201,7 +201,8 @@ def sample_rows(
     found = connection.query(
         f"SELECT id, CAST({embedding_column(kind)}, 'Array(Float32)') AS vector "
         f"FROM {identifier(table)} WHERE id IN (SELECT DISTINCT id FROM {identifier(table)} "
-        f"{where}ORDER BY sipHash64(id) LIMIT {{count:UInt32}}) LIMIT 1 BY id",
+        f"{where}ORDER BY sipHash64(id) LIMIT {{count:UInt32}}) "
+        "ORDER BY sipHash64(id) LIMIT 1 BY id",
         {"count": count, **(condition.parameters if condition else {})},
     )
     return [

@@ -33,7 +33,7 @@ const count = () => Math.min(10_000, Math.max(1, Math.round(Number($("take-count
 async function download(results, format) {
   const address = URL.createObjectURL(await results.file(format, count()));
   const link = el("a", { href: address, download: `cliphouse.${format}`, class: "hidden" });
-  document.body.append(link);
+  $("take").append(link); // a click outside the menu would close it
   link.click();
   link.remove();
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
