@@ -4,7 +4,7 @@ import { $, el, toast, webAddress } from "./dom.js";
 import { picture } from "./picture.js";
 import { upload, uploaded } from "./uploads.js";
 
-const WAIT = 120;
+const WAIT = 100;
 const NAMES = { words: "words", row: "like row", url: "picture at", upload: "picture" };
 
 export class Query {
