@@ -103,10 +103,13 @@ class Running:
 
 
 def make_table(folder: Path, rows: int, model: str) -> str:
-    """A database of ``rows`` with an index whose recall is measured; returns its path."""
+    """A database of ``rows`` with an index whose recall is measured, if it is not there yet; returns
+    its path."""
+    db = folder / f"{model.replace('/', '-')}.chdb"
+    if db.exists():
+        return str(db)
     if not (folder / "shards").exists():
         write_shard(folder / "shards", 0, rows)
-    db = folder / f"{model.replace('/', '-')}.chdb"
     with cliphouse.open(db, model=model) as table:
         table.ingest(folder / "shards")
         table.index("image", measure=True)
@@ -155,6 +158,8 @@ def measure(running: Running, model: str, options: argparse.Namespace, figures: 
             print(figures.loads[-1], flush=True)
     figures.overloads.append(overload(running, model, kinds["text"], options.seconds))
     print(figures.overloads[-1], flush=True)
+    if figures.memory:
+        return  # it is the service's, whatever the model
     before = process_memory(running.pid).own
     outcome = ask(running.url, kinds["text"] + kinds["vector"], 8, requests=options.requests)
     after = process_memory(running.pid).own
