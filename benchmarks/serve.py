@@ -103,8 +103,8 @@ class Running:
 
 
 def make_table(folder: Path, rows: int, model: str) -> str:
-    """A database of ``rows`` with an index whose recall is measured, if it is not there yet; returns
-    its path."""
+    """A database of ``rows`` with an index whose recall is measured, made if it is not there yet;
+    returns its path."""
     db = folder / f"{model.replace('/', '-')}.chdb"
     if db.exists():
         return str(db)
