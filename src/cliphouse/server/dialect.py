@@ -29,6 +29,7 @@ from cliphouse.server.schema import Id, decode_picture
 from cliphouse.server.settings import MAX_DEPTH
 from cliphouse.server.summary import summarise_metrics
 from cliphouse.table import Filter, Hit
+from cliphouse.table.search.results import DETAILS
 
 IGNORED_HEADER = "X-Cliphouse-Ignored"
 UNSAFE = ("NSFW", "UNSURE")  # of LAION-400M's three tags the third is UNLIKELY
@@ -38,7 +39,6 @@ MAX_DIM = 16_384
 MAX_PICTURES = 100  # an answer's results that come with their picture, where it is a file here
 PICTURE_SIZE = 512
 _Number = Annotated[float, Field(ge=-3.4e38, le=3.4e38, allow_inf_nan=False)]  # a float32
-_DETAILS = ("url", "caption", "NSFW", "width", "height", "license")
 _WITHOUT_MODEL = ("use_violence_detector", "use_mclip", "aesthetic_score", "aesthetic_weight")
 
 router = APIRouter(tags=["clip-retrieval"], responses=RESPONSES)
@@ -208,7 +208,7 @@ def _num_images(body: KnnBody) -> int:
 
 
 def _details(hit: Hit, columns: frozenset[str]) -> dict[str, Any]:
-    return {name: getattr(hit, name) for name in _DETAILS if name in columns}
+    return {name: getattr(hit, name) for name in DETAILS if name in columns}
 
 
 async def _add_pictures(request: Request, rows: Sequence[dict[str, Any]]) -> None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from cliphouse.errors import QueryError
 from cliphouse.server.query import QueryPart, SearchQuery
 from cliphouse.server.settings import MAX_BATCH, MAX_DEPTH, MAX_OPERANDS
-from cliphouse.table import Filter
+from cliphouse.table import Filter, SearchStats
 
 _INT64 = 2**63
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -165,29 +165,11 @@ class HitAnswer(BaseModel):
     folded: int
 
 
-class StatsAnswer(BaseModel):
-    """How it was searched: the mode, its width and measured recall, and what it cost, in
-    milliseconds."""
-
-    mode: str
-    width: int | None
-    recall: float | None
-    reason: str
-    filtered: str
-    metric: str
-    modality: str
-    query: str
-    k: int
-    encode_ms: float
-    search_ms: float
-    rows_read: int | None
-
-
 class SearchAnswer(BaseModel):
     """What was found, nearest first; ``cursor`` goes on after it, null at the end."""
 
     hits: list[HitAnswer]
-    search: StatsAnswer
+    search: SearchStats
     cursor: str | None
 
 

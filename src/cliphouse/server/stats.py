@@ -8,7 +8,6 @@ from collections import defaultdict
 from dataclasses import asdict, dataclass
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel
 from starlette.responses import Response
 
 from cliphouse.server.api import TableName, service_of
@@ -18,46 +17,6 @@ from cliphouse.table.statistics import TableStatistics
 
 router = APIRouter(prefix="/api", responses=RESPONSES)
 _KEPT_SECONDS = 300.0
-
-
-class BinAnswer(BaseModel):
-    """How many rows have a value from ``low`` up to, but without, ``high``."""
-
-    low: float
-    high: float
-    rows: int
-
-
-class ShareAnswer(BaseModel):
-    """How many rows have this value."""
-
-    value: str
-    rows: int
-
-
-class ExampleAnswer(BaseModel):
-    """A row to begin with."""
-
-    id: int
-    url: str
-    caption: str
-    width: int
-    height: int
-
-
-class StatisticsAnswer(BaseModel):
-    """Figures of ``counted`` of the table's ``rows``: of all of them, or of a part where there are
-    very many. A list is empty where the table lacks its column."""
-
-    rows: int
-    counted: int
-    similarity: list[BinAnswer]
-    width: list[BinAnswer]
-    height: list[BinAnswer]
-    nsfw: list[ShareAnswer]
-    license: list[ShareAnswer]
-    sites: list[ShareAnswer]
-    examples: list[ExampleAnswer]
 
 
 @dataclass(frozen=True)
@@ -86,7 +45,7 @@ class StatisticsCache:
         return kept.statistics
 
 
-@router.get("/stats", response_model=None, responses={200: {"model": StatisticsAnswer}})
+@router.get("/stats", response_model=None, responses={200: {"model": TableStatistics}})
 async def stats(request: Request, table: TableName = None) -> Response:
     """Histograms of similarity and size, and the frequent NSFW labels, licenses and sites."""
     service_of(request).resolve(table)

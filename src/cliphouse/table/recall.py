@@ -19,6 +19,7 @@ from cliphouse.table.connection import Connection, identifier
 from cliphouse.table.facts import Metric, TableFacts
 from cliphouse.table.schema import Measured, Modality, embedding_column
 from cliphouse.table.search import Plan, Request, Searcher
+from cliphouse.table.search.choose import exact_plan
 from cliphouse.table.search.filter import Condition
 from cliphouse.table.vector import QueryVector
 
@@ -160,9 +161,9 @@ def _measure(
             target=TARGETS[kind] if spec.target is None else spec.target,
         )
 
-    exact_plan = Plan("exact", None, 1.0, "")
-    exact = timed(exact_plan)
-    exact_entry = replace(entry(exact_plan, exact, [1.0], ""), standard_error=0.0)
+    truth = exact_plan("what the others are measured by")
+    exact = timed(truth)
+    exact_entry = replace(entry(truth, exact, [1.0], ""), standard_error=0.0)
     yield exact_entry
     for plans, index in _ladders(facts, spec, k):
         best, stuck = 0.0, 0
@@ -215,7 +216,7 @@ def sample_rows(
 
 def _new_ones(searcher: Searcher, request: Request, samples: Sequence[Sample]) -> list[_Question]:
     """Queries like the rows, but of no row: as near to one as rows are to their nearest others."""
-    exact = Plan("exact", None, 1.0, "")
+    exact = exact_plan("what is near a row")
     nearest = []
     for sample in samples[:_NEIGHBOURS]:
         vector = QueryVector(sample.vector, "vector")

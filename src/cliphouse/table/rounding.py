@@ -17,7 +17,8 @@ from cliphouse.table.connection import Connection, identifier
 from cliphouse.table.facts import Metric, TableFacts
 from cliphouse.table.recall import sample_rows
 from cliphouse.table.schema import Modality
-from cliphouse.table.search import Filter, Plan, Request, Searcher
+from cliphouse.table.search import Filter, Request, Searcher
+from cliphouse.table.search.choose import exact_plan
 from cliphouse.table.search.statement import condition_of
 from cliphouse.table.vector import QueryVector
 
@@ -70,7 +71,7 @@ def measure_rounding(
         truth = _brute_force(readers.values(), request, vectors, known)
         shares = []
         for row_id, vector, nearest in zip(ids, vectors, truth, strict=True):
-            plan = Plan("exact", None, 1.0, "")
+            plan = exact_plan("what the shards' own vectors are compared with")
             found = searcher.run(QueryVector(vector, kind), request, plan, condition)
             mine = [hit.id for hit in found.hits if hit.id != row_id][:k]
             wanted = [i for i in nearest.tolist() if i not in (row_id, -1)][:k]

@@ -11,9 +11,9 @@ from cliphouse.table.connection import identifier, quote
 from cliphouse.table.facts import DISTANCE, Metric
 from cliphouse.table.schema import Modality, Precision, embedding_column
 from cliphouse.table.search.filter import Condition, Filter
+from cliphouse.table.search.results import DETAILS
 
 _PARAMETER = re.compile(r"\{(\w+):([^{}]+)\}")
-_SHOWN = ("url", "caption", "NSFW", "width", "height", "license")
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def literal_sql(
     column = embedding_column(target.modality)
     distance = f"{DISTANCE[metric]}({column}, {searched})"
     chosen = ["id", f"1 - cosineDistance({column}, {searched}) AS match"]
-    chosen += [name for name in _SHOWN if name in target.columns]
+    chosen += [name for name in DETAILS if name in target.columns]
     condition = written_out(filter.condition(target.columns)) if filter else ""
     listed_bindings = ",\n    ".join(bindings)
     return (

@@ -6,6 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, overload
 
+# The columns a hit shows, as far as its table has them.
+DETAILS = ("url", "caption", "NSFW", "width", "height", "license")
+
 
 @dataclass(frozen=True)
 class Hit:

@@ -12,6 +12,7 @@ from cliphouse.table.schema import embedding_column
 from cliphouse.table.search.choose import Plan
 from cliphouse.table.search.filter import Condition
 from cliphouse.table.search.request import MAX_OVERSAMPLING, Request
+from cliphouse.table.search.results import DETAILS
 from cliphouse.table.statements import is_balanced
 from cliphouse.table.vector import decode_expression
 
@@ -28,7 +29,6 @@ _EMBEDDED_READ: dict[str, int | str] = {
     "min_bytes_to_use_mmap_io": 1,
     "checksum_on_read": 0,
 }
-_DETAILS = ("url", "caption", "NSFW", "width", "height", "license")
 Settings = Mapping[str, int | float | str]
 
 
@@ -104,7 +104,7 @@ def _chosen(facts: TableFacts, request: Request, distance: str) -> list[str]:
         chosen.append(f"{vector} AS {VECTOR_NAME}")
     if "similarity" in facts.columns:
         chosen.append("similarity AS pair_similarity")
-    return chosen + [name for name in _DETAILS if name in facts.columns]
+    return chosen + [name for name in DETAILS if name in facts.columns]
 
 
 def _settings(
