@@ -110,8 +110,8 @@ def command(
             show.err.print(problem, markup=False)
         print(f"cliphouse serves {', '.join(settings.tables)} at {ready.address}", flush=True)
 
-    log_to_standard_error()
-    serve(settings, announce)
+    with log_to_standard_error():
+        serve(settings, announce)
 
 
 def _network(text: str) -> IPv4Network | IPv6Network:

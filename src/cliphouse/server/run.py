@@ -104,11 +104,19 @@ def _shown(host: str, port: int) -> str:
     return f"http://{named}:{port}"
 
 
-def log_to_standard_error() -> None:
-    """One line a request, with the time."""
+@contextmanager
+def log_to_standard_error() -> Iterator[None]:
+    """One line a request, with the time, until the end of the block."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     logger = logging.getLogger("cliphouse.server")
+    before = logger.level, logger.propagate
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
