@@ -1,9 +1,10 @@
 """What `cliphouse plan` says against what happens: load, build and search at several sizes.
 
-    python benchmarks/plan.py [--rows N ...] [--dir DIR] [--no-report]
+    python benchmarks/plan.py [--rows N ...] [--dir DIR] [--no-report | --again]
 
 Every table is built here, one after the other, each step in a fresh process. A full run writes
-docs/benchmarks/plan.md and plan.json.
+docs/benchmarks/plan.md and plan.json. ``--again`` measures nothing: it holds what today's formulas
+say against the figures in plan.json.
 """
 
 from __future__ import annotations
@@ -19,18 +20,19 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 import cliphouse
 from clip_like import DIM, ClipLike, write_shard
-from cliphouse.table import planning
-from cliphouse.table.planning import Collection, Estimate, Layout, Machines, Speeds
+from cliphouse.table import costs, planning
+from cliphouse.table.costs import Collection, Layout, Speeds
+from cliphouse.table.planning import Estimate, Machines
 from cliphouse.table.schema import Precision
 from ingest import Machine, disk_used, process_memory
 
@@ -107,15 +109,15 @@ def search_warm(asked: Asked) -> Searched:
             started = time.perf_counter()
             found = search_once(table, asked.layout, vector)
             times.append(time.perf_counter() - started)
-            assert found == planning.PLANNED_K
+            assert found == costs.PLANNED_K
     return Searched(times[0], statistics.median(times[WARM_UP:]), min(times))
 
 
 def search_once(table: cliphouse.Table, layout: Layout, vector: NDArray[np.float32]) -> int:
     """Search as the layout is meant to be; returns the number of rows found."""
-    k = planning.PLANNED_K
+    k = costs.PLANNED_K
     if layout.index:
-        return len(table.search(vector, k, mode="hnsw", ef=planning.PLANNED_EF))
+        return len(table.search(vector, k, mode="hnsw", ef=costs.PLANNED_EF))
     if not layout.codes:
         return len(table.search(vector, k, mode="exact"))
     target = base64.b64encode(vector.tobytes()).decode()
@@ -125,7 +127,7 @@ def search_once(table: cliphouse.Table, layout: Layout, vector: NDArray[np.float
         f"FROM {TABLE} ORDER BY distance LIMIT {k} SETTINGS "
         "local_filesystem_read_method = 'mmap', min_bytes_to_use_mmap_io = 1, checksum_on_read = 0,"
         "vector_search_use_quantized_codes = 1, "
-        f"vector_search_index_fetch_multiplier = {planning.PLANNED_OVERSAMPLING}",
+        f"vector_search_index_fetch_multiplier = {costs.PLANNED_OVERSAMPLING}",
         {"target": target},
     )
     return len(rows)
@@ -202,7 +204,7 @@ def check_size(rows: int, base: Path) -> list[Check]:
     shards = base / f"shards-{rows}"
     write_shard(shards, 0, rows)
     checks = []
-    for precision in planning.ELEMENT_BYTES:
+    for precision in costs.ELEMENT_BYTES:
         db = str(base / f"{rows}-{precision}.chdb")
         checks += check_table(rows, precision, shards, db)
     return checks
@@ -210,60 +212,83 @@ def check_size(rows: int, base: Path) -> list[Check]:
 
 def check_table(rows: int, precision: Precision, shards: Path, db: str) -> list[Check]:
     """Load once; search exactly, through a graph, and with codes."""
-    here = Machines(os.cpu_count() or 1, 2**40)
-
-    def expect(layout: Layout) -> Estimate:
-        return planning.estimate(layout, Collection(rows), here, Speeds())
-
     checks: list[Check] = []
+    cores = os.cpu_count() or 1
 
     def note(
-        layout: Layout,
-        what: str,
-        unit: str,
-        predicted: float,
-        measured: float,
-        undisturbed: float | None = None,
+        layout: Layout, what: str, unit: str, measured: float, undisturbed: float | None = None
     ) -> None:
-        checks.append(Check(rows, layout.name, what, unit, predicted, measured, undisturbed))
+        expected = predict(rows, layout, what, cores)
+        checks.append(Check(rows, layout.name, what, unit, expected, measured, undisturbed))
         print(f"{rows:>9,}  {line(checks[-1])}", flush=True)
 
     def note_search(layout: Layout, starting: float = 0.0) -> float:
         """Returns what the first search of a process takes longer than the next."""
-        asked, expected = Asked(db, rows, layout), expect(layout)
+        asked = Asked(db, rows, layout)
         alone(search_warm, asked)  # brings the files into the page cache
         warm, cold = alone(search_warm, asked), alone(search_cold, asked)
-        note(layout, "query", "s", expected.query_seconds, warm.warm, warm.fastest)
+        note(layout, "query", "s", warm.warm, warm.fastest)
         # What a process's first search costs besides reading is taken out. A graph is read into
         # a warm process too, so there it is what an exact search's first one cost.
         starting = starting or max(0.0, warm.first - warm.warm)
-        read = max(warm.warm, cold.first - starting)
-        note(layout, "query from disk", "s", expected.disk_query_seconds, read)
+        note(layout, "query from disk", "s", max(warm.warm, cold.first - starting))
         return starting
 
     exact = Layout(precision)
-    note(exact, "load", "s", expect(exact).load_seconds, load(shards, db, precision))
-    note(exact, "disk", "B", expect(exact).disk_bytes, alone(disk, Asked(db, rows, exact)))
+    note(exact, "load", "s", load(shards, db, precision))
+    note(exact, "disk", "B", alone(disk, Asked(db, rows, exact)))
     starting = note_search(exact)
     graph = Layout(precision, index=planning._OWN, indexed=1)
     built = alone(build_index, Asked(db, rows, graph))
-    expected = expect(graph)
-    undisturbed = built.processor_seconds / here.cores
-    note(graph, "build", "s", expected.index_seconds, built.seconds, undisturbed)
-    note(graph, "memory to build", "B", expected.building_memory_bytes, built.peak)
-    note(graph, "disk while indexing", "B", expected.indexing_disk_bytes, built.disk_peak)
-    note(graph, "graph in memory", "B", expected.graph_bytes, built.memory_bytes)
-    on_disk = expected.disk_bytes - expect(exact).disk_bytes
-    note(graph, "graph on disk", "B", on_disk, built.disk_bytes)
+    note(graph, "build", "s", built.seconds, built.processor_seconds / cores)
+    note(graph, "memory to build", "B", built.peak)
+    note(graph, "disk while indexing", "B", built.disk_peak)
+    note(graph, "graph in memory", "B", built.memory_bytes)
+    note(graph, "graph on disk", "B", built.disk_bytes)
     note_search(graph, starting)
     if precision == "bfloat16":
         coded = Layout(precision, codes="rabitq")
-        seconds = alone(with_codes, Asked(db, rows, coded))
-        extra = expect(coded).load_seconds - expect(exact).load_seconds
-        note(coded, "coding", "s", extra, seconds)
-        note(coded, "disk", "B", expect(coded).disk_bytes, alone(disk, Asked(db, rows, coded)))
+        note(coded, "coding", "s", alone(with_codes, Asked(db, rows, coded)))
+        note(coded, "disk", "B", alone(disk, Asked(db, rows, coded)))
         note_search(coded)
     return checks
+
+
+def predict(rows: int, layout: Layout, what: str, cores: int) -> float:
+    """The figure of that name, in bytes or seconds, as the plan has it where memory is no limit."""
+    machines = Machines(cores, 2**40)
+
+    def expect(one: Layout) -> Estimate:
+        return planning.estimate(one, Collection(rows), machines, Speeds())
+
+    expected, exact = expect(layout), expect(Layout(layout.precision))
+    return {
+        "load": expected.load_seconds,
+        "disk": expected.disk_bytes,
+        "query": expected.query_seconds,
+        "query from disk": expected.disk_query_seconds,
+        "build": expected.index_seconds,
+        "memory to build": expected.building_memory_bytes,
+        "disk while indexing": expected.indexing_disk_bytes,
+        "graph in memory": expected.graph_bytes,
+        "graph on disk": expected.disk_bytes - exact.disk_bytes,
+        "coding": expected.load_seconds - exact.load_seconds,
+    }[what]
+
+
+def predicted_again(report: dict[str, Any]) -> list[Check]:
+    """The checks of a report with what the plan says today."""
+    named = {layout.name: layout for layout in planning.layouts(Collection(1))}
+    checks = [Check(**values) for values in report["checks"]]
+    return [
+        replace(
+            check,
+            predicted=predict(
+                check.rows, named[check.layout], check.what, report["machine"]["cores"]
+            ),
+        )
+        for check in checks
+    ]
 
 
 def alone(step: Callable[[Asked], T], asked: Asked) -> T:
@@ -310,8 +335,8 @@ def markdown(checks: Sequence[Check], machine: Machine, load_average: float) -> 
             "",
             *rows,
             "",
-            f"Queries are text embeddings over images, k = {planning.PLANNED_K}, hnsw at ef "
-            f"{planning.PLANNED_EF}, codes at {planning.PLANNED_OVERSAMPLING} times k; url and "
+            f"Queries are text embeddings over images, k = {costs.PLANNED_K}, hnsw at ef "
+            f"{costs.PLANNED_EF}, codes at {costs.PLANNED_OVERSAMPLING} times k; url and "
             f"caption are fetched. `query` is the median of {QUERIES} in memory. `query from disk` "
             "is the first one of a process with the files out of the page cache (less what a first "
             "search costs with them in it, but for hnsw, where that is reading the graph).",
@@ -319,7 +344,7 @@ def markdown(checks: Sequence[Check], machine: Machine, load_average: float) -> 
             "`undisturbed` is what is left without other programs: the fastest of the queries, the "
             "processor's seconds of a build over the cores. It is shown and not judged.",
             "",
-            "Predictions of time come from constants (Speeds in cliphouse.table.planning, which "
+            "Predictions of time come from constants (Speeds in cliphouse.table.costs, which "
             "names the source of each: some were set by a run of this benchmark). "
             "Constants for bytes (memory without a "
             "graph, metadata, how a graph compresses) were set from tables of these sizes and "
@@ -345,19 +370,30 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[20_000, 100_000])
     parser.add_argument("--dir", type=Path, help="where to work; needs 15 kB a row")
     parser.add_argument("--no-report", action="store_true", help="print only")
+    parser.add_argument(
+        "--again", action="store_true", help="the report's figures, against today's formulas"
+    )
     options = parser.parse_args()
+    if options.again:
+        report = json.loads(REPORT.with_suffix(".json").read_text())
+        machine = Machine(**report["machine"])
+        write_report(predicted_again(report), machine, report["load_average"])
+        return
     load_average = os.getloadavg()[0]
     checks: list[Check] = []
     with tempfile.TemporaryDirectory(prefix="bench-plan-", dir=options.dir) as base:
         for rows in options.rows:
             checks += check_size(rows, Path(base).resolve())
     if not options.no_report:
-        machine = Machine.here()
-        REPORT.write_text(markdown(checks, machine, load_average))
-        values = {"machine": asdict(machine), "load_average": load_average}
-        values["checks"] = [asdict(check) for check in checks]
-        REPORT.with_suffix(".json").write_text(json.dumps(values, indent=1) + "\n")
-        print(f"written: {REPORT}")
+        write_report(checks, Machine.here(), load_average)
+
+
+def write_report(checks: Sequence[Check], machine: Machine, load_average: float) -> None:
+    REPORT.write_text(markdown(checks, machine, load_average))
+    values = {"machine": asdict(machine), "load_average": load_average}
+    values["checks"] = [asdict(check) for check in checks]
+    REPORT.with_suffix(".json").write_text(json.dumps(values, indent=1) + "\n")
+    print(f"written: {REPORT}")
 
 
 if __name__ == "__main__":

@@ -6,19 +6,23 @@ Times depend on the machine: benchmarks/plan.py shows those.
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import sys
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cliphouse.errors import QueryError
-from cliphouse.table import planning
+from cliphouse.table import costs, planning
+from cliphouse.table.costs import Collection, Layout, Speeds
 from cliphouse.table.index import IndexSpec
-from cliphouse.table.planning import Collection, Layout, Machines, Speeds, make_plan
+from cliphouse.table.planning import Machines, make_plan
 from cliphouse.table.schema import Precision
 from cliphouse.table.table import Table
 from conftest import OpenTable, Run
@@ -75,14 +79,12 @@ def test_disk_of_a_loaded_table(
         "SELECT sum(column_data_compressed_bytes) FROM system.parts_columns "
         "WHERE active AND column LIKE '%_embedding'",
     )
-    assert predicted - rows * planning.METADATA_BYTES == pytest.approx(embeddings, rel=0.01)
+    assert predicted - rows * costs.METADATA_BYTES == pytest.approx(embeddings, rel=0.01)
 
 
 @pytest.mark.parametrize("codes", ["rabitq", "turboquant"])
 @pytest.mark.parametrize("dim", [64, 512])
-def test_disk_of_codes(
-    tmp_path: Path, open_table: OpenTable, codes: planning.Codes, dim: int
-) -> None:
+def test_disk_of_codes(tmp_path: Path, open_table: OpenTable, codes: costs.Codes, dim: int) -> None:
     rows = 5000
     make_shard(tmp_path / "s", rows=rows, dim=dim, metadata=metadata(rows))
     table = open_table()
@@ -96,7 +98,7 @@ def test_disk_of_codes(
     assert expect(Layout("bfloat16", codes), rows, dim).disk_bytes == pytest.approx(
         disk_of(table), rel=NEAR
     )
-    added = 2 * rows * planning.code_bytes(codes, dim)
+    added = 2 * rows * costs.code_bytes(codes, dim)
     assert added == pytest.approx(disk_of(table) - bare, rel=NEAR)
 
 
@@ -146,13 +148,110 @@ def test_more_rows_never_cost_less(rows: int, more: int, dim: int, modalities: i
         assert small.disk_bytes >= few * dim * modalities * element
 
 
-@given(st.integers(1, 10**9), st.integers(1, 500))
-def test_a_shard_is_planned_as_a_machine_with_its_rows(rows: int, nodes: int) -> None:
-    cluster = Machines(8, 2**36, nodes)
-    whole = make_plan(Collection(rows * nodes), cluster)
+OF_A_MACHINE = (
+    "rows", "disk_bytes", "indexing_disk_bytes", "memory_bytes", "building_memory_bytes",
+    "cached_bytes", "graph_bytes", "merged_parts", "load_seconds", "index_seconds", "fits",
+    "is_cached", "rescores_from_disk", "outgrows_graph_cache",
+)  # fmt: skip
+
+
+@given(st.integers(1, 10**9), st.integers(1, 500), st.integers(1, 3))
+def test_a_shard_is_planned_as_a_machine_with_its_rows(
+    rows: int, shards: int, replicas: int
+) -> None:
+    cluster = Machines(8, 2**36, shards * replicas, replicas, loaders=shards)
+    whole = make_plan(Collection(rows * shards), cluster)
     alone = make_plan(Collection(rows), Machines(8, 2**36))
-    assert whole.estimates == alone.estimates
-    assert whole.recommended == alone.recommended
+    for shard, machine in zip(whole.estimates, alone.estimates, strict=True):
+        for name in OF_A_MACHINE:
+            assert getattr(shard, name) == getattr(machine, name), name
+        assert shard.query_seconds >= machine.query_seconds
+        assert shard.queries_per_second == pytest.approx(replicas * machine.queries_per_second)
+
+
+def test_a_cluster_waits_for_its_slowest_shard() -> None:
+    """Against the medians of the slowest of N draws, of times that spread as the measured ones."""
+    speeds = Speeds(round_trip=0, network_bytes=1e30)
+    drawn = np.random.default_rng(5).lognormal(math.log(0.03), speeds.spread, (4000, 64))
+    for shards in (1, 2, 8, 64):
+        slowest = float(np.median(drawn[:, :shards].max(axis=1)))
+        assert costs.cluster_seconds(0.03, shards, speeds) == pytest.approx(slowest, rel=0.02)
+    far = Speeds(round_trip=0.05)
+    assert costs.cluster_seconds(0.03, 8, far) > costs.cluster_seconds(0.03, 8, speeds) + 0.05
+
+
+def test_times_spread_as_the_committed_benchmark_says() -> None:
+    timings = json.loads((ROOT / "docs" / "benchmarks" / "search.json").read_text())["timings"]
+    ratios = [
+        run["p95"] / run["p50"]
+        for run in timings
+        if (run["rows"], run["contender"], run["kind"]) == (1_000_000, "hnsw", "text")
+        and run["case"].startswith("ef ")
+    ]
+    assert len(ratios) == 7
+    at_95 = math.exp(Speeds().spread * NormalDist().inv_cdf(0.95))
+    assert at_95 == pytest.approx(statistics.median(ratios), rel=0.05)
+
+
+def test_more_loading_machines_load_faster_until_the_disks_are_the_limit() -> None:
+    def seconds(loaders: int) -> float:
+        machines = Machines(16, 2**36, nodes=2, loaders=loaders)
+        layout = Layout("bfloat16")
+        return planning.estimate(layout, Collection(10**9), machines, Speeds()).load_seconds
+
+    assert seconds(2) == pytest.approx(seconds(1) / 2, rel=0.01)
+    assert seconds(1000) == seconds(2000) > seconds(1) / 1000
+    # Half of the rows a node, of 2 x (512 x 2 + 8) + 42 bytes, written four times at 1 GB/s.
+    assert seconds(1000) == pytest.approx(4 * 500_000_000 * 2106 / 1e9)
+
+
+def test_candidates_that_do_not_stay_in_memory_are_read_from_the_disk() -> None:
+    layout, rows = Layout("bfloat16", index=IndexSpec(), indexed=1), 20_000_000
+
+    def plan(gigabytes: int) -> planning.Estimate:
+        machines = Machines(16, gigabytes * 10**9, graph_cache_bytes=30 * 10**9)
+        return planning.estimate(layout, Collection(rows), machines, Speeds())
+
+    tight, roomy = plan(40), plan(80)
+    assert (tight.rescores_from_disk, roomy.rescores_from_disk) == (True, False)
+    # 30 granules of 512 rows of 1,032 bytes, at 1 GB/s, one query's after another's.
+    granules = 30 * 512 * 1032 / 1e9
+    assert tight.query_seconds - roomy.query_seconds == pytest.approx(granules)
+    assert tight.queries_per_second == pytest.approx(1 / granules)
+    assert roomy.queries_per_second == pytest.approx(16 / roomy.query_seconds)
+
+
+def test_a_graph_cache_that_is_raised_makes_a_large_graph_quick() -> None:
+    def plan(cache: int | None) -> planning.TablePlan:
+        machines = Machines(64, 10**12, graph_cache_bytes=cache)
+        return make_plan(Collection(400_000_000), machines)
+
+    before, after = plan(None), plan(520 * 10**9)
+    assert before.recommended == after.recommended == "BFloat16, hnsw 32/128 image"
+    assert "cache_size_to_ram_max_ratio above 0.51" in before.recommendation
+    assert "--graph-cache" in before.recommendation
+    assert "--graph-cache" not in after.recommendation
+
+
+def test_index_merges_what_the_engine_by_itself_keeps_apart(
+    tmp_path: Path, open_table: OpenTable
+) -> None:
+    """So that a shard has one graph, however small max_bytes_to_merge_at_max_space_in_pool is."""
+    for number in range(2):
+        make_shard(tmp_path / "s", number, rows=50, dim=8)
+    table = open_table()
+    table.ingest(tmp_path / "s")
+    table.sql("ALTER TABLE laion MODIFY SETTING max_bytes_to_merge_at_max_space_in_pool = 1000")
+    parts = "SELECT count() FROM system.parts WHERE active"
+    table.sql("OPTIMIZE TABLE laion")
+    assert figure(table, parts) == 2
+    table.index(IndexSpec())
+    assert figure(table, parts) == 1
+    default = table.sql(
+        "SELECT toInt64(value) FROM system.merge_tree_settings "
+        "WHERE name = 'max_bytes_to_merge_at_max_space_in_pool'"
+    )
+    assert default.column(0)[0].as_py() == costs.MERGED_BYTES
 
 
 def test_what_is_recommended_changes_with_size_and_memory() -> None:
@@ -195,6 +294,12 @@ def test_numbers_out_of_range_are_named() -> None:
         Collection(1, modalities=3)
     with pytest.raises(QueryError, match="nodes is 0"):
         Machines(1, 2**40, 0)
+    with pytest.raises(QueryError, match="nodes is 3 and replicas 2"):
+        Machines(1, 2**40, 3, replicas=2)
+    with pytest.raises(QueryError, match="loaders is -1"):
+        Machines(1, 2**40, loaders=-1)
+    with pytest.raises(QueryError, match="a disk reads"):
+        Speeds().with_disk(0)
     with pytest.raises(QueryError, match="memory is below"):
         Machines(1, 1000)
 
@@ -208,7 +313,10 @@ def test_rows_in_words(run: Run, words: str, rows: int) -> None:
     finished = run("plan", "--rows", words, "--memory", "64GiB", "--cores", 4, "--json")
     said = json.loads(finished.stdout)
     assert said["collection"] == {"rows": rows, "dim": 512, "modalities": 2}
-    assert said["machines"] == {"nodes": 1, "cores": 4, "memory_bytes": 64 * 2**30}
+    assert said["machines"] == {
+        "nodes": 1, "cores": 4, "memory_bytes": 64 * 2**30,
+        "replicas": 1, "loaders": None, "graph_cache_bytes": None,
+    }  # fmt: skip
     names = [entry["name"] for entry in said["estimates"]]
     assert len(names) == len(set(names)) == 14
 
@@ -222,9 +330,29 @@ def test_the_command_says_it_in_words(run: Run) -> None:
     assert "Recommended: BFloat16, rabitq" in finished.stdout
 
 
+def test_five_billion_on_a_cluster(run: Run) -> None:
+    machines = ("--nodes", 64, "--replicas", 2, "--memory", "512GB", "--cores", 64)
+    engine = ("--graph-cache", "250GB", "--disk", "3GB", "--loaders", 8)
+    finished = run("plan", "--rows", "5.8B", *machines, *engine, "--json")
+    said = json.loads(finished.stdout)
+    assert said["machines"]["graph_cache_bytes"] == 250 * 10**9
+    assert (said["speeds"]["disk_bytes"], said["speeds"]["graph_load_bytes"]) == (3e9, 1.5e9)
+    graph = next(e for e in said["estimates"] if e["name"] == said["recommended"])
+    assert said["recommended"] == "BFloat16, hnsw 32/128 image"
+    # 32 shards of 181,250,000 rows, whose graph has 512 x 2 + 8 x 32 bytes a row.
+    assert graph["graph_bytes"] == 181_250_000 * 1280
+    assert graph["merged_parts"] == 3
+    words = run("plan", "--rows", "5.8B", *machines, *engine).stdout
+    assert "181,250,000 rows on each of 64 machines, every row on 2" in words
+    assert "asks 32 shards" in words and "a disk of 3.0 GB/s" in words
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
+        (("--rows", "1M", "--graph-cache", "big"), "--graph-cache 'big'"),
+        (("--rows", "1M", "--disk", "fast"), "--disk 'fast'"),
+        (("--rows", "1M", "--nodes", 3, "--replicas", 2), "nodes is 3 and replicas 2"),
         (("--rows", "many"), "--rows 'many'"),
         (("--rows", "5Q"), "5Q"),
         (("--rows", "0"), "rows is 0"),

@@ -12,8 +12,8 @@ from cliphouse.cli import options, show
 from cliphouse.cli.recall import draw
 from cliphouse.errors import QueryError
 from cliphouse.table import IndexSpec, Table
+from cliphouse.table.costs import Collection, Speeds, index_seconds
 from cliphouse.table.index import DEFAULT_EF_CONSTRUCTION, DEFAULT_M, IndexForecast
-from cliphouse.table.planning import Collection, Speeds, index_seconds
 from cliphouse.table.schema import Modality
 from cliphouse.table.table import AUTO_KS
 

@@ -13,8 +13,9 @@ import typer
 from cliphouse.cli import options, show
 from cliphouse.errors import QueryError
 from cliphouse.json_text import to_json
-from cliphouse.table import planning
-from cliphouse.table.planning import Collection, Estimate, Machines, TablePlan
+from cliphouse.table import costs, planning
+from cliphouse.table.costs import Collection, Speeds
+from cliphouse.table.planning import Estimate, Machines, TablePlan
 
 NAME = "plan"
 _NUMBER = re.compile(r"(\d+\.?\d*(?:e\d{1,2})?)\s*([a-z]*)", re.IGNORECASE)
@@ -26,7 +27,7 @@ _SIZES = {
 }  # fmt: skip
 HEADINGS = (
     "layout", "disk", "while indexing", "memory", "to build", "page cache", "load", "index",
-    "query", "from disk", "",
+    "query", "queries/s", "from disk", "",
 )  # fmt: skip
 
 
@@ -37,8 +38,17 @@ def command(
         int, typer.Option(min=1, max=2, help="Embeddings of a row: 1 (image) or 2 (and text).")
     ] = 2,
     nodes: Annotated[
-        int, typer.Option(min=1, max=100_000, help="Machines, each with a shard of the rows.")
+        int, typer.Option(min=1, max=100_000, help="Machines that share the rows.")
     ] = 1,
+    replicas: Annotated[
+        int, typer.Option(min=1, max=10, help="Machines that hold each row; nodes is a multiple.")
+    ] = 1,
+    loaders: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=100_000, help="Machines that load at once; by default as many as nodes."
+        ),
+    ] = None,
     cores: Annotated[
         int | None,
         typer.Option(min=1, max=10_000, help="Cores of a machine; by default as many as this one."),
@@ -47,15 +57,30 @@ def command(
         str | None,
         typer.Option(help="Memory of a machine, as in 64GB; by default as much as this one."),
     ] = None,
+    graph_cache: Annotated[
+        str | None,
+        typer.Option(
+            help="The vector_similarity_index_cache_size that a machine's server is given, as in "
+            "64GB; by default the engine's 5 GiB."
+        ),
+    ] = None,
+    disk: Annotated[
+        str | None,
+        typer.Option(help="What a machine's disk reads in a second, as in 3GB; by default 1GB."),
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """What a table would cost before it is loaded: disk, memory, load, build and query times."""
     machines = Machines(
         cores or os.cpu_count() or 1,
-        _memory_here() if memory is None else parse_bytes(memory),
+        _memory_here() if memory is None else parse_bytes("--memory", memory),
         nodes,
+        replicas,
+        loaders,
+        None if graph_cache is None else parse_bytes("--graph-cache", graph_cache),
     )
-    plan = planning.make_plan(Collection(parse_count(rows), dim, modalities), machines)
+    collection = Collection(parse_count(rows), dim, modalities)
+    plan = planning.make_plan(collection, machines, _speeds(disk))
     if json:
         print(to_json(_document(plan)))
     else:
@@ -67,9 +92,9 @@ def parse_count(text: str) -> int:
     return _parse(text, _COUNTS, f"--rows {text!r}: a number as in 400M, 5.8B, 1e9 or 120000")
 
 
-def parse_bytes(text: str) -> int:
+def parse_bytes(option: str, text: str) -> int:
     """Bytes in words, such as 64GB or 24GiB. Raises QueryError where it is none."""
-    return _parse(text, _SIZES, f"--memory {text!r}: a size as in 64GB or 24GiB")
+    return _parse(text, _SIZES, f"{option} {text!r}: a size as in 64GB or 24GiB")
 
 
 def _parse(text: str, units: dict[str, int], wanted: str) -> int:
@@ -77,6 +102,10 @@ def _parse(text: str, units: dict[str, int], wanted: str) -> int:
     if match is None or match[2].lower() not in units:
         raise QueryError(wanted)
     return int(Decimal(match[1]) * units[match[2].lower()])
+
+
+def _speeds(disk: str | None) -> Speeds:
+    return Speeds() if disk is None else Speeds().with_disk(parse_bytes("--disk", disk))
 
 
 def _memory_here() -> int:
@@ -93,10 +122,11 @@ def _document(plan: TablePlan) -> dict[str, Any]:
     return {
         "collection": asdict(plan.collection),
         "machines": asdict(plan.machines),
+        "speeds": asdict(plan.speeds),
         "query": {
-            "k": planning.PLANNED_K,
-            "ef": planning.PLANNED_EF,
-            "oversampling": planning.PLANNED_OVERSAMPLING,
+            "k": costs.PLANNED_K,
+            "ef": costs.PLANNED_EF,
+            "oversampling": costs.PLANNED_OVERSAMPLING,
         },
         "estimates": estimates,
         "recommended": plan.recommended,
@@ -108,20 +138,24 @@ def _draw(plan: TablePlan) -> None:
     collection, machines = plan.collection, plan.machines
     share = plan.estimates[0].rows
     each = f", {share:,} rows on each of {machines.nodes:,} machines" if machines.nodes > 1 else ""
+    each += f", every row on {machines.replicas}" if machines.replicas > 1 else ""
     embeddings = "image and text embeddings" if collection.modalities == 2 else "image embeddings"
     show.out.print(
         f"{collection.rows:,} rows, {embeddings} of {collection.dim} dimensions{each}; "
         f"{machines.cores} cores and {show.size(machines.memory_bytes)} of memory a machine"
     )
     cells = [_cells(estimate) for estimate in plan.estimates]
-    show.out.print(show.table(HEADINGS, cells, right="lrrrrrrrrrl"))
+    show.out.print(show.table(HEADINGS, cells, right="lrrrrrrrrrrl"))
     if machines.nodes > 1:
-        show.out.print(f"Disk and memory are of one machine; take them {machines.nodes:,} times.")
+        show.out.print(
+            f"Disk and memory are of one machine; take them {machines.nodes:,} times. A query asks "
+            f"{machines.shards:,} shards and waits for the slowest."
+        )
     show.out.print(
         "Bytes are within 25% of tables really built. Times are estimates, scaled by cores from "
-        "a machine with 2 and a disk of 1 GB/s;\n"
-        f"a query is for {planning.PLANNED_K} rows, hnsw at ef {planning.PLANNED_EF:,}, codes at "
-        f"{planning.PLANNED_OVERSAMPLING} times as many; what recall that gives, "
+        f"a machine with 2, for a disk of {show.size(plan.speeds.disk_bytes)}/s;\n"
+        f"a query is for {costs.PLANNED_K} rows, hnsw at ef {costs.PLANNED_EF:,}, codes at "
+        f"{costs.PLANNED_OVERSAMPLING} times as many; what recall that gives, "
         "cliphouse recall tells."
     )
     show.out.print(f"Recommended: {plan.recommendation}")
@@ -138,6 +172,9 @@ def _cells(estimate: Estimate) -> list[str]:
         duration(estimate.load_seconds),
         duration(estimate.index_seconds) if estimate.layout.index else "",
         duration(estimate.query_seconds),
+        f"{estimate.queries_per_second:,.2g}"
+        if estimate.queries_per_second < 10
+        else f"{estimate.queries_per_second:,.0f}",
         duration(estimate.disk_query_seconds),
         _mark(estimate),
     ]
@@ -148,7 +185,9 @@ def _mark(estimate: Estimate) -> str:
         return "does not fit into memory"
     if estimate.outgrows_graph_cache:
         return "graph is larger than vector_similarity_index_cache_size"
-    return "" if estimate.is_cached else "read from disk"
+    if not estimate.is_cached:
+        return "read from disk"
+    return "candidates read from disk" if estimate.rescores_from_disk else ""
 
 
 def duration(seconds: float) -> str:
