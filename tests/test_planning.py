@@ -221,6 +221,15 @@ def test_candidates_that_do_not_stay_in_memory_are_read_from_the_disk() -> None:
     assert roomy.queries_per_second == pytest.approx(16 / roomy.query_seconds)
 
 
+def test_a_wider_search_takes_longer_and_no_more_memory() -> None:
+    machines = Machines(8, 2**40, graph_cache_bytes=2**39)
+    narrow, wide = (make_plan(Collection(10**8), machines, ef=ef) for ef in (1000, 4000))
+    for one, other in zip(narrow.estimates, wide.estimates, strict=True):
+        assert one.memory_bytes == other.memory_bytes
+        extra = 3000 * math.log2(10**8 + 1) * Speeds().visit if one.layout.index else 0.0
+        assert other.query_seconds - one.query_seconds == pytest.approx(extra)
+
+
 def test_a_graph_cache_that_is_raised_makes_a_large_graph_quick() -> None:
     def plan(cache: int | None) -> planning.TablePlan:
         machines = Machines(64, 10**12, graph_cache_bytes=cache)

@@ -68,6 +68,9 @@ def command(
         str | None,
         typer.Option(help="What a machine's disk reads in a second, as in 3GB; by default 1GB."),
     ] = None,
+    ef: Annotated[
+        int, typer.Option(min=1, max=10_000_000, help="How wide graphs are searched.")
+    ] = costs.PLANNED_EF,
     json: options.Json = False,
 ) -> None:
     """What a table would cost before it is loaded: disk, memory, load, build and query times."""
@@ -80,7 +83,7 @@ def command(
         None if graph_cache is None else parse_bytes("--graph-cache", graph_cache),
     )
     collection = Collection(parse_count(rows), dim, modalities)
-    plan = planning.make_plan(collection, machines, _speeds(disk))
+    plan = planning.make_plan(collection, machines, _speeds(disk), ef)
     if json:
         print(to_json(_document(plan)))
     else:
@@ -125,7 +128,7 @@ def _document(plan: TablePlan) -> dict[str, Any]:
         "speeds": asdict(plan.speeds),
         "query": {
             "k": costs.PLANNED_K,
-            "ef": costs.PLANNED_EF,
+            "ef": plan.ef,
             "oversampling": costs.PLANNED_OVERSAMPLING,
         },
         "estimates": estimates,
@@ -154,7 +157,7 @@ def _draw(plan: TablePlan) -> None:
     show.out.print(
         "Bytes are within 25% of tables really built. Times are estimates, scaled by cores from "
         f"a machine with 2, for a disk of {show.size(plan.speeds.disk_bytes)}/s;\n"
-        f"a query is for {costs.PLANNED_K} rows, hnsw at ef {costs.PLANNED_EF:,}, codes at "
+        f"a query is for {costs.PLANNED_K} rows, hnsw at ef {plan.ef:,}, codes at "
         f"{costs.PLANNED_OVERSAMPLING} times as many; what recall that gives, "
         "cliphouse recall tells."
     )

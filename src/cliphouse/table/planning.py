@@ -111,23 +111,28 @@ class TablePlan:
     collection: Collection
     machines: Machines
     speeds: Speeds
+    ef: int
     estimates: tuple[Estimate, ...]
     recommended: str | None
     recommendation: str
 
 
 def make_plan(
-    collection: Collection, machines: Machines, speeds: Speeds | None = None
+    collection: Collection,
+    machines: Machines,
+    speeds: Speeds | None = None,
+    ef: int = costs.PLANNED_EF,
 ) -> TablePlan:
-    """Estimate every layout for ``collection`` on ``machines`` and recommend one."""
+    """Estimate every layout for ``collection`` on ``machines`` and recommend one. ``ef`` is how
+    wide graphs are searched."""
     chosen = speeds or Speeds()
     estimates = tuple(
-        estimate(layout, collection, machines, chosen) for layout in layouts(collection)
+        estimate(layout, collection, machines, chosen, ef) for layout in layouts(collection)
     )
     best = recommend(estimates, machines)
     name = best.layout.name if best else None
     sentence = _advice(best, machines) if best else _more_machines(collection, machines, chosen)
-    return TablePlan(collection, machines, chosen, estimates, name, sentence)
+    return TablePlan(collection, machines, chosen, ef, estimates, name, sentence)
 
 
 def layouts(collection: Collection) -> Iterator[Layout]:
@@ -143,7 +148,11 @@ def layouts(collection: Collection) -> Iterator[Layout]:
 
 
 def estimate(
-    layout: Layout, collection: Collection, machines: Machines, speeds: Speeds
+    layout: Layout,
+    collection: Collection,
+    machines: Machines,
+    speeds: Speeds,
+    ef: int = costs.PLANNED_EF,
 ) -> Estimate:
     """What ``layout`` costs on each machine."""
     share = replace(collection, rows=math.ceil(collection.rows / machines.shards))
@@ -161,7 +170,7 @@ def estimate(
     column = costs.searched_bytes(Layout(layout.precision), share)
     from_disk = rescored > 0 and memory + cached + column > usable
     rescoring = rescored / speeds.disk_bytes if from_disk else 0.0
-    in_memory = costs.query_seconds(layout, share, machines.cores, speeds)
+    in_memory = costs.query_seconds(layout, share, machines.cores, speeds, ef)
     cold = in_memory + costs.from_disk_seconds(layout, share, speeds)
     at_once = machines.cores / costs.busy_cores(layout, share, machines.cores)
     rate = min(at_once / in_memory, 1 / rescoring if from_disk else math.inf)
