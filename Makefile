@@ -59,6 +59,7 @@ bench-page: $(VENV)/.test-installed browser
 
 docs: $(VENV)/.test-installed
 	$(BIN)/python -m typer cliphouse.cli.app utils docs --name cliphouse --output docs/commands.md
+	$(BIN)/python tools/paper.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \

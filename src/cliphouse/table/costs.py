@@ -59,8 +59,9 @@ class Speeds:
     ``scan_bytes``, ``code_bytes``, ``rescore_row`` and ``search_start`` are fitted to earlier
     measurements on such a machine that are not committed, and agree with docs/benchmarks/plan.json
     and search.json; ``place`` and ``code_element`` are set by plan.json (20,000 and 100,000 rows),
-    ``visit`` and ``spread`` by search.json (100,000 and 1,000,000 rows), ``merge_bytes`` by a merge
-    of 1.2 GB in one thread. ``disk_bytes`` is a round figure (the disk here gave 0.2 to 4e9) and
+    ``graph_start``, ``visit`` and ``spread`` by search.json (100,000 and 1,000,000 rows, widths of
+    512 to 4096; smaller graphs, which the processor's caches hold, are faster), ``merge_bytes`` by
+    a merge of 1.2 GB in one thread. ``disk_bytes`` is a round figure (the disk here gave 0.2 to 4e9) and
     ``graph_load_bytes`` half of it, assumed. So are what no machine here has: the ``memory_bytes``
     that all cores of a server read together, and a cluster's network, ``round_trip`` (a remote
     statement's start in it) and ``network_bytes`` (10 Gbit/s).
@@ -92,7 +93,8 @@ class Speeds:
     graph_load_bytes: float = 5e8
     place: float = 4.2e-7
     search_start: float = 0.005
-    visit: float = 1e-6
+    graph_start: float = 0.012
+    visit: float = 7e-7
     spread: float = 0.16
     merge_bytes: float = 3.1e8
     memory_bytes: float = 2e11
@@ -230,7 +232,7 @@ def query_seconds(
     """One query of PLANNED_K rows on one machine, with all it needs in memory."""
     if layout.index:
         steps = ef * math.log2(share.rows + 1)
-        return speeds.search_start + steps * speeds.visit * share.dim / 512
+        return speeds.graph_start + steps * speeds.visit * share.dim / 512
     readers = busy_cores(layout, share, cores)
     scanned = searched_bytes(layout, share)
     if layout.codes:
