@@ -307,7 +307,7 @@ def test_numbers_out_of_range_are_named() -> None:
         Machines(1, 2**40, 3, replicas=2)
     with pytest.raises(QueryError, match="loaders is -1"):
         Machines(1, 2**40, loaders=-1)
-    with pytest.raises(QueryError, match="a disk reads"):
+    with pytest.raises(QueryError, match="disk is 0 bytes a second"):
         Speeds().with_disk(0)
     with pytest.raises(QueryError, match="memory is below"):
         Machines(1, 1000)

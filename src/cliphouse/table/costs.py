@@ -107,7 +107,7 @@ class Speeds:
         Raises QueryError where the rate is not positive.
         """
         if disk_bytes <= 0:
-            raise QueryError("a disk reads more than 0 bytes a second")
+            raise QueryError(f"disk is {disk_bytes:g} bytes a second; it must be more than 0")
         return replace(self, disk_bytes=disk_bytes, graph_load_bytes=disk_bytes / 2)
 
 
