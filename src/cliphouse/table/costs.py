@@ -61,10 +61,10 @@ class Speeds:
     and search.json; ``place`` and ``code_element`` are set by plan.json (20,000 and 100,000 rows),
     ``graph_start``, ``visit`` and ``spread`` by search.json (100,000 and 1,000,000 rows, widths of
     512 to 4096; smaller graphs, which the processor's caches hold, are faster), ``merge_bytes`` by
-    a merge of 1.2 GB in one thread. ``disk_bytes`` is a round figure (the disk here gave
-    0.2 to 4e9) and ``graph_load_bytes`` half of it, assumed. So are what no machine here has: the ``memory_bytes``
-    that all cores of a server read together, and a cluster's network, ``round_trip`` (a remote
-    statement's start in it) and ``network_bytes`` (10 Gbit/s).
+    a merge of 1.2 GB in one thread. ``disk_bytes`` is a round figure (the disk here gave 0.2 to
+    4e9) and ``graph_load_bytes`` half of it, assumed. So are what no machine here has: the
+    ``memory_bytes`` that all cores of a server read together, and a cluster's network,
+    ``round_trip`` (a remote statement's start in it) and ``network_bytes`` (10 Gbit/s).
 
     All are of one core where a step spreads over the cores. Rates are bytes a second, the rest
     seconds: ``code_element`` to code one number, ``rescore_row`` to look at one candidate,
