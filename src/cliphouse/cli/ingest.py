@@ -15,6 +15,7 @@ from cliphouse.shards import parse_shard_numbers
 from cliphouse.table import Holding, ShardLoad
 
 NAME = "ingest"
+_SHOWN = 5
 
 
 def _remark(load: ShardLoad) -> str:
@@ -26,8 +27,9 @@ def _remark(load: ShardLoad) -> str:
 
 
 def _tell_waiting(held: Sequence[Holding]) -> None:
-    for holding in held:
-        show.err.print(f"waiting for {holding.describe()}", markup=False)
+    shown = [holding.describe() for holding in held[:_SHOWN]]
+    more = [f"and {len(held) - _SHOWN} more"] if len(held) > _SHOWN else []
+    show.err.print(f"waiting for {'; '.join(shown + more)}", markup=False)
 
 
 def command(

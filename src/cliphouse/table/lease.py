@@ -37,7 +37,7 @@ class LeaseTimes:
 
 
 TIMES = LeaseTimes()
-_READ_BACK = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0)  # a replica may lag behind the one that was written to
+_READ_BACK = (0.0, 0.05, 0.2, 0.5)  # in seconds: a replica may lag behind the one written to
 _working: set[str] = set()  # the keys of this process's workers
 
 

@@ -28,7 +28,7 @@ from cliphouse.table.schema import column_types, keep_tokens
 LineState = Literal["claimed", "loading", "renewed", "released", "done"]
 State = Literal["loading", "done"]
 _CHUNK = 8 * 2**20
-_NEW_COLUMNS = ("generation", "attempt")  # that ledgers of earlier versions do not have
+_NEW_COLUMNS = ("generation", "attempt")  # that ledgers of earlier versions lack
 _INSERT_SETTINGS = {"async_insert": 0, "insert_deduplicate": 1}
 # A claim ends the line before it; within a generation, later than its other lines are these.
 _LAST = "generation > 0 AND state IN ('done', 'released', 'forgotten')"
