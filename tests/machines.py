@@ -123,10 +123,12 @@ class Server:
 
 
 @contextmanager
-def running_server(folder: Path) -> Iterator[Server]:
+def running_server(folder: Path, config: Path | None = None) -> Iterator[Server]:
     command = [sys.executable, str(Path(__file__).with_name("clickhouse_http.py"))]
     process = subprocess.Popen(
-        [*command, str(folder), "u", "p"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [*command, str(folder), "u", "p", *([str(config)] if config else [])],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
     assert process.stdout is not None
     yield Server(int(process.stdout.readline()))

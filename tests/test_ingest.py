@@ -44,12 +44,12 @@ def check_equal(table: Table, *made: MadeShard) -> None:
         assert found.column(column).to_pylist() == expected
 
 
-def unfinish(table: Table) -> None:
+def unfinish(table: Table, shard: int = 0) -> None:
     """Let the ledger say what a load leaves that was killed."""
     table.sql(
         "INSERT INTO laion_ledger (shard, state, rows, files, worker, generation) "
         "SELECT shard, 'loading', rows, files, worker, generation + 1 FROM laion_ledger "
-        "WHERE state = 'done'"
+        f"WHERE state = 'done' AND shard = {shard}"
     )
 
 
@@ -107,7 +107,7 @@ def test_without_text_embeddings(tmp_path: Path, open_table: OpenTable) -> None:
     assert (row["NSFW"], row["width"]) == ("", 0)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.sets(st.integers(0, 59), max_size=60), st.integers(1, 25))
 def test_only_missing_rows_are_loaded(
     tmp_path_factory: pytest.TempPathFactory, gone: set[int], batch: int

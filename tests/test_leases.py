@@ -203,6 +203,21 @@ def test_an_error_gives_the_shard_back(tmp_path: Path, server: Server) -> None:
     assert (second.code, second.said) == (0, "")
 
 
+def test_a_worker_that_is_told_to_end_gives_its_shards_back(
+    folder: Path, server: Server, clean: list[dict[str, Any]]
+) -> None:
+    """As job schedulers do it, before they kill."""
+    db = server.database()
+    told = Load(folder, db, machine="one", signal=signal.SIGTERM, before_insert=6).start().end()
+    assert told.code == 130
+    assert told.said.endswith("cliphouse: interrupted; the same command goes on from here\n")
+    second = Load(folder, db, machine="two").start().end()
+    assert (second.code, second.said) == (0, "")
+    with cliphouse.open(db) as table:
+        assert lines(table, "released") == {1: ["one"]}
+        assert table.sql(_CHECKSUM).to_pylist() == clean
+
+
 def test_info_and_check_tell_who_is_loading(
     folder: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Literal
@@ -65,6 +66,9 @@ def command(
     On a server, several machines may be given the same shards: each loads what no other has, and
     takes over from those that died.
     """
+    # A scheduler's order to end is taken as Ctrl-C is, so that other machines have at once what
+    # this one had begun.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     numbers = parse_shard_numbers(shards)
     with (
         cliphouse.open(db, table, model) as opened,

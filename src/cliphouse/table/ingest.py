@@ -108,7 +108,9 @@ def ingest(
             connection, table, info, ledger, leases, inserter, workspace, total, progress
         )
         run = _Run(table, loader, ledger, changed, workspace)
-        to_do = run.skip_done(sources, entries, rows_by_shard(connection, table), replace)
+        is_any_done = any(entry.state == "done" for entry in entries.values())
+        there = rows_by_shard(connection, table) if is_any_done else {}
+        to_do = run.skip_done(sources, entries, there, replace)
         loader.clear_staging()
         with loader.merges_waiting():
             run.work(Turns(leases, to_do, before), waiting)

@@ -123,11 +123,11 @@ class Loader:
         """
         source, reader = shard.source, shard.reader
         _check_values(shard)
-        done = self._done
         # In this order, since whoever writes rows writes the ledger first.
-        is_new = bool(self._missing(self._table, shard).all())
+        missing = self._missing(self._table, shard)
         known = self._ledger.read(source.number).get(source.number)
-        if (known is None and not is_new) or (known and not known.same_files(source.files)):
+        is_foreign = known is None and not missing.all()
+        if is_foreign or (known is not None and not known.same_files(source.files)):
             raise TableError(
                 f"table {self._table} has rows with ids of shard {source.number} that were "
                 "not loaded from these files; ingest into another table with --table"
@@ -136,13 +136,10 @@ class Loader:
         if entry.state == "done":
             # What is missing was deleted, and the tokens of all rounds before are known.
             entry = replace(entry, state="loading", attempt=entry.attempt + 1)
-        try:
+        with self._counted_if_held():
             self._leases.note(lease, entry)
-            inserted = self._fill(self._table, shard, entry, lease)
+            inserted = self._fill(self._table, shard, missing, entry, lease)
             self._leases.note(lease, replace(entry, state="done"))
-        except LeaseLostError:
-            self._done = done
-            raise
         return ShardLoad(source.number, reader.rows, inserted)
 
     def replace(self, shard: LocalShard, lease: Lease) -> ShardLoad:
@@ -166,7 +163,9 @@ class Loader:
                 f"DELETE FROM {new} WHERE {_id_range(shard.source)}",
                 settings={"lightweight_deletes_sync": 2},
             )
-            inserted = self._fill(staging, shard, entry, lease)
+            missing = self._missing(staging, shard)
+            with self._counted_if_held():
+                inserted = self._fill(staging, shard, missing, entry, lease)
             run(f"ALTER TABLE {new} MODIFY COMMENT {quote(self._comment())}")
             self._check_alone(staging, shard.source, before)
             self._leases.confirm(lease, at_once=True)
@@ -216,13 +215,19 @@ class Loader:
                 continue
             self._connection.command(f"DROP TABLE {identifier(name)} SYNC")
 
-    def _fill(self, table: str, shard: LocalShard, entry: Entry, lease: Lease) -> int:
-        """Insert what is missing until nothing is; returns the number of rows that were.
+    def _fill(
+        self,
+        table: str,
+        shard: LocalShard,
+        missing: NDArray[np.bool_],
+        entry: Entry,
+        lease: Lease,
+    ) -> int:
+        """Insert what is ``missing`` until nothing is; returns the number of rows that were.
 
         A second round is needed only where rows were deleted by hand and the engine still
         remembers their batches' tokens.
         """
-        missing = self._missing(table, shard)
         count = int(missing.sum())
         self._advance(shard.reader.rows - count)
         for number in range(_ROUNDS):
@@ -243,6 +248,16 @@ class Loader:
             f"shard {shard.source.number}: rows are still missing after {_ROUNDS} attempts; "
             "is something deleting from the table?"
         )
+
+    @contextmanager
+    def _counted_if_held(self) -> Iterator[None]:
+        """Rows of a shard that was taken over count when the other worker has loaded it."""
+        done = self._done
+        try:
+            yield
+        except LeaseLostError:
+            self._done = done
+            raise
 
     def _while_held(self, lease: Lease, batches: Iterable[Batch]) -> Iterator[Batch]:
         for batch in batches:
