@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Literal
 
@@ -11,15 +13,24 @@ import cliphouse
 from cliphouse.cli import options, show
 from cliphouse.json_text import to_json
 from cliphouse.shards import parse_shard_numbers
-from cliphouse.table import ShardLoad
+from cliphouse.table import Holding, ShardLoad
 
 NAME = "ingest"
+_SHOWN = 5
 
 
 def _remark(load: ShardLoad) -> str:
     if load.gone:
         return f"{load.gone:,} rows were deleted since; --replace loads them again"
+    if load.by_others:
+        return "loaded by another worker"
     return "replaced" if load.replaced else ""
+
+
+def _tell_waiting(held: Sequence[Holding]) -> None:
+    shown = [holding.describe() for holding in held[:_SHOWN]]
+    more = [f"and {len(held) - _SHOWN} more"] if len(held) > _SHOWN else []
+    show.err.print(f"waiting for {'; '.join(shown + more)}", markup=False)
 
 
 def command(
@@ -50,7 +61,14 @@ def command(
     model: options.Model = None,
     json: options.Json = False,
 ) -> None:
-    """Load shards into the table; what is there already is left as it is."""
+    """Load shards into the table; what is there already is left as it is.
+
+    On a server, several machines may be given the same shards: each loads what no other has, and
+    takes over from those that died.
+    """
+    # A scheduler's order to end is taken as Ctrl-C is, so that other machines have at once what
+    # this one had begun.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     numbers = parse_shard_numbers(shards)
     with (
         cliphouse.open(db, table, model) as opened,
@@ -63,6 +81,7 @@ def command(
             replace=replace,
             progress=advance,
             codes=codes,
+            waiting=_tell_waiting,
         )
     if json:
         print(to_json(asdict(report)))
@@ -77,3 +96,5 @@ def command(
         f"{report.inserted:,} of {report.rows:,} rows inserted in {show.seconds(report.seconds)}"
         f"{f', {rate:,.0f} rows/s' if report.inserted else ''}; model {model_name}"
     )
+    if report.by_others:
+        show.out.print(f"{report.by_others:,} rows were loaded by other workers meanwhile")

@@ -14,7 +14,7 @@ import numpy as np
 from cliphouse import errors
 from cliphouse.errors import PictureError, QueryError, ServiceError, UserError
 from cliphouse.server.settings import MAX_BATCH
-from cliphouse.table import Hit, Measured, SearchResult, SearchStats, TableSummary
+from cliphouse.table import Hit, Holding, Measured, SearchResult, SearchStats, TableSummary
 from cliphouse.table.search import Request
 from cliphouse.table.summary import ColumnSize, IndexSize
 from cliphouse.table.vector import Combination, Query, as_row_id, is_url, load_npy, names_a_file
@@ -143,6 +143,7 @@ def _summary(answer: Mapping[str, Any]) -> TableSummary:
         values[name] = tuple(kind(**entry) for entry in values[name])
     for name in ("first_load", "last_load"):
         values[name] = None if values[name] is None else datetime.fromisoformat(values[name])
+    values["loading"] = tuple(Holding(**entry) for entry in values["loading"])
     for name in ("modalities", "unfinished"):
         values[name] = tuple(values[name])
     return TableSummary(**values)

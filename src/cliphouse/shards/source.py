@@ -53,6 +53,11 @@ class Source:
         """The highest id the shard could have."""
         return ((self.number + 1) << ID_BITS) - 1
 
+    @property
+    def is_local(self) -> bool:
+        """Whether its rows can be read where they are, without copying or converting."""
+        return self.reader is not None and all(f.is_local for f in self.reader.shard.files)
+
     def describe(self) -> str:
         text = "image and text" if self.has_text else "image"
         return f"{text} embeddings of dimension {self.dim}"
@@ -104,7 +109,7 @@ def local_shards(sources: Sequence[Source], workspace: Path) -> Iterator[LocalSh
             continue
         assert source.reader is not None
         shard = source.reader.shard
-        if all(file.is_local for file in shard.files):
+        if source.is_local:
             yield LocalShard(source, source.reader, None)
         else:
             yield LocalShard(source, ShardReader.open(_copy(shard, folder)), folder)

@@ -3,6 +3,7 @@
 from cliphouse.table.answer import Answer
 from cliphouse.table.index import BuiltIndex, IndexSpec
 from cliphouse.table.ingest import IngestReport
+from cliphouse.table.lease import Holding
 from cliphouse.table.load import ShardLoad
 from cliphouse.table.schema import Measured, TableInfo
 from cliphouse.table.search import Filter, Hit, SearchResult, SearchStats
@@ -16,6 +17,7 @@ __all__ = [
     "BuiltIndex",
     "Filter",
     "Hit",
+    "Holding",
     "IndexSpec",
     "IngestReport",
     "Measured",

@@ -14,6 +14,7 @@ from cliphouse.shards.npy import NpyFile
 from cliphouse.shards.reader import ID_BITS
 from cliphouse.shards.source import Source, find_sources
 from cliphouse.table.connection import Connection, identifier
+from cliphouse.table.lease import Holding, holdings
 from cliphouse.table.ledger import Entry, Ledger
 from cliphouse.table.schema import TableInfo, embedding_column
 
@@ -76,10 +77,13 @@ def check_table(
     counted = _count_rows(connection, table, info)
     ledger = Ledger(connection, table)
     entries = ledger.read() if ledger.exists() else {}
+    loading = {held.shard: held for held in holdings(connection, ledger)} if entries else {}
     findings = [
         finding
         for number in sorted(counted.keys() | entries.keys())
-        for finding in _check_shard(number, counted.get(number), entries.get(number))
+        for finding in _check_shard(
+            number, counted.get(number), entries.get(number), loading.get(number)
+        )
     ]
     for source in sources:
         entry = entries.get(source.number)
@@ -119,11 +123,16 @@ def _count_rows(connection: Connection, table: str, info: TableInfo) -> dict[int
     }
 
 
-def _check_shard(number: int, count: _Count | None, entry: Entry | None) -> Iterator[Finding]:
+def _check_shard(
+    number: int, count: _Count | None, entry: Entry | None, loading: Holding | None
+) -> Iterator[Finding]:
     where = f"shard {number}"
     rows = count.ids if count else 0
     if entry is None:
         yield Finding("note", where, f"{rows:,} rows that the ledger does not know")
+    elif loading is not None:
+        what = f"being loaded by {loading.host}, process {loading.process}, since {loading.since}"
+        yield Finding("note", where, f"{what}; {rows:,} of {entry.rows:,} rows are there")
     elif entry.state != "done":
         yield Finding("error", where, f"half loaded, {rows:,} of {entry.rows:,} rows; ingest again")
     elif rows != entry.rows:

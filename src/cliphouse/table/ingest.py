@@ -1,21 +1,24 @@
 """Shards into the table: what is to be done, checked before anything is.
 
-The id of a row is shard * 2^32 + row. See cliphouse.table.load for how every row arrives once.
+The id of a row is shard * 2^32 + row. See cliphouse.table.load for how every row arrives once, and
+cliphouse.table.lease for how several workers share the shards.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from cliphouse.errors import ShardError, TableError
 from cliphouse.models import DEFAULT_MODEL, model_spec
 from cliphouse.shards.manifest import Manifest, read_manifest
-from cliphouse.shards.source import Source, find_sources, local_shards
+from cliphouse.shards.source import LocalShard, Source, find_sources, local_shards
 from cliphouse.table.connection import Connection
 from cliphouse.table.inserter import Inserter
+from cliphouse.table.lease import LeaseLostError, Leases
 from cliphouse.table.ledger import Entry, Ledger
 from cliphouse.table.load import Loader, Progress, ShardLoad
 from cliphouse.table.prefetch import prefetch
@@ -30,6 +33,7 @@ from cliphouse.table.schema import (
     read_info,
     rows_by_shard,
 )
+from cliphouse.table.turns import Turn, Turns, Waiting
 from cliphouse.table.workspace import workspace_folder
 
 
@@ -49,6 +53,11 @@ class IngestReport:
     def inserted(self) -> int:
         return sum(load.inserted for load in self.loads)
 
+    @property
+    def by_others(self) -> int:
+        """Rows of shards that other workers have loaded meanwhile."""
+        return sum(load.rows for load in self.loads if load.by_others)
+
 
 def ingest(
     connect: Callable[[], Connection],
@@ -60,9 +69,14 @@ def ingest(
     replace: bool = False,
     progress: Progress | None = None,
     codes: Codes | None = None,
+    waiting: Waiting | None = None,
 ) -> IngestReport:
     """Load the shards in ``places`` (folders, and the guide's CSV files; paths or fsspec URLs) into
     ``table``, which is made if it is not there.
+
+    Several workers, on any machines, may load the same shards at once: each shard is loaded by one,
+    and those that others have are waited for. ``waiting`` is called with them (Holding) whenever
+    they change while there is nothing else to do.
 
     Everything that can be told from the files' headers and the ledger is checked before the first
     row is written, and the files' part of it before ``connect`` opens, or makes, the database; a
@@ -76,54 +90,127 @@ def ingest(
     wanted = _wanted_info(sources, places, model, precision, codes)
     connection = connect()
     ledger = Ledger(connection, table)
+    info = _make_table(connection, ledger, table, wanted)
+    _check_fit(table, info, wanted, sources[0], precision, codes)
+    keep_tokens(connection, table)
+    before = ledger.tenures()
+    entries = ledger.read()
+    changed = _changed(sources, entries)
+    if changed and not replace:
+        raise _changed_error(table, changed[0])
+    with (
+        Leases(connection, table) as leases,
+        workspace_folder() as workspace,
+        Inserter(connection) as inserter,
+    ):
+        total = sum(source.rows for source in sources)
+        loader = Loader(
+            connection, table, info, ledger, leases, inserter, workspace, total, progress
+        )
+        run = _Run(table, loader, ledger, changed, workspace)
+        is_any_done = any(entry.state == "done" for entry in entries.values())
+        there = rows_by_shard(connection, table) if is_any_done else {}
+        to_do = run.skip_done(sources, entries, there, replace)
+        loader.clear_staging()
+        with loader.merges_waiting():
+            run.work(Turns(leases, to_do, before), waiting)
+    loads = sorted(run.loads, key=lambda load: load.shard)
+    return IngestReport(info.model, loads, time.monotonic() - started)
+
+
+@dataclass
+class _Run:
+    """One worker's way through the shards."""
+
+    table: str
+    loader: Loader
+    ledger: Ledger
+    changed: Sequence[Source]
+    workspace: Path
+    loads: list[ShardLoad] = field(default_factory=list)
+
+    def skip_done(
+        self,
+        sources: Sequence[Source],
+        entries: dict[int, Entry],
+        there: dict[int, int],
+        replace: bool,
+    ) -> list[Source]:
+        """Skip what is loaded; returns the rest. ``there`` are rows of each shard in the table,
+        of which some may have been deleted: with ``replace`` these are loaded again."""
+        to_do: list[Source] = []
+        for source in sources:
+            entry, rows = entries.get(source.number), there.get(source.number, 0)
+            if (
+                entry is None
+                or entry.state != "done"
+                or source in self.changed
+                or (replace and rows < entry.rows)
+            ):
+                to_do.append(source)
+            else:
+                self.loads.append(self.loader.skip(entry, rows))
+        return to_do
+
+    def work(self, turns: Turns, waiting: Waiting | None) -> None:
+        """Load what no other worker has, and wait for the rest, until all shards are loaded."""
+        while True:
+            with closing(self._ready(turns)) as ready:
+                for turn, shard in ready:
+                    self._load(turns, turn, shard)
+                    shard.clear()
+            self._leave(turns)
+            if turns.is_over:
+                return
+            turns.wait(waiting)
+
+    def _ready(self, turns: Turns) -> Generator[tuple[Turn, LocalShard], None, None]:
+        """Shards to load, in local files. Copying takes long, so that the next one is claimed and
+        copied meanwhile; local files are claimed one by one, for the sake of other workers."""
+        pairs = (
+            (turn, shard)
+            for turn in turns.take()
+            for shard in local_shards([turn.source], self.workspace)
+        )
+        return pairs if turns.are_local else prefetch(pairs)
+
+    def _load(self, turns: Turns, turn: Turn, shard: LocalShard) -> None:
+        load = self.loader.replace if turn.source in self.changed else self.loader.load
+        try:
+            self.loads.append(load(shard, turn.lease))
+        except LeaseLostError:
+            turns.put_back(turn)
+
+    def _leave(self, turns: Turns) -> None:
+        """What other workers have loaded, which must have been from the same files."""
+        while turns.by_others:
+            source = turns.by_others.pop()
+            entry = self.ledger.read(source.number).get(source.number)
+            if entry is None or not entry.same_files(source.files):
+                raise _changed_error(self.table, source)
+            self.loads.append(self.loader.leave(entry))
+
+
+def _make_table(connection: Connection, ledger: Ledger, table: str, wanted: TableInfo) -> TableInfo:
+    """The table and its ledger, made where they are not there: by many workers at once, it may
+    be."""
     ledger.create()
+    asked = ledger.now()
     info = read_info(connection, table)
     if info is None:
-        ledger.clear()
+        ledger.forget(asked)
         settings = {} if wanted.codes == "none" else CODES_SETTINGS
         connection.command(create_table_sql(table, wanted), settings=settings)
         info = read_info(connection, table)
     assert info is not None
-    _check_fit(table, info, wanted, sources[0], precision, codes)
-    keep_tokens(connection, table)
-    entries = ledger.read()
-    changed = _changed(sources, entries)
-    if changed and not replace:
-        raise TableError(
-            f"shard {changed[0].number}: its files have changed since it was loaded into "
-            f"{table} ({changed[0].files[0].path}); give --replace to load the new ones instead"
-        )
-    report = IngestReport(info.model)
-    there = rows_by_shard(connection, table)
-    with workspace_folder() as workspace, Inserter(connection) as inserter:
-        total = sum(source.rows for source in sources)
-        loader = Loader(connection, table, info, ledger, inserter, workspace, total, progress)
-        to_do: list[Source] = []
-        for source in sources:
-            entry = entries.get(source.number)
-            if (
-                entry is None
-                or entry.state != "done"
-                or source in changed
-                or (replace and there.get(source.number, 0) < entry.rows)
-            ):
-                to_do.append(source)
-            else:
-                report.loads.append(loader.skip(entry, there.get(source.number, 0)))
-        loader.clear_staging()
-        with (
-            loader.merges_waiting(),
-            closing(prefetch(local_shards(to_do, workspace))) as shards,
-        ):
-            for shard in shards:
-                if shard.source in changed:
-                    report.loads.append(loader.replace(shard))
-                else:
-                    report.loads.append(loader.load(shard, entries.get(shard.source.number)))
-                shard.clear()
-    report.loads.sort(key=lambda load: load.shard)
-    report.seconds = time.monotonic() - started
-    return report
+    return info
+
+
+def _changed_error(table: str, source: Source) -> TableError:
+    return TableError(
+        f"shard {source.number}: its files have changed since it was loaded into "
+        f"{table} ({source.files[0].path}); give --replace to load the new ones instead"
+    )
 
 
 def _wanted_info(

@@ -16,22 +16,10 @@ INSERTERS = 2
 
 
 @dataclass(frozen=True)
-class Span:
-    """Rows [start, stop) of a shard."""
-
-    start: int
-    stop: int
-
-    @property
-    def rows(self) -> int:
-        return self.stop - self.start
-
-
-@dataclass(frozen=True)
 class Batch:
-    """Rows ready to be inserted, where in the shard they are, and the insert's settings."""
+    """``count`` rows ready to be inserted, and the insert's settings."""
 
-    span: Span
+    count: int
     rows: StagedRows
     settings: dict[str, Any]
 
@@ -45,11 +33,11 @@ class Inserter:
         self._own = threading.local()
         self._clients: list[Connection] = []
 
-    def insert(self, table: str, batches: Iterable[Batch]) -> Iterator[Span]:
-        """Insert ``batches``, and yield where each was once it is acknowledged, in their order."""
-        under_way: deque[tuple[Future[None], Span]] = deque()
+    def insert(self, table: str, batches: Iterable[Batch]) -> Iterator[int]:
+        """Insert ``batches``; yields the rows of each once it is acknowledged, in their order."""
+        under_way: deque[tuple[Future[None], int]] = deque()
         for batch in batches:
-            under_way.append((self._pool.submit(self._insert, table, batch), batch.span))
+            under_way.append((self._pool.submit(self._insert, table, batch), batch.count))
             if len(under_way) > INSERTERS - 1:
                 yield _finished(*under_way.popleft())
         while under_way:
@@ -75,6 +63,6 @@ class Inserter:
             client.close()
 
 
-def _finished(insert: Future[None], span: Span) -> Span:
+def _finished(insert: Future[None], count: int) -> int:
     insert.result()
-    return span
+    return count

@@ -1,8 +1,24 @@
 """One shard's rows into the table: each once, however often the load is killed and started again.
 
-What is there already is found by id range, and only the missing ranges are inserted. Batches lie on
-a fixed grid and each insert carries a token made from the file's checksum and its rows, so that the
-same batch sent twice, even by two processes at once, is kept once by the engine.
+What is there already is found by id. Batches lie on a fixed grid; of each that has missing rows,
+those are sent in one insert under the batch's token, made from the file's checksum, the shard and
+the place in the grid. The engine keeps one insert of a token and drops what comes after, whole.
+
+Why no row is doubled: let worker A be slow, its lease taken by B, and A still sending. Before its
+look B claimed the shard, and what it sends is missing at its look.
+
+- A's insert arrives before B's look: B does not send these rows.
+- Between B's look and B's insert of the same batch: B's is dropped; A's held all that is missing.
+- After B's insert: A's is dropped, whole or not, and however late the engine still knows the token
+  (it keeps the last 10,000). A worker that was stopped for longer asks for its lease first.
+- A batch on a cluster is cut by the shards, each of which keeps the tokens of its own part: the
+  same holds for each part, and a part that never arrived is what B finds missing.
+
+Rows that were deleted by hand are missing while their tokens are known: their inserts are dropped,
+and the next look still finds them missing. Then they are sent in another round, with its number in
+the token. The number is written to the ledger before the first insert of its round, and a worker
+begins with the last number there: so A and B send the same rows under the same token in later
+rounds too, and a new number only when all of the last round has been dropped or kept.
 """
 
 from __future__ import annotations
@@ -11,18 +27,19 @@ import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from cliphouse.errors import EngineError, ShardError, TableError
-from cliphouse.shards import ShardReader
 from cliphouse.shards.source import LocalShard, Source
 from cliphouse.table.bfloat16 import round_to_bfloat16
 from cliphouse.table.connection import Connection, identifier, quote
-from cliphouse.table.inserter import Batch, Inserter, Span
+from cliphouse.table.inserter import Batch, Inserter
+from cliphouse.table.lease import Lease, LeaseLostError, Leases
 from cliphouse.table.ledger import Entry, Ledger, describe_files
 from cliphouse.table.prefetch import prefetch
 from cliphouse.table.schema import (
@@ -35,7 +52,7 @@ from cliphouse.table.schema import (
 from cliphouse.table.workspace import is_running
 
 Progress = Callable[[int, int], None]  # rows done, rows in all
-_ATTEMPTS = 3
+_ROUNDS = 3
 _STAGING = "being filled by cliphouse ingest --replace"
 _PARTS_BEFORE_MERGES = 500  # the engine slows inserts down from 1,000 parts on
 _INSERT_SETTINGS = {
@@ -49,13 +66,15 @@ _INSERT_SETTINGS = {
 @dataclass(frozen=True)
 class ShardLoad:
     """What a run did with one shard. ``inserted`` is 0 where all was there already; ``gone`` are
-    rows that have been deleted from the table since they were loaded, and were left so."""
+    rows that have been deleted from the table since they were loaded, and were left so.
+    ``by_others`` is a shard that another worker loaded meanwhile."""
 
     shard: int
     rows: int
     inserted: int
     replaced: bool = False
     gone: int = 0
+    by_others: bool = False
 
 
 class Loader:
@@ -67,6 +86,7 @@ class Loader:
         table: str,
         info: TableInfo,
         ledger: Ledger,
+        leases: Leases,
         inserter: Inserter,
         workspace: Path,
         total: int,
@@ -76,6 +96,7 @@ class Loader:
         self._table = table
         self._info = info
         self._ledger = ledger
+        self._leases = leases
         self._columns = column_types(connection, table)
         self._total = total
         self._workspace = workspace
@@ -89,31 +110,43 @@ class Loader:
         self._advance(entry.rows)
         return ShardLoad(entry.shard, entry.rows, 0, gone=max(0, entry.rows - there))
 
-    def load(self, shard: LocalShard, entry: Entry | None) -> ShardLoad:
-        """The rows of a shard that are not in the table yet. ``entry`` is of an unfinished load."""
+    def leave(self, entry: Entry) -> ShardLoad:
+        """A shard that another worker has loaded meanwhile."""
+        self._advance(entry.rows)
+        return ShardLoad(entry.shard, entry.rows, 0, by_others=True)
+
+    def load(self, shard: LocalShard, lease: Lease) -> ShardLoad:
+        """The rows of a shard that are not in the table yet.
+
+        Raises LeaseLostError where another worker has the shard now, TableError where the table has
+        rows of other files in its place.
+        """
         source, reader = shard.source, shard.reader
         _check_values(shard)
-        if entry is None:
-            there = reader.rows - sum(span.rows for span in self._missing(self._table, shard))
-            # Another process may have begun the shard since: it writes the ledger before any row.
-            entry = self._ledger.read().get(source.number) if there else None
-            if there and (entry is None or not entry.same_files(source.files)):
-                raise TableError(
-                    f"table {self._table} has rows with ids of shard {source.number} that were "
-                    "not loaded from these files; ingest into another table with --table"
-                )
-        if entry is None:
-            entry = Entry(source.number, "loading", reader.rows, describe_files(shard))
-            self._ledger.write(entry)
-        inserted = self._fill(self._table, shard, entry)
-        self._ledger.write(Entry(source.number, "done", reader.rows, entry.files))
+        # In this order, since whoever writes rows writes the ledger first.
+        missing = self._missing(self._table, shard)
+        known = self._ledger.read(source.number).get(source.number)
+        is_foreign = known is None and not missing.all()
+        if is_foreign or (known is not None and not known.same_files(source.files)):
+            raise TableError(
+                f"table {self._table} has rows with ids of shard {source.number} that were "
+                "not loaded from these files; ingest into another table with --table"
+            )
+        entry = known or Entry(source.number, "loading", reader.rows, describe_files(shard))
+        if entry.state == "done":
+            # What is missing was deleted, and the tokens of all rounds before are known.
+            entry = replace(entry, state="loading", attempt=entry.attempt + 1)
+        with self._counted_if_held():
+            self._leases.note(lease, entry)
+            inserted = self._fill(self._table, shard, missing, entry, lease)
+            self._leases.note(lease, replace(entry, state="done"))
         return ShardLoad(source.number, reader.rows, inserted)
 
-    def replace(self, shard: LocalShard) -> ShardLoad:
+    def replace(self, shard: LocalShard, lease: Lease) -> ShardLoad:
         """The shard's rows exchanged for those of its changed files, in one step.
 
         The new table shares the unchanged data with the old one and takes its place by EXCHANGE,
-        so that a kill leaves the old rows or the new ones.
+        so that a kill leaves the old rows or the new ones. Raises LeaseLostError as ``load`` does.
         """
         number = shard.source.number
         staging = f"{self._table}_replacing_{os.getpid()}_{uuid.uuid4().hex[:8]}"
@@ -130,13 +163,16 @@ class Loader:
                 f"DELETE FROM {new} WHERE {_id_range(shard.source)}",
                 settings={"lightweight_deletes_sync": 2},
             )
-            inserted = self._fill(staging, shard, entry)
+            missing = self._missing(staging, shard)
+            with self._counted_if_held():
+                inserted = self._fill(staging, shard, missing, entry, lease)
             run(f"ALTER TABLE {new} MODIFY COMMENT {quote(self._comment())}")
             self._check_alone(staging, shard.source, before)
+            self._leases.confirm(lease, at_once=True)
             run(f"EXCHANGE TABLES {new} AND {old}")
         finally:
             run(f"DROP TABLE IF EXISTS {new} SYNC")
-        self._ledger.write(entry)
+        self._leases.note(lease, entry)
         return ShardLoad(number, shard.reader.rows, inserted, replaced=True)
 
     def _check_alone(self, staging: str, source: Source, before: dict[int, Entry]) -> None:
@@ -179,34 +215,54 @@ class Loader:
                 continue
             self._connection.command(f"DROP TABLE {identifier(name)} SYNC")
 
-    def _fill(self, table: str, shard: LocalShard, entry: Entry) -> int:
-        """Insert what is missing until nothing is; returns the number of rows that were.
+    def _fill(
+        self,
+        table: str,
+        shard: LocalShard,
+        missing: NDArray[np.bool_],
+        entry: Entry,
+        lease: Lease,
+    ) -> int:
+        """Insert what is ``missing`` until nothing is; returns the number of rows that were.
 
-        A second attempt is needed only where rows were deleted by hand and the engine still
+        A second round is needed only where rows were deleted by hand and the engine still
         remembers their batches' tokens.
         """
-        reader, inserted, advanced = shard.reader, 0, False
-        for attempt in range(_ATTEMPTS):
-            missing = self._missing(table, shard)
-            if attempt == 0:
-                inserted = sum(span.rows for span in missing)
-                self._advance(reader.rows - inserted)
-            if not missing:
-                return inserted
-            # The same token in every process, but for later attempts, which are this one's own.
-            again = f":{uuid.uuid4().hex}" if attempt else ""
-            token = f"{entry.files[0].checksum}{again}:{shard.source.number}"
-            with closing(prefetch(self._batches(reader, missing, token))) as batches:
-                for span in self._inserter.insert(table, batches):
+        count = int(missing.sum())
+        self._advance(shard.reader.rows - count)
+        for number in range(_ROUNDS):
+            if not missing.any():
+                return count
+            if number > 0:
+                entry = replace(entry, attempt=entry.attempt + 1)
+                if table == self._table:  # a replacement's own table has one worker
+                    self._leases.note(lease, entry)
+            with closing(prefetch(self._batches(shard, missing, entry), depth=2)) as batches:
+                for rows in self._inserter.insert(table, self._while_held(lease, batches)):
                     self._let_merge()
-                    self._advance(0 if advanced else span.rows)
-            advanced = True
-        if not self._missing(table, shard):
-            return inserted
+                    self._advance(rows if number == 0 else 0)
+            missing = self._missing(table, shard)
+        if not missing.any():
+            return count
         raise EngineError(
-            f"shard {shard.source.number}: rows are still missing after {_ATTEMPTS} attempts; "
+            f"shard {shard.source.number}: rows are still missing after {_ROUNDS} attempts; "
             "is something deleting from the table?"
         )
+
+    @contextmanager
+    def _counted_if_held(self) -> Iterator[None]:
+        """Rows of a shard that was taken over count when the other worker has loaded it."""
+        done = self._done
+        try:
+            yield
+        except LeaseLostError:
+            self._done = done
+            raise
+
+    def _while_held(self, lease: Lease, batches: Iterable[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            self._leases.confirm(lease)
+            yield batch
 
     @contextmanager
     def merges_waiting(self) -> Iterator[None]:
@@ -229,13 +285,24 @@ class Loader:
         if self._parts_left == 0 and self._connection.is_embedded:
             self._connection.command(f"SYSTEM START MERGES {identifier(self._table)}")
 
-    def _batches(self, reader: ShardReader, missing: Iterable[Span], token: str) -> Iterator[Batch]:
-        for span in missing:
-            for piece in _on_grid(span, reader.batch_rows):
-                tokens = {"insert_deduplication_token": f"{token}:{piece.start}-{piece.stop}"}
-                for rows in reader.batches(piece.start, piece.stop):
-                    staged = self._connection.stage(self._fit(rows), self._workspace)
-                    yield Batch(piece, staged, _INSERT_SETTINGS | tokens)
+    def _batches(
+        self, shard: LocalShard, missing: NDArray[np.bool_], entry: Entry
+    ) -> Iterator[Batch]:
+        """Of each batch of the grid, the rows that are ``missing``."""
+        reader = shard.reader
+        again = f":r{entry.attempt}" if entry.attempt else ""
+        token = f"{entry.files[0].checksum}{again}:{shard.source.number}"
+        for start in range(0, reader.rows, reader.batch_rows):
+            stop = min(start + reader.batch_rows, reader.rows)
+            wanted = missing[start:stop]
+            if not wanted.any():
+                continue
+            (rows,) = reader.batches(start, stop)
+            if not wanted.all():
+                rows = rows.filter(pa.array(wanted))
+            staged = self._connection.stage(self._fit(rows), self._workspace)
+            tokens = {"insert_deduplication_token": f"{token}:{start}-{stop}"}
+            yield Batch(rows.num_rows, staged, _INSERT_SETTINGS | tokens)
 
     def _fit(self, rows: pa.Table) -> pa.Table:
         if self._info.precision == "bfloat16":
@@ -244,8 +311,8 @@ class Loader:
         # A table made by other hands, such as the guide's, has fewer columns.
         return rows.select([name for name in rows.column_names if name in self._columns])
 
-    def _missing(self, table: str, shard: LocalShard) -> list[Span]:
-        """The ranges of rows that the table does not have, rising.
+    def _missing(self, table: str, shard: LocalShard) -> NDArray[np.bool_]:
+        """For each row of the shard whether the table does not have it, bool of shape (rows,).
 
         Raises TableError where it has some row twice or one the shard does not have.
         """
@@ -259,9 +326,9 @@ class Loader:
                 f"table {self._table}: shard {shard.source.number} has rows twice, or rows that "
                 "its files do not have; load it into another table, or remove them by id"
             )
-        edges = np.concatenate(([-1], rows, [total]))
-        gaps = np.flatnonzero(np.diff(edges) > 1)
-        return [Span(int(edges[i]) + 1, int(edges[i + 1])) for i in gaps]
+        missing = np.ones(total, np.bool_)
+        missing[rows] = False
+        return missing
 
     def _advance(self, rows: int) -> None:
         self._done += rows
@@ -279,15 +346,6 @@ def _check_values(shard: LocalShard) -> None:
         names = ", ".join(file.path for file in shard.source.files)
         _, _, what = str(error).rpartition(f"{shard.folder}/")
         raise ShardError(f"{names}: {what}") from error
-
-
-def _on_grid(span: Span, size: int) -> Iterator[Span]:
-    """``span`` cut where multiples of ``size`` fall, so that batches are the same in every run."""
-    start = span.start
-    while start < span.stop:
-        stop = min((start // size + 1) * size, span.stop)
-        yield Span(start, stop)
-        start = stop
 
 
 def _id_range(source: Source) -> str:

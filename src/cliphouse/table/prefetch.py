@@ -5,9 +5,18 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Generator, Iterable
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 _Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True)
+class _Made(Generic[_Item]):
+    """What the thread hands over; the last has no items, and the error that ended it."""
+
+    items: tuple[_Item, ...] = ()
+    error: BaseException | None = None
 
 
 def prefetch(items: Iterable[_Item], depth: int = 1) -> Generator[_Item, None, None]:
@@ -16,37 +25,29 @@ def prefetch(items: Iterable[_Item], depth: int = 1) -> Generator[_Item, None, N
     An error raised while making an item is raised here, in its turn. Leaving early stops the
     thread after the item it is making.
     """
-    ready: queue.Queue[tuple[_Item | None, BaseException | None, bool]] = queue.Queue(depth)
+    made: queue.SimpleQueue[_Made[_Item]] = queue.SimpleQueue()
+    room = threading.Semaphore(depth)
     stop = threading.Event()
-
-    def put(entry: tuple[_Item | None, BaseException | None, bool]) -> None:
-        while not stop.is_set():
-            try:
-                ready.put(entry, timeout=0.1)
-                return
-            except queue.Full:
-                continue
 
     def make() -> None:
         try:
-            for item in items:
-                put((item, None, False))
-                if stop.is_set():
-                    return
-            put((None, None, True))
+            iterator = iter(items)
+            while room.acquire() and not stop.is_set():
+                made.put(_Made((next(iterator),)))
+        except StopIteration:
+            made.put(_Made())
         except BaseException as error:  # noqa: BLE001 - handed over to the reader
-            put((None, error, True))
+            made.put(_Made(error=error))
 
     thread = threading.Thread(target=make, daemon=True)
     thread.start()
     try:
-        while True:
-            item, error, last = ready.get()
-            if error is not None:
-                raise error
-            if last:
-                return
-            yield item  # type: ignore[misc]  # an entry that is not the last holds an item
+        while (ready := made.get()).items:
+            room.release()
+            yield from ready.items
+        if ready.error is not None:
+            raise ready.error
     finally:
         stop.set()
+        room.release()
         thread.join(1)  # an item under way may take long; it is nobody's any more

@@ -7,7 +7,8 @@ from datetime import datetime
 
 from cliphouse.table.connection import Connection, identifier
 from cliphouse.table.index import existing_indexes
-from cliphouse.table.ledger import Entry, Ledger
+from cliphouse.table.lease import Holding, holdings
+from cliphouse.table.ledger import Ledger
 from cliphouse.table.schema import Measured, TableInfo
 
 
@@ -31,7 +32,8 @@ class IndexSize:
 
 @dataclass(frozen=True)
 class TableSummary:
-    """A table in figures. ``unfinished`` are shards whose load was cut off."""
+    """A table in figures. ``loading`` are shards that workers have at this moment, ``unfinished``
+    those whose load was cut off."""
 
     database: str
     table: str
@@ -43,6 +45,7 @@ class TableSummary:
     precision: str
     modalities: tuple[str, ...]
     shards: int
+    loading: tuple[Holding, ...]
     unfinished: tuple[int, ...]
     first_load: datetime | None
     last_load: datetime | None
@@ -69,7 +72,11 @@ def summarise(connection: Connection, table: str, info: TableInfo) -> TableSumma
         {"t": table},
     ).to_pylist()
     sizes = {graph["name"]: graph["bytes"] for graph in graphs}
-    entries = _entries(connection, table)
+    ledger = Ledger(connection, table)
+    is_kept = ledger.exists()
+    entries = list(ledger.read().values()) if is_kept else []
+    loading = holdings(connection, ledger) if is_kept else ()
+    held = {holding.shard for holding in loading}
     times = [entry.at for entry in entries if entry.at is not None]
     return TableSummary(
         database=connection.address.shown,
@@ -83,7 +90,10 @@ def summarise(connection: Connection, table: str, info: TableInfo) -> TableSumma
         precision=info.precision,
         modalities=info.modalities,
         shards=len(entries),
-        unfinished=tuple(entry.shard for entry in entries if entry.state != "done"),
+        loading=loading,
+        unfinished=tuple(
+            entry.shard for entry in entries if entry.state != "done" and entry.shard not in held
+        ),
         first_load=min(times, default=None),
         last_load=max(times, default=None),
         columns=tuple(ColumnSize(c["name"], c["type"], c["bytes"]) for c in columns),
@@ -93,8 +103,3 @@ def summarise(connection: Connection, table: str, info: TableInfo) -> TableSumma
         ),
         measured=info.measured,
     )
-
-
-def _entries(connection: Connection, table: str) -> list[Entry]:
-    ledger = Ledger(connection, table)
-    return list(ledger.read().values()) if ledger.exists() else []

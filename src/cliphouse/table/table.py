@@ -127,6 +127,7 @@ class Table:
         replace: bool = False,
         progress: Any = None,
         codes: Codes | None = None,
+        waiting: Any = None,
     ) -> IngestReport:
         """Load the shards below ``folders`` (see cliphouse.table.ingest.ingest), making the
         database and the table where they are not there."""
@@ -141,6 +142,7 @@ class Table:
             replace,
             progress,
             codes,
+            waiting,
         )
         if self._open is not None and self._open.is_embedded:
             self._choose_encoder()  # the table may say now which model it is

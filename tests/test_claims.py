@@ -1,0 +1,245 @@
+"""Claims and what they are written in: one worker a shard, whatever has happened before."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from pathlib import Path
+
+import fsspec
+import pytest
+
+import cliphouse
+from cliphouse.errors import EngineError, TableError
+from cliphouse.shards import reader
+from cliphouse.table import lease as lease_module
+from cliphouse.table.inserter import Batch, Inserter
+from cliphouse.table.lease import Leases
+from cliphouse.table.ledger import Ledger, Line
+from cliphouse.table.table import Table
+from conftest import OpenTable
+from machines import running_server
+from shard_files import make_shard
+from test_ingest import check_equal
+
+
+def test_a_batch_that_arrives_in_part_is_completed_in_one_insert(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through a Distributed table over two shards that are one table: of each batch the engine
+    takes the first shard's rows and drops the second's, which has the same token."""
+    monkeypatch.setattr(reader, "BATCH_ROWS", 50)
+    make_shard(tmp_path / "none", 7, rows=0)
+    made = make_shard(tmp_path / "s", rows=200)
+    shard = "<shard><replica><host>127.0.0.1</host><port>9000</port></replica></shard>"
+    config = tmp_path / "config.xml"
+    config.write_text(
+        "<clickhouse><tcp_port>9000</tcp_port><remote_servers>"
+        f"<two>{shard}{shard}</two></remote_servers></clickhouse>"
+    )
+    sent: Counter[str] = Counter()
+    insert = Inserter._insert
+
+    def insert_into_two(inserter: Inserter, table: str, batch: Batch) -> None:
+        sent[batch.settings["insert_deduplication_token"].split(":", 1)[1]] += batch.count
+        insert(inserter, "laion_two", batch)
+
+    with (
+        running_server(tmp_path / "server", config) as server,
+        cliphouse.open(server.database()) as table,
+    ):
+        table.ingest(tmp_path / "none")
+        table.sql(
+            "CREATE TABLE laion_two AS laion "
+            "ENGINE = Distributed(two, currentDatabase(), laion, intHash64(id))"
+        )
+        monkeypatch.setattr(Inserter, "_insert", insert_into_two)
+        table.ingest(tmp_path / "s")
+        found = table.sql("SELECT id, caption FROM laion ORDER BY id")
+    assert found.column("id").to_pylist() == list(range(200))
+    assert found.column("caption").to_pylist() == made.metadata["caption"]
+    places = ["0:0-50", "0:50-100", "0:100-150", "0:150-200"]
+    assert set(sent) == {*places, *(f"r1:{place}" for place in places)}
+    assert all(sent[place] == 50 and 0 < sent[f"r1:{place}"] < 50 for place in places)
+
+
+def test_of_many_claims_one_stands(tmp_path: Path, open_table: OpenTable) -> None:
+    make_shard(tmp_path / "s", rows=0)
+    table = open_table()
+    table.ingest(tmp_path / "s")
+    won: list[tuple[int, int]] = []
+    together = threading.Barrier(4, timeout=30)
+
+    def claim(worker: int) -> None:
+        with Leases(table.connection, "laion") as leases:
+            for shard in range(1, 11):
+                together.wait()
+                if leases.claim(shard, None):
+                    won.append((shard, worker))
+
+    threads = [threading.Thread(target=claim, args=(worker,)) for worker in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(shard for shard, _ in won) == list(range(1, 11))
+
+
+@pytest.mark.parametrize("times", [0, 2])
+def test_an_answer_to_a_claim_that_is_lost(
+    tmp_path: Path, open_table: OpenTable, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """The claim stands. Sent again it is the same one; and where the load ends with the error, the
+    next one in this process does not wait for it."""
+    made = make_shard(tmp_path / "s")
+    append = Ledger.append
+
+    def lose(ledger: Ledger, line: Line) -> None:
+        append(ledger, line)
+        monkeypatch.setattr(Ledger, "append", append)
+        for _ in range(times):
+            append(ledger, line)
+        if times == 0:
+            raise EngineError("the answer was lost")
+
+    table = open_table()
+    monkeypatch.setattr(Ledger, "append", lose)
+    if times == 0:
+        with pytest.raises(EngineError, match="the answer was lost"):
+            table.ingest(tmp_path / "s")
+    assert table.ingest(tmp_path / "s").inserted == 20
+    check_equal(table, made)
+
+
+def test_a_lease_that_was_taken_is_noticed_before_the_next_insert(
+    tmp_path: Path, open_table: OpenTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another worker claims the shard after the first batch; this one sends at most what was on
+    its way, waits until the other is gone, and ends the shard."""
+    monkeypatch.setattr(reader, "BATCH_ROWS", 2)
+    monkeypatch.setattr(lease_module, "TIMES", lease_module.LeaseTimes(renew=0.02, look=0.01))
+    made = make_shard(tmp_path / "s", rows=40)
+    table = open_table()
+    make_shard(tmp_path / "other", 1, rows=0)
+    table.ingest(tmp_path / "other")
+    insert, sent, told = Inserter._insert, [], []
+    with Leases(table.connection, "laion") as other:
+
+        def take_over(inserter: Inserter, name: str, batch: Batch) -> None:
+            sent.append(batch.count)
+            if len(sent) == 1:
+                assert other.claim(0, other.tenures(0, 0)[0])
+            insert(inserter, name, batch)
+
+        def told_to_wait(held: list[lease_module.Holding]) -> None:
+            told.append(([one.shard for one in held], len(sent)))
+            other.__exit__(None, None, None)
+
+        monkeypatch.setattr(Inserter, "_insert", take_over)
+        report = table.ingest(tmp_path / "s", waiting=told_to_wait)
+    ((shards, before),) = told
+    assert shards == [0]
+    assert before < 20
+    assert [(load.rows, load.by_others) for load in report.loads] == [(40, False)]
+    check_equal(table, made)
+
+
+def test_ledger_lines_deleted_by_hand_are_claimed_anew(
+    tmp_path: Path, open_table: OpenTable
+) -> None:
+    """The engine remembers the tokens of lines that are gone."""
+    made = make_shard(tmp_path / "s")
+    table = open_table()
+    table.ingest(tmp_path / "s")
+    table.sql("DELETE FROM laion WHERE 1")
+    table.sql("DELETE FROM laion_ledger WHERE 1")
+    assert table.ingest(tmp_path / "s").inserted == 20
+    check_equal(table, made)
+
+
+OLD_LEDGER = (
+    "CREATE TABLE laion_ledger (shard UInt32, at DateTime64(6) DEFAULT now64(6), "
+    "state LowCardinality(String), rows UInt64, files String, worker String) "
+    "ENGINE = MergeTree ORDER BY (shard, at)"
+)
+
+
+def test_a_ledger_of_an_earlier_version_goes_on(tmp_path: Path, open_table: OpenTable) -> None:
+    """One shard loaded, one half, one not begun, as the version before leases left them; and
+    before anything is loaded, the table is only looked at."""
+    shards = [make_shard(tmp_path / "s", number) for number in range(3)]
+    table = open_table()
+    table.ingest(tmp_path / "s", shards={0, 1})
+    table.sql("RENAME TABLE laion_ledger TO new")
+    table.sql(OLD_LEDGER)
+    for state in ("loading", "done"):
+        table.sql(
+            "INSERT INTO laion_ledger (shard, state, rows, files, worker) "
+            f"SELECT shard, '{state}', rows, files, 'host:1' FROM new WHERE state = '{state}' "
+            "AND (state = 'loading' OR shard = 0)"
+        )
+    table.sql("DROP TABLE new")
+    table.sql(f"DELETE FROM laion WHERE id >= {2**32 + 5}")
+    summary = table.summary()
+    assert (summary.shards, summary.loading, summary.unfinished) == (2, (), (1,))
+    assert [f.where for f in table.check().findings] == ["shard 1"]
+    report = table.ingest(tmp_path / "s")
+    assert [load.inserted for load in report.loads] == [0, 15, 20]
+    check_equal(table, *shards)
+    assert table.check(tmp_path / "s").findings == ()
+
+
+def test_a_late_beginner_does_not_forget_what_others_have_begun(
+    tmp_path: Path, open_table: OpenTable
+) -> None:
+    """Two find the table dropped; one makes it and loads before the other has the ledger forget
+    what was loaded into the table before."""
+    made = make_shard(tmp_path / "s")
+    table = open_table()
+    table.ingest(tmp_path / "s")
+    ledger = Ledger(table.connection, "laion")
+    table.sql("DROP TABLE laion")
+    asked = ledger.now()
+    assert table.ingest(tmp_path / "s").inserted == 20
+    ledger.forget(asked)
+    assert table.ingest(tmp_path / "s").inserted == 0
+    check_equal(table, made)
+    assert table.summary().shards == 1
+
+
+@pytest.mark.parametrize(("is_remote", "claimed"), [(False, 1), (True, 2)])
+def test_shards_are_not_claimed_far_ahead(
+    tmp_path: Path, open_table: OpenTable, is_remote: bool, claimed: int
+) -> None:
+    """One, and the next where it must be copied."""
+    made = [make_shard(tmp_path / "s", number) for number in range(5)]
+    store = fsspec.filesystem("memory")
+    store.put(str(tmp_path / "s") + "/", "/not-ahead/", recursive=True)
+    table = open_table()
+    open_at_once: list[int] = []
+
+    def look(done: int, total: int) -> None:
+        with Table(tmp_path / "laion.chdb") as other:
+            tenures = Ledger(other.connection, "laion").tenures()
+        open_at_once.append(sum(tenure.is_open for tenure in tenures.values()))
+
+    table.ingest("memory://not-ahead" if is_remote else tmp_path / "s", progress=look)
+    assert max(open_at_once) <= claimed
+    check_equal(table, *made)
+
+
+def test_another_s_shard_must_be_of_the_same_files(
+    tmp_path: Path, open_table: OpenTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found out at the end, where the other has loaded it meanwhile."""
+    make_shard(tmp_path / "s", 0)
+    make_shard(tmp_path / "s", 1)
+    make_shard(tmp_path / "other", 1, rows=12)
+    table = open_table()
+
+    def load_other(done: int, total: int) -> None:
+        with Table(tmp_path / "laion.chdb") as other:
+            other.ingest(tmp_path / "other")
+
+    with pytest.raises(TableError, match="shard 1: its files have changed since it was loaded"):
+        table.ingest(tmp_path / "s", progress=load_other)
