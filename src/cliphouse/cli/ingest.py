@@ -45,6 +45,10 @@ def command(
     replace: Annotated[
         bool, typer.Option("--replace", help="Load changed shards instead of their old rows.")
     ] = False,
+    cluster: Annotated[
+        str | None,
+        typer.Option(help="Make the table on every node of this cluster of the server's."),
+    ] = None,
     db: options.Db = options.DB,
     table: options.TableName = options.TABLE,
     model: options.Model = None,
@@ -63,6 +67,7 @@ def command(
             replace=replace,
             progress=advance,
             codes=codes,
+            cluster=cluster,
         )
     if json:
         print(to_json(asdict(report)))

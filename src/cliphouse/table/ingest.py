@@ -14,21 +14,22 @@ from cliphouse.errors import ShardError, TableError
 from cliphouse.models import DEFAULT_MODEL, model_spec
 from cliphouse.shards.manifest import Manifest, read_manifest
 from cliphouse.shards.source import Source, find_sources, local_shards
+from cliphouse.table.cluster import extend, place
 from cliphouse.table.connection import Connection
 from cliphouse.table.inserter import Inserter
-from cliphouse.table.ledger import Entry, Ledger
+from cliphouse.table.layout import create_table
+from cliphouse.table.ledger import LEDGER, Entry, Ledger
 from cliphouse.table.load import Loader, Progress, ShardLoad
 from cliphouse.table.prefetch import prefetch
 from cliphouse.table.schema import (
-    CODES_SETTINGS,
     Codes,
     Modality,
     Precision,
     TableInfo,
-    create_table_sql,
     keep_tokens,
     read_info,
     rows_by_shard,
+    table_layout,
 )
 from cliphouse.table.workspace import workspace_folder
 
@@ -60,9 +61,10 @@ def ingest(
     replace: bool = False,
     progress: Progress | None = None,
     codes: Codes | None = None,
+    cluster: str | None = None,
 ) -> IngestReport:
     """Load the shards in ``places`` (folders, and the guide's CSV files; paths or fsspec URLs) into
-    ``table``, which is made if it is not there.
+    ``table``, which is made if it is not there: on ``cluster``, or where None on one server.
 
     Everything that can be told from the files' headers and the ledger is checked before the first
     row is written, and the files' part of it before ``connect`` opens, or makes, the database; a
@@ -75,13 +77,14 @@ def ingest(
     sources = find_sources(places, numbers)
     wanted = _wanted_info(sources, places, model, precision, codes)
     connection = connect()
+    placement = place(connection, table, cluster)
+    extend(connection, placement)
+    create_table(connection, placement.beside("ledger"), LEDGER)
     ledger = Ledger(connection, table)
-    ledger.create()
     info = read_info(connection, table)
     if info is None:
         ledger.clear()
-        settings = {} if wanted.codes == "none" else CODES_SETTINGS
-        connection.command(create_table_sql(table, wanted), settings=settings)
+        create_table(connection, placement, table_layout(wanted))
         info = read_info(connection, table)
     assert info is not None
     _check_fit(table, info, wanted, sources[0], precision, codes)

@@ -19,9 +19,25 @@ import xxhash
 from cliphouse.shards import DataFile
 from cliphouse.shards.source import LocalShard
 from cliphouse.table.connection import Connection, identifier
+from cliphouse.table.layout import Layout
+from cliphouse.table.placement import find_placement
 
 State = Literal["loading", "done"]
 _CHUNK = 8 * 2**20
+# On a cluster all lines of one shard are in one place.
+LEDGER = Layout(
+    columns=(
+        "shard UInt32",
+        "at DateTime64(6) DEFAULT now64(6)",
+        "state LowCardinality(String)",
+        "rows UInt64",
+        "files String",
+        "worker String",
+    ),
+    order_by="(shard, at)",
+    sharding_key="shard",
+    comment="What cliphouse has loaded, shard by shard",
+)
 
 
 @dataclass(frozen=True)
@@ -60,24 +76,16 @@ class Ledger:
     def __init__(self, connection: Connection, table: str) -> None:
         self._connection = connection
         self._name = identifier(f"{table}_ledger")
+        self._placement = find_placement(connection, f"{table}_ledger")
 
     def exists(self) -> bool:
         return bool(self._connection.command(f"EXISTS TABLE {self._name}"))
-
-    def create(self) -> None:
-        self._connection.command(
-            f"CREATE TABLE IF NOT EXISTS {self._name}\n(\n"
-            "    shard UInt32,\n    at DateTime64(6) DEFAULT now64(6),\n"
-            "    state LowCardinality(String),\n    rows UInt64,\n    files String,\n"
-            "    worker String\n)\nENGINE = MergeTree\nORDER BY (shard, at)\n"
-            "COMMENT 'What cliphouse has loaded, shard by shard'"
-        )
 
     def read(self) -> dict[int, Entry]:
         """The last entry of every shard, by shard number."""
         found = self._connection.query(
             "SELECT shard, argMax(tuple(state, rows, files), at) AS last, max(at) AS changed "
-            f"FROM {self._name} GROUP BY shard ORDER BY shard"
+            f"FROM {self._name} GROUP BY shard ORDER BY shard{self._placement.consistent}"
         )
         entries = {}
         for row in found.to_pylist():
@@ -88,7 +96,8 @@ class Ledger:
 
     def clear(self) -> None:
         """Forget everything: for a table that was dropped and is made anew."""
-        self._connection.command(f"TRUNCATE TABLE {self._name}")
+        placement = self._placement
+        placement.run(self._connection, f"TRUNCATE TABLE {placement.rows}{placement.on}")
 
     def write(self, entry: Entry) -> None:
         files = json.dumps([asdict(file) for file in entry.files])
@@ -102,6 +111,7 @@ class Ledger:
                 "files": files,
                 "worker": f"{socket.gethostname()}:{os.getpid()}",
             },
+            self._placement.insert_settings,
         )
 
 

@@ -24,6 +24,7 @@ from cliphouse.table.bfloat16 import round_to_bfloat16
 from cliphouse.table.connection import Connection, identifier, quote
 from cliphouse.table.inserter import Batch, Inserter, Span
 from cliphouse.table.ledger import Entry, Ledger, describe_files
+from cliphouse.table.placement import find_placement
 from cliphouse.table.prefetch import prefetch
 from cliphouse.table.schema import (
     CODES_SETTINGS,
@@ -77,6 +78,7 @@ class Loader:
         self._info = info
         self._ledger = ledger
         self._columns = column_types(connection, table)
+        self._placement = find_placement(connection, table)
         self._total = total
         self._workspace = workspace
         self._inserter = inserter
@@ -115,6 +117,8 @@ class Loader:
         The new table shares the unchanged data with the old one and takes its place by EXCHANGE,
         so that a kill leaves the old rows or the new ones.
         """
+        if self._placement.cluster is not None:
+            return self._replace_in_place(shard)
         number = shard.source.number
         staging = f"{self._table}_replacing_{os.getpid()}_{uuid.uuid4().hex[:8]}"
         _check_values(shard)
@@ -137,6 +141,24 @@ class Loader:
         finally:
             run(f"DROP TABLE IF EXISTS {new} SYNC")
         self._ledger.write(entry)
+        return ShardLoad(number, shard.reader.rows, inserted, replaced=True)
+
+    def _replace_in_place(self, shard: LocalShard) -> ShardLoad:
+        """On a cluster no exchange is one step on all nodes: the old rows go, then the new ones
+        come, and until then the shard is missing. A run killed in between goes on: before the
+        ledger says so the files count as changed still, afterwards as half loaded."""
+        placement, number = self._placement, shard.source.number
+        _check_values(shard)
+        placement.check_reachable(self._connection, "no rows can be replaced on all of them")
+        placement.run(
+            self._connection,
+            f"DELETE FROM {placement.rows}{placement.on} WHERE {_id_range(shard.source)}",
+            {"lightweight_deletes_sync": 2},
+        )
+        entry = Entry(number, "loading", shard.reader.rows, describe_files(shard))
+        self._ledger.write(entry)
+        inserted = self._fill(self._table, shard, entry)
+        self._ledger.write(Entry(number, "done", shard.reader.rows, entry.files))
         return ShardLoad(number, shard.reader.rows, inserted, replaced=True)
 
     def _check_alone(self, staging: str, source: Source, before: dict[int, Entry]) -> None:
@@ -187,6 +209,8 @@ class Loader:
         """
         reader, inserted, advanced = shard.reader, 0, False
         for attempt in range(_ATTEMPTS):
+            if attempt:
+                self._placement.settle(self._connection)
             missing = self._missing(table, shard)
             if attempt == 0:
                 inserted = sum(span.rows for span in missing)
@@ -235,7 +259,8 @@ class Loader:
                 tokens = {"insert_deduplication_token": f"{token}:{piece.start}-{piece.stop}"}
                 for rows in reader.batches(piece.start, piece.stop):
                     staged = self._connection.stage(self._fit(rows), self._workspace)
-                    yield Batch(piece, staged, _INSERT_SETTINGS | tokens)
+                    settings = _INSERT_SETTINGS | self._placement.insert_settings | tokens
+                    yield Batch(piece, staged, settings)
 
     def _fit(self, rows: pa.Table) -> pa.Table:
         if self._info.precision == "bfloat16":
@@ -251,6 +276,7 @@ class Loader:
         """
         found = self._connection.query(
             f"SELECT id FROM {identifier(table)} WHERE {_id_range(shard.source)} ORDER BY id"
+            f"{self._placement.consistent}"
         )
         total = shard.reader.rows
         rows = found.column("id").to_numpy() - shard.source.first_id
