@@ -8,12 +8,14 @@ What has no Keeper cannot run ON CLUSTER and Replicated tables: both are taken o
 before the engine sees it, which is right as far as it goes, since all nodes are this one, and what
 is run once is run everywhere. What comes of it on several real servers is not shown by this.
 
-    python standin_cluster.py FOLDER USER PASSWORD CONFIG SHARDS
+    python standin_cluster.py FOLDER USER PASSWORD CONFIG
 """
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +23,7 @@ from typing import Any
 
 import clickhouse_http
 
+Clusters = Mapping[str, Sequence[Sequence[int]]]
 UP, DOWN = 9000, 1  # the engine takes its own port for itself; nothing listens on the other
 _REPLICATED = re.compile(r"ReplicatedMergeTree\('[^']*\{shard\}[^']*', '\{replica\}'\)")
 _WINDOWS = re.compile(
@@ -30,7 +33,7 @@ _WINDOWS = re.compile(
 
 def write_config(
     path: Path,
-    clusters: Mapping[str, Sequence[Sequence[int]]],
+    clusters: Clusters,
     macros: Mapping[str, str] | None = None,
     is_internal: bool = True,
 ) -> Path:
@@ -64,18 +67,24 @@ def without_keeper(statement: str) -> str:
 
 
 class ClusterEngine(clickhouse_http.Engine):
-    """The engine as one that has ``shards`` shards."""
+    """The engine as that of a cluster's node. The environment says how many shards there are
+    (SHARDS), whether there is a Keeper (KEEPER) and where statements are noted (STATEMENTS)."""
 
-    shards = 1
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._shards = int(os.environ["SHARDS"])
+        self._statements = Path(os.environ["STATEMENTS"])
+        self._keep_open.query("DROP VIEW IF EXISTS system.zookeeper")
+        if os.environ["KEEPER"] == "yes":
+            self._keep_open.query("CREATE VIEW system.zookeeper AS SELECT '' AS name, '' AS path")
 
     def run(self, request: Any, *more: Any) -> Any:
+        if " ON CLUSTER " in request.query:
+            with self._statements.open("a") as stream:
+                stream.write(f"{request.query}\0")
         request.query = without_keeper(request.query)
-        if self.shards > 1:
-            request.settings["additional_table_filters"] = _split(request.database, self.shards)
-        if request.data is not None:
-            # All shards' parts of a batch come into one table: by its token each but the first
-            # would be taken for what is there already, by its contents it is known as what it is.
-            request.settings.pop("insert_deduplication_token", None)
+        if self._shards > 1:
+            request.settings["additional_table_filters"] = _split(request.database, self._shards)
         return super().run(request, *more)
 
 
@@ -89,15 +98,50 @@ def _split(database: str, shards: int) -> str:
     return "{" + ", ".join(f"'{table}': '{sql}'" for table, sql in filters.items()) + "}"
 
 
-def main(folder: str, user: str, password: str, config: str, shards: str, keeper: str) -> None:
-    ClusterEngine.shards = int(shards)
-    engine = ClusterEngine(f"{folder}?config-file={config}")
-    view = "VIEW system.zookeeper AS SELECT '' AS name, '' AS path"
-    made = f"CREATE {view}" if keeper == "keeper" else "DROP TABLE IF EXISTS system.zookeeper"
-    engine.run(clickhouse_http.Request(made))
-    clickhouse_http.Engine = lambda _: engine
-    clickhouse_http.main(folder, user, password, config)
+class StandInCluster:
+    """A server process on ``folder``, whose configuration has ``clusters`` (see write_config); the
+    table's is of ``shards`` shards."""
+
+    def __init__(
+        self,
+        folder: Path,
+        clusters: Clusters,
+        shards: int = 1,
+        has_keeper: bool = True,
+        macros: Mapping[str, str] | None = None,
+        is_internal: bool = True,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        config = write_config(folder / "config.xml", clusters, macros, is_internal)
+        self._statements = folder / "statements"
+        environment = {
+            "SHARDS": str(shards),
+            "KEEPER": "yes" if has_keeper else "no",
+            "STATEMENTS": str(self._statements),
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, str(folder / "server"), "someone", "s3cret", str(config)],
+            env=os.environ | environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert self._process.stdout is not None
+        port = int(self._process.stdout.readline())
+        self.url = f"http://someone:s3cret@127.0.0.1:{port}/default"
+
+    def statements(self) -> list[str]:
+        """The statements ON CLUSTER that came in since they were last asked for."""
+        found = self._statements.read_text() if self._statements.exists() else ""
+        self._statements.unlink(missing_ok=True)
+        return found.split("\0")[:-1]
+
+    def __enter__(self) -> StandInCluster:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate(b"")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    clickhouse_http.Engine = ClusterEngine
+    clickhouse_http.main(*sys.argv[1:])

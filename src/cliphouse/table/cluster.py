@@ -60,7 +60,7 @@ def plan_placement(connection: Connection, table: str, name: str) -> Placement:
         _check_replicas(cluster, lacking)
     is_replicated = cluster.has_keeper and not lacking
     if is_replicated:
-        _check_macros(cluster, macros)
+        check_macros(cluster, macros)
     return Placement(
         table,
         placement.local,
@@ -137,7 +137,7 @@ def _check_replicas(cluster: Cluster, lacking: Collection[Node]) -> None:
         )
 
 
-def _check_macros(cluster: Cluster, macros: dict[Node, dict[str, str]]) -> None:
+def check_macros(cluster: Cluster, macros: dict[Node, dict[str, str]]) -> None:
     """Nodes of one shard share its name and differ in their own; those of two shards share
     nothing: else one shard's rows would be copied into another."""
     numbers: dict[str, set[int]] = defaultdict(set)
