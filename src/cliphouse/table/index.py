@@ -178,7 +178,7 @@ def build_index(
     expected = forecast(connection, table, info, spec)
     if not force:
         expected.check()
-    builder = _Builder(connection, placement, info)
+    builder = IndexBuilder(connection, placement, info)
     worked = builder.declare_and_merge(spec)
     # The merge may have cost the other modality its graph: build what is not whole.
     for name in existing_indexes(connection, table):
@@ -233,7 +233,7 @@ class _Pending:
     reason: str
 
 
-class _Builder:
+class IndexBuilder:
     """The steps of a build, on one server or on all shards of a cluster at once."""
 
     def __init__(self, connection: Connection, placement: Placement, info: TableInfo) -> None:
