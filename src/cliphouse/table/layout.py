@@ -31,7 +31,10 @@ class Layout:
 
 
 def create_table(connection: Connection, placement: Placement, layout: Layout) -> None:
-    """Make the table where it is not there yet."""
+    """Make the table where it is not there yet. What is done on a whole cluster takes a while, so
+    that it is asked first."""
+    if placement.cluster and connection.command(f"EXISTS TABLE {placement.whole}"):
+        return
     for statement in create_statements(placement, layout, uuid.uuid4().hex[:8]):
         placement.run(connection, statement, layout.made_with)
 
