@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 import cliphouse
 from cliphouse import Table
 from cliphouse.table.index import IndexSpec
+from cliphouse.table.schema import with_measured, write_info
 from shard_files import MadeShard, make_shard
 from standin_cluster import UP, Clusters, StandInCluster
 
@@ -147,13 +148,15 @@ def test_every_shard_searches_its_graph_and_sends_no_more_than_k_rows(world: Wor
 
 @ON_TWO
 def test_recall_is_kept_where_every_node_finds_it(world: World) -> None:
-    measured = world.table.recall(queries=30, save=True)
-    exact = next(entry for entry in measured if entry.mode == "exact")
-    assert exact.rows == 3 * ROWS
-    assert world.table.info.measured == measured
-    found = world.table.search("id:7", k=5)
-    assert found[0].id == 7
-    assert "not measured" not in found.stats.reason
+    table = world.table
+    measured = table.recall(queries=3)
+    assert {(entry.query, entry.mode) for entry in measured} == {
+        (query, mode) for query in ("image", "text") for mode in ("exact", "hnsw")
+    }
+    assert max(entry.recall for entry in measured if entry.mode == "hnsw") >= 0.9
+    assert write_info(table.connection, "laion", with_measured(table.info, measured))
+    with cliphouse.open(table.address.dsn) as another:
+        assert another.info.measured == measured
 
 
 @ON_TWO
@@ -192,6 +195,30 @@ def test_changed_files_are_replaced(world: World) -> None:
     assert np.array_equal(stored, changed.image.astype(np.float32))
     world.table.ingest(world.folder / "s", replace=True)
     assert world.table.check(world.folder / "s").findings == ()
+
+
+def test_codes_and_rounded_vectors_on_two_shards(tmp_path: Path) -> None:
+    made = make_shard(tmp_path / "s", 0, 120, DIM)
+    rows = made.image.astype(np.float64)
+    query = made.image[5].astype(np.float32)
+    nearness = rows @ query / np.linalg.norm(rows, axis=1)
+    nearest = np.argsort(-nearness)[:10].tolist()
+    with StandInCluster(tmp_path, TWO, 2, macros=MACROS) as server:
+        with cliphouse.open(server.url) as table:
+            table.ingest(tmp_path / "s", cluster="two", codes="rabitq")
+            found = table.search(query, 10, mode="codes", oversampling=20)
+            assert [hit.id for hit in found] == nearest
+            assert found.stats.mode == "codes"
+            for name in ("laion", "laion_local", "laion_ledger", "laion_ledger_local"):
+                table.sql(f"DROP TABLE {name} ON CLUSTER 'two' SYNC")
+        with cliphouse.open(server.url) as table:
+            table.ingest(tmp_path / "s", cluster="two", precision="bfloat16")
+            exact = table.search(query, 10, mode="exact")
+            assert table.info.precision == "bfloat16"
+    assert exact[0].id == 5
+    assert [hit.similarity for hit in exact] == pytest.approx(
+        sorted(nearness.tolist(), reverse=True)[:10], abs=5e-3
+    )
 
 
 def hash64(number: int) -> int:

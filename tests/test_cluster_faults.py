@@ -198,6 +198,22 @@ def test_a_shard_that_is_down_is_an_error_and_no_fewer_rows(folder: Path, run: R
     assert "cannot be reached: its rows are not counted" in drawn
 
 
+def test_a_replica_that_is_down_keeps_nobody_from_searching(folder: Path) -> None:
+    home = folder / "replica"
+    with (
+        StandInCluster(home, {"one": [[UP]]}, macros=MACROS) as server,
+        cliphouse.open(server.url) as table,
+    ):
+        table.ingest(folder / "s", cluster="one")
+    with (
+        StandInCluster(home, {"one": [[UP, DOWN]]}, macros=MACROS) as server,
+        cliphouse.open(server.url) as table,
+    ):
+        assert table.search("id:7", k=60)[0].id == 7
+        line = said(lambda: table.index(IndexSpec(m=8)), EngineError)
+    assert f"127.0.0.1:{DOWN} cannot be reached" in line
+
+
 def test_a_batch_that_came_in_part_is_completed(folder: Path) -> None:
     """As where one shard took its part of a batch and the other was down."""
     with (

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from cliphouse.table.index import IndexBuilder, IndexSpec
 from cliphouse.table.layout import create_statements
 from cliphouse.table.ledger import LEDGER
 from cliphouse.table.placement import Cluster, Node, Placement
-from cliphouse.table.schema import TableInfo, table_layout
+from cliphouse.table.schema import TableInfo, table_layout, write_info
 from shard_files import make_shard
 from standin_cluster import UP, StandInCluster
 
@@ -107,8 +108,8 @@ def test_what_a_whole_journey_says_to_a_cluster(tmp_path: Path, engine: Connecti
         steps["ingest"] = server.statements()
         table.index(IndexSpec(m=16))
         steps["index"] = server.statements()
-        assert table.recall(queries=30, k=3, save=True)
-        (steps["recall"],) = (server.statements(),)
+        write_info(table.connection, "laion", replace(table.info, model="ViT-B/32"))
+        steps["write_info"] = server.statements()
         table.drop_index()
         steps["drop_index"] = server.statements()
         make_shard(tmp_path / "s", 0, 40, 16, seed=9)
@@ -119,9 +120,8 @@ def test_what_a_whole_journey_says_to_a_cluster(tmp_path: Path, engine: Connecti
 
 
 def _without_chance(statement: str) -> str:
-    """Without the part of a path that is new each time, and what was measured."""
-    statement = re.sub(r"/[0-9a-f]{8}/\{shard\}", "/01234567/{shard}", statement)
-    return re.sub(r'"measured":\[\{.*\}\]', '"measured":[...]', statement)
+    """Without the part of a path that is new each time."""
+    return re.sub(r"/[0-9a-f]{8}/\{shard\}", "/01234567/{shard}", statement)
 
 
 def test_tables_of_two_shards_on_two_nodes_each(engine: Connection) -> None:

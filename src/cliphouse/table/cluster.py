@@ -71,8 +71,9 @@ def plan_placement(connection: Connection, table: str, name: str) -> Placement:
 
 def extend(connection: Connection, placement: Placement) -> None:
     """Make on every node what some nodes lack: the database, and the tables as the others have
-    them. This is how a node comes in that was added to the cluster later."""
-    if placement.cluster is None:
+    them. This is how a node comes in that was added to the cluster later. Where one is down, it
+    is left to a later time."""
+    if placement.cluster is None or placement.unreachable(connection):
         return
     assert placement.database is not None
     places = len(placement.cluster.places)

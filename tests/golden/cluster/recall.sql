@@ -1,2 +1,0 @@
-ALTER TABLE `default`.`laion` ON CLUSTER 'two' MODIFY COMMENT '{"cliphouse":{"model":null,"dim":16,"precision":"float32","modalities":["image","text"],"measured":[...],"codes":"none"}}';
-
