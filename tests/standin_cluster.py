@@ -23,7 +23,7 @@ from typing import Any
 
 import clickhouse_http
 
-Clusters = Mapping[str, Sequence[Sequence[int]]]
+Clusters = Mapping[str, Sequence[Sequence[int | str]]]
 UP, DOWN = 9000, 1  # the engine takes its own port for itself; nothing listens on the other
 _REPLICATED = re.compile(r"ReplicatedMergeTree\('[^']*\{shard\}[^']*', '\{replica\}'\)")
 _WINDOWS = re.compile(
@@ -38,7 +38,7 @@ def write_config(
     is_internal: bool = True,
 ) -> Path:
     """A server's configuration with ``clusters``: each a list of shards, each shard a list of its
-    replicas' ports."""
+    replicas: ports of this host, or hosts."""
     listed = "".join(
         f"<{name}>{''.join(_shard(ports, is_internal) for ports in shards)}</{name}>"
         for name, shards in clusters.items()
@@ -51,12 +51,14 @@ def write_config(
     return path
 
 
-def _shard(ports: Sequence[int], is_internal: bool) -> str:
-    replicas = "".join(
-        f"<replica><host>127.0.0.1</host><port>{port}</port></replica>" for port in ports
+def _shard(replicas: Sequence[int | str], is_internal: bool) -> str:
+    """``localhost`` is this node by another name, which makes it look like another."""
+    named = (("127.0.0.1", r) if isinstance(r, int) else (r, UP) for r in replicas)
+    listed = "".join(
+        f"<replica><host>{host}</host><port>{port}</port></replica>" for host, port in named
     )
     internal = str(is_internal).lower()
-    return f"<shard><internal_replication>{internal}</internal_replication>{replicas}</shard>"
+    return f"<shard><internal_replication>{internal}</internal_replication>{listed}</shard>"
 
 
 def without_keeper(statement: str) -> str:

@@ -11,7 +11,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -281,3 +281,30 @@ def test_killed_loads_into_a_cluster_end_with_every_row_once(tmp_path: Path) -> 
     assert found.column("id").to_pylist() == [*made[0].ids.tolist(), *made[1].ids.tolist()]
     stored = np.array(found.column("v").to_pylist(), np.float32)
     assert np.array_equal(stored, np.concatenate([m.image for m in made]).astype(np.float32))
+
+
+def test_two_nodes_without_keeper_are_told_one_by_one(tmp_path: Path) -> None:
+    """Both are this server, by two names: what each is told comes twice, and changes nothing."""
+    make_shard(tmp_path / "s", 0, 60, DIM)
+    shares: list[Mapping[str, float]] = []
+    with (
+        StandInCluster(tmp_path, {"pair": [[UP], ["localhost"]]}, 2, has_keeper=False) as server,
+        cliphouse.open(server.url) as table,
+    ):
+        table.ingest(tmp_path / "s", cluster="pair")
+        table.index(IndexSpec(m=16), progress=shares.append)
+        assert table.index(IndexSpec(m=16)).seconds == 0
+        nodes = table.summary().nodes
+        found = table.search("id:7", 10, mode="hnsw", ef=512)
+        exact = table.search("id:7", 10, mode="exact")
+        assert table.check(tmp_path / "s").findings == ()
+        assert table.drop_index()
+    assert [(node.name, node.shard) for node in nodes] == [
+        (f"127.0.0.1:{UP}", 1),
+        (f"localhost:{UP}", 2),
+    ]
+    assert found.hits == exact.hits
+    assert {name for done in shares for name in done} <= {
+        f"shard 1, 127.0.0.1:{UP}",
+        f"shard 2, localhost:{UP}",
+    }

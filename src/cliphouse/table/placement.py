@@ -273,11 +273,8 @@ def read_cluster(connection: Connection, name: str, is_replicated: bool = False)
 
 def _run_on(connection: Connection, node: Node, sql: str, settings: Parameters) -> None:
     """Without a Keeper: over HTTP, as the server named by --db is spoken to."""
-    if node.is_local:
-        connection.command(sql, settings=settings)
-        return
     try:
-        with closing(connection.at(node.host)) as there:
+        with closing(connection.clone() if node.is_local else connection.at(node.host)) as there:
             there.command(sql, settings=settings)
     except CliphouseError as error:
         raise EngineError(
