@@ -8,6 +8,7 @@ import pytest
 
 from cliphouse.errors import QueryError
 from cliphouse.table.facts import TableFacts, VectorIndex
+from cliphouse.table.placement import Placement
 from cliphouse.table.schema import Measured, TableInfo
 from cliphouse.table.search import Request, choose
 
@@ -38,7 +39,7 @@ FIGURES = (
 INFO = TableInfo("ViT-B/32", 512, "float32", ("image", "text"), FIGURES)
 COLUMNS = ("id", "image_embedding", "text_embedding")
 INDEX = VectorIndex("image_index", "image_embedding", KIND)
-FACTS = TableFacts(INFO, COLUMNS, (INDEX,), 1000, 1000, True)
+FACTS = TableFacts(INFO, COLUMNS, (INDEX,), 1000, 1000, True, Placement("laion", "laion"))
 
 
 def with_figures(*figures: Measured, codes: str = "none", rows: int = 1000) -> TableFacts:

@@ -7,7 +7,7 @@ step does only what is not done yet.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,7 +68,7 @@ class Demo:
     def ingest(self, progress: Progress) -> IngestReport:
         return self.table.ingest(self.shards, progress=progress)
 
-    def index(self, progress: Callable[[float], None]) -> BuiltIndex:
+    def index(self, progress: Callable[[Mapping[str, float]], None]) -> BuiltIndex:
         return self.table.index("image", progress)
 
     def measure(self, progress: Progress) -> tuple[Measured, ...]:

@@ -46,8 +46,8 @@ def _prepare(demo: Demo) -> None:
         tell(f"{done:,} pictures and captions into {demo.shards}/, {report.unchanged:,} unchanged")
     with _step("ingest") as tell, show.progress("ingest") as advance:
         tell(f"{demo.ingest(advance).inserted:,} rows into {demo.database}")
-    with _step("index") as tell, show.share("index") as share:
-        built = demo.index(share)
+    with _step("index") as tell, show.shares("index") as advance_shares:
+        built = demo.index(advance_shares)
         tell(f"HNSW over {built.rows:,} rows, {show.size(built.memory_bytes)}")
     with _step("recall") as tell, show.progress("recall", "steps") as advance:
         measured = demo.measure(advance)

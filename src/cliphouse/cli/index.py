@@ -63,7 +63,7 @@ def command(
 
 def _build(opened: Table, spec: IndexSpec, force: bool) -> None:
     _announce(opened.forecast(spec))
-    with show.share(f"index {spec.modality}") as advance:
+    with show.shares(f"index {spec.modality}") as advance:
         built = opened.index(spec, advance, force=force)
     if not built.seconds:
         show.out.print(f"{spec.modality}: the index is there already")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import typer
@@ -12,6 +13,7 @@ from cliphouse.cli.recall import draw
 from cliphouse.json_text import to_json
 from cliphouse.server.client import Client
 from cliphouse.table import TableSummary
+from cliphouse.table.summary import NodeSize
 
 NAME = "info"
 
@@ -37,6 +39,16 @@ def command(
         _draw(summary)
 
 
+def _draw_nodes(nodes: Sequence[NodeSize]) -> None:
+    rows = [
+        (node.name, node.shard, f"{node.rows:,}", show.size(node.disk_bytes), "")
+        if node.is_reachable
+        else (node.name, node.shard, "", "", "cannot be reached: its rows are not counted")
+        for node in nodes
+    ]
+    show.out.print(show.table(("node", "shard", "rows", "disk", ""), rows, right="lrrr"))
+
+
 def _draw(summary: TableSummary) -> None:
     loads = ""
     if summary.first_load and summary.last_load:
@@ -59,7 +71,11 @@ def _draw(summary: TableSummary) -> None:
     if summary.unfinished:
         numbers = ", ".join(map(str, summary.unfinished))
         facts.append(("unfinished", f"shards {numbers}: run the same ingest again"))
+    if summary.cluster is not None:
+        facts.append(("cluster", f"{summary.cluster}, {len(summary.nodes)} nodes"))
     show.out.print(show.table(("", ""), facts))
+    if summary.nodes:
+        _draw_nodes(summary.nodes)
     columns = [(c.name, c.type, show.size(c.disk_bytes)) for c in summary.columns]
     show.out.print(show.table(("column", "type", "disk"), columns, right="llr"))
     if summary.indexes:

@@ -56,6 +56,10 @@ def command(
     replace: Annotated[
         bool, typer.Option("--replace", help="Load changed shards instead of their old rows.")
     ] = False,
+    cluster: Annotated[
+        str | None,
+        typer.Option(help="Make the table on every node of this cluster of the server's."),
+    ] = None,
     db: options.Db = options.DB,
     table: options.TableName = options.TABLE,
     model: options.Model = None,
@@ -82,6 +86,7 @@ def command(
             progress=advance,
             codes=codes,
             waiting=_tell_waiting,
+            cluster=cluster,
         )
     if json:
         print(to_json(asdict(report)))

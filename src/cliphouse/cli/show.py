@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -12,6 +12,7 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     SpinnerColumn,
+    TaskID,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
@@ -79,16 +80,24 @@ def _log(what: str, unit: str) -> Advance:
 
 
 @contextmanager
-def share(what: str) -> Iterator[Callable[[float], None]]:
-    """A function to call with the finished share of a step, 0 to 1."""
+def shares(what: str) -> Iterator[Callable[[Mapping[str, float]], None]]:
+    """A function to call with the finished shares of a step, 0 to 1, each by the name of the node
+    that is about it: a bar for each, or a line with the share of them all."""
     if not err.is_terminal:
         log = _log(what, "%")
-        yield lambda done: log(round(done * 100), 100)
+        yield lambda done: log(round(sum(done.values()) / max(1, len(done)) * 100), 100)
         return
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=err) as bars:
-        task = bars.add_task(what, total=1.0)
-        yield lambda done: bars.update(task, completed=done)
+        tasks: dict[str, TaskID] = {}
+
+        def advance(done: Mapping[str, float]) -> None:
+            for node, share in done.items():
+                if node not in tasks:
+                    tasks[node] = bars.add_task(f"{what} {node}".strip(), total=1.0)
+                bars.update(tasks[node], completed=share)
+
+        yield advance
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]], right: str = "") -> Table:

@@ -16,7 +16,7 @@ from cliphouse.errors import PictureError, QueryError, ServiceError, UserError
 from cliphouse.server.settings import MAX_BATCH
 from cliphouse.table import Hit, Holding, Measured, SearchResult, SearchStats, TableSummary
 from cliphouse.table.search import Request
-from cliphouse.table.summary import ColumnSize, IndexSize
+from cliphouse.table.summary import ColumnSize, IndexSize, NodeSize
 from cliphouse.table.vector import Combination, Query, as_row_id, is_url, load_npy, names_a_file
 
 _SECONDS = 120.0
@@ -139,7 +139,8 @@ def _hit(answer: Mapping[str, Any]) -> Hit:
 
 def _summary(answer: Mapping[str, Any]) -> TableSummary:
     values = dict(answer)
-    for name, kind in (("columns", ColumnSize), ("indexes", IndexSize), ("measured", Measured)):
+    kinds = {"columns": ColumnSize, "indexes": IndexSize, "measured": Measured, "nodes": NodeSize}
+    for name, kind in kinds.items():
         values[name] = tuple(kind(**entry) for entry in values[name])
     for name in ("first_load", "last_load"):
         values[name] = None if values[name] is None else datetime.fromisoformat(values[name])

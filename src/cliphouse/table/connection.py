@@ -60,6 +60,15 @@ class Address:
             raise TableError(f"{text}: the engine takes no folder with ? or # in its path")
         return cls(f"chdb://{folder}", text, folder)
 
+    def at(self, host: str) -> Address:
+        """Another server, which is spoken to in the same way; its databases are named in full."""
+        parts = urlsplit(self.dsn)
+        user, at, here = parts.netloc.rpartition("@")
+        _, colon, port = here.rpartition(":")
+        there = f"[{host}]" if ":" in host else host
+        netloc = f"{user}{at}{there}{colon}{port}"
+        return Address.parse(parts._replace(netloc=netloc, path="/system").geturl())
+
 
 @dataclass(frozen=True)
 class StagedRows:
@@ -156,6 +165,17 @@ class Connection:
         """Another client on the same database, for another thread."""
         return Connection(self.address)
 
+    def without_dead_shards(self) -> Connection:
+        """Another client, whose queries leave out the shards of a cluster that cannot be reached;
+        others fail then."""
+        other = self.clone()
+        other._client.set_client_setting("skip_unavailable_shards", 1)
+        return other
+
+    def at(self, host: str) -> Connection:
+        """A client of another node of the cluster."""
+        return Connection(self.address.at(host))
+
     def close(self) -> None:
         self._client.close()
         if self.address.folder is not None:
@@ -174,6 +194,11 @@ def identifier(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,127}", name):
         raise QueryError(f"{name!r} is no table name: letters, digits and _ only")
     return f"`{name}`"
+
+
+def backquote(name: str) -> str:
+    """Any name quoted for SQL, whatever it holds: those of databases and columns of one's own."""
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
 
 
 def quote(text: str) -> str:

@@ -18,7 +18,7 @@ from cliphouse.errors import EngineError, QueryError, TableError
 from cliphouse.shards import ShardWriter
 from cliphouse.shards.manifest import Manifest, write_manifest
 from cliphouse.shards.reader import ID_BITS
-from cliphouse.table.connection import Connection, identifier
+from cliphouse.table.connection import Connection, backquote, identifier
 from cliphouse.table.schema import TableInfo, column_types, embedding_column
 
 ExportFormat = Literal["csv", "shards", "parquet", "jsonl", "img2dataset"]
@@ -180,7 +180,7 @@ class Exporter:
 
         WITH TIES keeps rows of one id together, which the guide's own ids need.
         """
-        chosen = ", ".join(f"{self._plain(name)} AS {_column(name)}" for name in columns)
+        chosen = ", ".join(f"{self._plain(name)} AS {backquote(name)}" for name in columns)
         after, parameters = "", dict(self._parameters)
         while True:
             batch = self._connection.query(
@@ -213,17 +213,12 @@ class Exporter:
         """The column as other programs know it: BFloat16 becomes Float32."""
         if name in ("image_embedding", "text_embedding") and self._info.precision == "bfloat16":
             return f"CAST({name}, 'Array(Float32)')"
-        return _column(name)
+        return backquote(name)
 
     def _advance(self, rows: int) -> None:
         self._done += rows
         if self._progress:
             self._progress(self._done, self._total)
-
-
-def _column(name: str) -> str:
-    """A column's name quoted for SQL, whatever it is."""
-    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
 
 
 def _of_shard(shard: int) -> str:

@@ -8,23 +8,9 @@ from typing import Any, Literal
 
 from cliphouse.errors import TableError
 from cliphouse.table.connection import Connection, identifier
+from cliphouse.table.placement import Placement, find_placement
 from cliphouse.table.schema import Modality, TableInfo, describe_table, embedding_column
 
-_READ = """
-SELECT
-    (SELECT (comment, engine, total_rows) FROM system.tables
-        WHERE database = currentDatabase() AND name = {table:String}) AS made,
-    (SELECT groupArray((name, type)) FROM (
-        SELECT name, type FROM system.columns
-        WHERE database = currentDatabase() AND table = {table:String} ORDER BY position
-    )) AS columns,
-    (SELECT groupArray((name, expr, type_full, data_compressed_bytes > 0))
-        FROM system.data_skipping_indices
-        WHERE database = currentDatabase() AND table = {table:String}
-        AND type = 'vector_similarity') AS indexes,
-    (SELECT (sum(rows), max(rows)) FROM system.parts
-        WHERE active AND database = currentDatabase() AND table = {table:String}) AS rows
-"""
 Metric = Literal["cosine", "l2"]
 DISTANCE: dict[Metric, str] = {"cosine": "cosineDistance", "l2": "L2Distance"}
 
@@ -57,6 +43,7 @@ class TableFacts:
     rows: int
     largest_part: int
     is_embedded: bool
+    placement: Placement
 
     @property
     def vector_bytes(self) -> int:
@@ -73,9 +60,30 @@ class TableFacts:
         return max(mine, key=lambda index: index.is_built, default=None)
 
 
+def _read_sql(placement: Placement) -> str:
+    return f"""
+SELECT
+    (SELECT (comment, engine, total_rows) FROM system.tables
+        WHERE database = currentDatabase() AND name = {{table:String}}) AS made,
+    (SELECT groupArray((name, type)) FROM (
+        SELECT name, type FROM system.columns
+        WHERE database = currentDatabase() AND table = {{table:String}} ORDER BY position
+    )) AS columns,
+    (SELECT groupArray((name, expr, type_full, is_built)) FROM (
+        SELECT name, expr, type_full, max(data_compressed_bytes) > 0 AS is_built
+        FROM {placement.system("data_skipping_indices")}
+        WHERE {placement.is_rows} AND type = 'vector_similarity'
+        GROUP BY name, expr, type_full ORDER BY name, type_full
+    )) AS indexes,
+    (SELECT (sum(rows), max(rows)) FROM {placement.system("parts")}
+        WHERE active AND {placement.is_rows}) AS rows
+"""
+
+
 def read_facts(connection: Connection, table: str) -> TableFacts:
     """Raises TableError where there is no such table, or one that no search can name rows of."""
-    found = connection.query(_READ, {"table": table}).to_pylist()[0]
+    placement = find_placement(connection, table)
+    found = connection.query(_read_sql(placement), {"table": table}).to_pylist()[0]
     shown = connection.address.shown
     types = dict(map(_values, found["columns"]))
     if not types:
@@ -88,7 +96,7 @@ def read_facts(connection: Connection, table: str) -> TableFacts:
         )
     rows, largest_part = (int(value or 0) for value in _values(found["rows"]))
     if not rows and not engine.endswith("MergeTree"):
-        # A view, or a table without parts of its own, as on a cluster.
+        # A view, or another table without parts of its own.
         rows = int(total_rows or connection.command(f"SELECT count() FROM {identifier(table)}"))
     return TableFacts(
         info=info,
@@ -97,6 +105,7 @@ def read_facts(connection: Connection, table: str) -> TableFacts:
         rows=rows,
         largest_part=largest_part,
         is_embedded=connection.is_embedded,
+        placement=placement,
     )
 
 

@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import psutil
 
 from cliphouse.errors import EngineError, QueryError, TableError
-from cliphouse.table.connection import Connection, identifier
+from cliphouse.table.connection import Connection, Parameters, identifier, quote
 from cliphouse.table.facts import DISTANCE, Metric
+from cliphouse.table.placement import Placement, find_placement
 from cliphouse.table.schema import Modality, TableInfo, embedding_column
 from cliphouse.table.search import index_name
 
 Quantization = Literal["bf16", "f32", "f16", "i8", "b1"]
-Progress = Callable[[float], None]  # the finished share of the build, 0 to 1
+Progress = Callable[[Mapping[str, float]], None]  # by node ("" on one server) the finished share
 
 ELEMENT_BYTES: dict[Quantization, float] = {"bf16": 2, "f32": 4, "f16": 2, "i8": 1, "b1": 1 / 8}
 DEFAULT_M = 32
 DEFAULT_EF_CONSTRUCTION = 128
 _POLL_SECONDS = 0.2
-# Builds of one index, among all that the engine may be changing in the table.
-_OURS = (
-    "database = currentDatabase() AND table = {table:String} "
-    "AND match(command, concat('MATERIALIZE INDEX `?', {name:String}, '`?(?:\\\\W|$)'))"
-)
 
 
 @dataclass(frozen=True)
@@ -79,9 +75,10 @@ class BuiltIndex:
 
 @dataclass(frozen=True)
 class IndexForecast:
-    """What an index of ``rows`` rows will take, in bytes. ``available`` is what this machine, or
-    the server's configuration, leaves for it (None where that cannot be told); ``cache`` is the
-    size of the cache that keeps graphs in memory between searches."""
+    """What an index of ``rows`` rows, those of the largest of ``shards``, will take, in bytes.
+    ``available`` is what this machine, or the server's configuration, leaves for it (None where
+    that cannot be told); ``cache`` is the size of the cache that keeps graphs in memory between
+    searches."""
 
     spec: IndexSpec
     rows: int
@@ -89,14 +86,16 @@ class IndexForecast:
     memory: int
     available: int | None
     cache: int | None
+    shards: int = 1
 
     @property
     def sum(self) -> str:
         """How the memory adds up."""
         bytes_each = ELEMENT_BYTES[self.spec.quantization]
+        largest = f"the largest of {self.shards} shards: " if self.shards > 1 else ""
         return (
-            f"{self.rows:,} rows x ({self.dim} x {bytes_each:g} bytes + M {self.spec.m} x 8 bytes) "
-            f"= {self.memory / 1e6:,.1f} MB"
+            f"{largest}{self.rows:,} rows x ({self.dim} x {bytes_each:g} bytes + "
+            f"M {self.spec.m} x 8 bytes) = {self.memory / 1e6:,.1f} MB"
         )
 
     def check(self) -> None:
@@ -108,13 +107,21 @@ class IndexForecast:
             )
 
 
-def forecast(connection: Connection, rows: int, info: TableInfo, spec: IndexSpec) -> IndexForecast:
-    """What ``spec`` will take of memory on a table of ``rows`` rows, and what there is."""
+def forecast(connection: Connection, table: str, info: TableInfo, spec: IndexSpec) -> IndexForecast:
+    """What ``spec`` will take of memory, and what there is: on a cluster, for the largest shard and
+    on the node with least."""
+    placement = find_placement(connection, table)
+    shards = connection.query(
+        f"SELECT {placement.shard} AS place, sum(rows) AS rows FROM {placement.system('parts')} "
+        f"WHERE active AND {placement.is_rows} GROUP BY place"
+    )
+    rows = max(shards.column("rows").to_pylist(), default=0)
     limits = {
         row["name"]: int(row["value"])
         for row in connection.query(
-            "SELECT name, value FROM system.server_settings WHERE name IN "
-            "('max_server_memory_usage', 'vector_similarity_index_cache_size')"
+            "SELECT name, minIf(toUInt64OrZero(value), toUInt64OrZero(value) > 0) AS value "
+            f"FROM {placement.system('server_settings', replicas=True)} WHERE name IN "
+            "('max_server_memory_usage', 'vector_similarity_index_cache_size') GROUP BY name"
         ).to_pylist()
     }
     available = limits.get("max_server_memory_usage") or None
@@ -128,18 +135,19 @@ def forecast(connection: Connection, rows: int, info: TableInfo, spec: IndexSpec
         spec.memory_bytes(rows, info.dim),
         available,
         limits.get("vector_similarity_index_cache_size"),
+        placement.cluster.shards if placement.cluster else 1,
     )
 
 
 def existing_indexes(connection: Connection, table: str) -> dict[str, str]:
-    """The table's vector indexes: name to type, as SQL."""
+    """The table's vector indexes: name to type, as SQL; "" where a cluster's shards differ."""
+    placement = find_placement(connection, table)
     found = connection.query(
-        "SELECT name, type_full FROM system.data_skipping_indices "
-        "WHERE database = currentDatabase() AND table = {table:String} "
-        "AND type = 'vector_similarity'",
-        {"table": table},
+        "SELECT name, groupUniqArray(type_full) AS types "
+        f"FROM {placement.system('data_skipping_indices')} "
+        f"WHERE {placement.is_rows} AND type = 'vector_similarity' GROUP BY name ORDER BY name"
     ).to_pylist()
-    return {row["name"]: row["type_full"] for row in found}
+    return {row["name"]: row["types"][0] if len(row["types"]) == 1 else "" for row in found}
 
 
 def build_index(
@@ -150,55 +158,36 @@ def build_index(
     progress: Progress | None = None,
     force: bool = False,
 ) -> BuiltIndex:
-    """Merge the table into one part, so that one graph holds all rows, and build the index.
+    """Merge the table into one part (one on each shard), so that one graph holds all rows, and
+    build the index.
 
     An index of the same name with other parameters is replaced. Rows loaded later are found by
     an exact scan until the index is built again.
 
     Raises TableError where the table has no such embedding or no rows, or its graph does not fit
-    into memory and ``force`` is not given.
+    into memory and ``force`` is not given, and EngineError where a node of its cluster is down.
     """
     started = time.monotonic()
     _check(info, table, spec)
+    placement = find_placement(connection, table)
+    placement.check_reachable(connection, "no index can be built on all of them")
     rows = int(connection.command(f"SELECT count() FROM {identifier(table)}"))
     if rows == 0:
         raise TableError(f"table {table} is empty; ingest shards first")
     _check_lengths(connection, table, info, spec)
+    expected = forecast(connection, table, info, spec)
     if not force:
-        forecast(connection, rows, info, spec).check()
-    worked = _declare_and_merge(connection, table, info, spec)
+        expected.check()
+    builder = IndexBuilder(connection, placement, info)
+    worked = builder.declare_and_merge(spec)
     # The merge may have cost the other modality its graph: build what is not whole.
     for name in existing_indexes(connection, table):
-        if not _is_whole(connection, table, name):
-            before = _graph_bytes(connection, table, name)
-            _materialize(connection, table, name, progress)
-            worked = worked or _graph_bytes(connection, table, name) != before
+        if not builder.is_whole(name):
+            before = builder.graph_bytes(name)
+            builder.materialize(name, progress)
+            worked = worked or builder.graph_bytes(name) != before
     seconds = time.monotonic() - started if worked else 0.0
-    return BuiltIndex(spec, rows, spec.memory_bytes(rows, info.dim), seconds)
-
-
-def _declare_and_merge(
-    connection: Connection, table: str, info: TableInfo, spec: IndexSpec
-) -> bool:
-    """Let the table have this index, and as few parts as it can; returns whether either had to be
-    done. A table whose parts are merged already is merged again only to be rid of deleted rows: it
-    would cost its graphs."""
-    present = existing_indexes(connection, table).get(spec.name)
-    if present is not None and not same_type(present, spec.type_sql(info.dim)):
-        drop_index(connection, table, spec.modality, spec.metric)
-        present = None
-    deleted = _has_deleted_rows(connection, table)
-    parts = _part_names(connection, table)
-    connection.command(
-        f"OPTIMIZE TABLE {identifier(table)} FINAL",
-        settings={"optimize_skip_merged_partitions": int(not deleted)},
-    )
-    if present is None:
-        connection.command(
-            f"ALTER TABLE {identifier(table)} ADD INDEX {spec.name} "
-            f"{embedding_column(spec.modality)} TYPE {spec.type_sql(info.dim)}"
-        )
-    return present is None or _part_names(connection, table) != parts
+    return BuiltIndex(spec, rows, expected.memory, seconds)
 
 
 def drop_index(connection: Connection, table: str, modality: Modality, metric: Metric) -> bool:
@@ -206,7 +195,11 @@ def drop_index(connection: Connection, table: str, modality: Modality, metric: M
     name = index_name(modality, metric)
     if name not in existing_indexes(connection, table):
         return False
-    connection.command(f"ALTER TABLE {identifier(table)} DROP INDEX {name}")
+    placement = find_placement(connection, table)
+    placement.check_reachable(connection, "the index cannot be dropped from all of them")
+    placement.run(
+        connection, f"ALTER TABLE {placement.rows}{placement.on} DROP INDEX IF EXISTS {name}"
+    )
     return True
 
 
@@ -232,90 +225,148 @@ def _check_lengths(connection: Connection, table: str, info: TableInfo, spec: In
         )
 
 
-def _has_deleted_rows(connection: Connection, table: str) -> bool:
-    found = connection.query(
-        "SELECT max(has_lightweight_delete) AS deleted FROM system.parts "
-        "WHERE active AND database = currentDatabase() AND table = {table:String}",
-        {"table": table},
-    )
-    return bool(found.column("deleted")[0].as_py())
+@dataclass(frozen=True)
+class _Pending:
+    """What builds of an index have yet to do on one node, in parts, and why one failed."""
+
+    parts: float
+    reason: str
 
 
-def _is_whole(connection: Connection, table: str, name: str) -> bool:
-    """Whether every part of the table surely has the graph. Parts only tell whether they have one
-    of any index: with two of them, building again is what finds out, and costs nothing where
-    nothing is missing."""
-    marks = connection.query(
-        "SELECT countIf(secondary_indices_marks_bytes = 0) AS bare FROM system.parts "
-        "WHERE active AND database = currentDatabase() AND table = {table:String}",
-        {"table": table},
-    ).to_pylist()[0]
-    only = len(existing_indexes(connection, table)) == 1
-    return bool(only and marks["bare"] == 0 and _graph_bytes(connection, table, name))
+class IndexBuilder:
+    """The steps of a build, on one server or on all shards of a cluster at once."""
 
+    def __init__(self, connection: Connection, placement: Placement, info: TableInfo) -> None:
+        self._connection = connection
+        self._placement = placement
+        self._info = info
 
-def _graph_bytes(connection: Connection, table: str, name: str) -> int:
-    built = connection.query(
-        "SELECT data_compressed_bytes AS bytes FROM system.data_skipping_indices "
-        "WHERE database = currentDatabase() AND table = {table:String} AND name = {name:String}",
-        {"table": table, "name": name},
-    )
-    return int(built.column("bytes")[0].as_py()) if built.num_rows else 0
+    def declare_and_merge(self, spec: IndexSpec) -> bool:
+        """Let the table have this index, and as few parts as it can; returns whether either had to
+        be done. A table whose parts are merged already is merged again only to be rid of deleted
+        rows: it would cost its graphs."""
+        present = existing_indexes(self._connection, self._placement.table).get(spec.name)
+        if present is not None and not same_type(present, spec.type_sql(self._info.dim)):
+            drop_index(self._connection, self._placement.table, spec.modality, spec.metric)
+            present = None
+        deleted = self._has_deleted_rows()
+        parts = self._part_names()
+        self._run(
+            "OPTIMIZE TABLE {rows}{on} FINAL",
+            {"optimize_skip_merged_partitions": int(not deleted)},
+        )
+        # A node that came to the cluster later may lack what the others have.
+        self._run(
+            f"ALTER TABLE {{rows}}{{on}} ADD INDEX IF NOT EXISTS {spec.name} "
+            f"{embedding_column(spec.modality)} TYPE {spec.type_sql(self._info.dim)}"
+        )
+        return present is None or self._part_names() != parts
 
+    def is_whole(self, name: str) -> bool:
+        """Whether every part of the table surely has the graph. Parts only tell whether they have
+        one of any index: with two of them, building again is what finds out, and costs nothing
+        where nothing is missing."""
+        marks = self._connection.query(
+            "SELECT countIf(secondary_indices_marks_bytes = 0) AS bare "
+            f"FROM {self._placement.system('parts', replicas=True)} "
+            f"WHERE active AND {self._placement.is_rows}"
+        ).to_pylist()[0]
+        only = len(existing_indexes(self._connection, self._placement.table)) == 1
+        return bool(only and marks["bare"] == 0 and self.graph_bytes(name))
 
-def _materialize(connection: Connection, table: str, name: str, progress: Progress | None) -> None:
-    """Build the graphs that parts of the table lack, until all have theirs.
+    def graph_bytes(self, name: str) -> int:
+        built = self._connection.command(
+            "SELECT sum(data_compressed_bytes) "
+            f"FROM {self._placement.system('data_skipping_indices', replicas=True)} "
+            f"WHERE {self._placement.is_rows} AND name = {quote(name)}"
+        )
+        return int(built)
 
-    The engine builds in the background, so that an interruption is heard: it stops the build, and
-    nothing else that the engine is about. Parts whose graph is finished keep it, and the next
-    build goes on with the others.
-    """
-    try:
-        # A build that a killed process left goes on by itself when the database is opened.
-        if not _pending(connection, table, name):
-            connection.command(
-                f"ALTER TABLE {identifier(table)} MATERIALIZE INDEX {name}",
-                settings={"mutations_sync": 0},
+    def materialize(self, name: str, progress: Progress | None) -> None:
+        """Build the graphs that parts of the table lack, until all have theirs.
+
+        The engine builds in the background, so that an interruption is heard: it stops the build,
+        and nothing else that the engine is about. Parts whose graph is finished keep it, and the
+        next build goes on with the others.
+        """
+        try:
+            # A build that a killed process left goes on by itself when the database is opened.
+            if not self._pending(name):
+                self._run(
+                    f"ALTER TABLE {{rows}}{{on}} MATERIALIZE INDEX {name}", {"mutations_sync": 0}
+                )
+            parts = self._parts()
+            while pending := self._pending(name):
+                for node in pending.values():
+                    if node.reason:
+                        raise EngineError(f"index {name} could not be built: {node.reason}")
+                if progress:
+                    progress(self._shares(parts, pending))
+                time.sleep(_POLL_SECONDS)
+        except BaseException:
+            self._run(f"KILL MUTATION{{on}} WHERE {self._ours(name)} SYNC")
+            raise
+
+    def _shares(self, parts: dict[int, int], pending: dict[int, _Pending]) -> dict[str, float]:
+        """The finished share of each node's build."""
+        at_work = self._in_progress()
+        names = self._placement.node_names
+        shares = {}
+        for place, count in sorted(parts.items()):
+            left = pending[place].parts - at_work.get(place, 0.0) if place in pending else 0.0
+            shares[names[place - 1]] = min(1.0, max(0.0, 1 - left / max(1, count)))
+        return shares
+
+    def _ours(self, name: str) -> str:
+        """Builds of one index, among all that the engine may be changing in the table."""
+        command = f"MATERIALIZE INDEX `?{name}`?(?:\\W|$)"
+        return f"{self._placement.is_rows} AND match(command, {quote(command)})"
+
+    def _pending(self, name: str) -> dict[int, _Pending]:
+        """The nodes on which builds of the index are pending."""
+        found = self._connection.query(
+            f"SELECT {self._placement.shard} AS place, sum(parts_to_do) AS parts, "
+            "max(latest_fail_reason) AS reason "
+            f"FROM {self._placement.system('mutations', replicas=True)} "
+            f"WHERE NOT is_done AND {self._ours(name)} GROUP BY place"
+        ).to_pylist()
+        return {row["place"]: _Pending(row["parts"], row["reason"]) for row in found}
+
+    def _in_progress(self) -> dict[int, float]:
+        """How many parts' worth of work is done in those at work now."""
+        found = self._connection.query(
+            f"SELECT {self._placement.shard} AS place, sum(progress) AS share "
+            f"FROM {self._placement.system('merges', replicas=True)} "
+            f"WHERE is_mutation AND {self._placement.is_rows} GROUP BY place"
+        ).to_pylist()
+        return {row["place"]: float(row["share"]) for row in found}
+
+    def _parts(self) -> dict[int, int]:
+        """How many parts each node has."""
+        found = self._connection.query(
+            f"SELECT {self._placement.shard} AS place, count() AS parts "
+            f"FROM {self._placement.system('parts', replicas=True)} "
+            f"WHERE active AND {self._placement.is_rows} GROUP BY place"
+        ).to_pylist()
+        return {row["place"]: row["parts"] for row in found}
+
+    def _has_deleted_rows(self) -> bool:
+        return bool(
+            self._connection.command(
+                f"SELECT max(has_lightweight_delete) FROM {self._placement.system('parts')} "
+                f"WHERE active AND {self._placement.is_rows}"
             )
-        parts = len(_part_names(connection, table))
-        while pending := _pending(connection, table, name):
-            if pending["reason"]:
-                raise EngineError(f"index {name} could not be built: {pending['reason']}")
-            if progress:
-                left = pending["parts"] - _in_progress(connection, table)
-                progress(max(0.0, 1 - left / max(1, parts)))
-            time.sleep(_POLL_SECONDS)
-    except BaseException:
-        connection.command(f"KILL MUTATION WHERE {_OURS} SYNC", {"table": table, "name": name})
-        raise
+        )
 
+    def _part_names(self) -> list[str]:
+        found = self._connection.query(
+            f"SELECT concat(toString({self._placement.shard}), ':', name) AS name "
+            f"FROM {self._placement.system('parts')} "
+            f"WHERE active AND {self._placement.is_rows} ORDER BY name"
+        )
+        names: list[str] = found.column("name").to_pylist()
+        return names
 
-def _pending(connection: Connection, table: str, name: str) -> dict[str, Any]:
-    """The parts that builds of the index have yet to go through, and why one failed; empty where
-    none is pending."""
-    found = connection.query(
-        "SELECT count() AS mutations, sum(parts_to_do) AS parts, max(latest_fail_reason) AS reason "
-        f"FROM system.mutations WHERE NOT is_done AND {_OURS}",
-        {"table": table, "name": name},
-    ).to_pylist()[0]
-    return found if found["mutations"] else {}
-
-
-def _in_progress(connection: Connection, table: str) -> float:
-    """How many parts' worth of work is done in those at work now."""
-    found = connection.query(
-        "SELECT sum(progress) AS share FROM system.merges WHERE is_mutation "
-        "AND database = currentDatabase() AND table = {table:String}",
-        {"table": table},
-    )
-    return float(found.column("share")[0].as_py() or 0)
-
-
-def _part_names(connection: Connection, table: str) -> list[str]:
-    found = connection.query(
-        "SELECT name FROM system.parts "
-        "WHERE active AND database = currentDatabase() AND table = {table:String} ORDER BY name",
-        {"table": table},
-    )
-    names: list[str] = found.column("name").to_pylist()
-    return names
+    def _run(self, sql: str, settings: Parameters | None = None) -> None:
+        placement = self._placement
+        placement.run(self._connection, sql.format(rows=placement.rows, on=placement.on), settings)

@@ -16,22 +16,24 @@ from cliphouse.errors import ShardError, TableError
 from cliphouse.models import DEFAULT_MODEL, model_spec
 from cliphouse.shards.manifest import Manifest, read_manifest
 from cliphouse.shards.source import LocalShard, Source, find_sources, local_shards
+from cliphouse.table.cluster import extend, place
 from cliphouse.table.connection import Connection
 from cliphouse.table.inserter import Inserter
+from cliphouse.table.layout import create_table
 from cliphouse.table.lease import LeaseLostError, Leases
 from cliphouse.table.ledger import Entry, Ledger
 from cliphouse.table.load import Loader, Progress, ShardLoad
+from cliphouse.table.placement import Placement
 from cliphouse.table.prefetch import prefetch
 from cliphouse.table.schema import (
-    CODES_SETTINGS,
     Codes,
     Modality,
     Precision,
     TableInfo,
-    create_table_sql,
     keep_tokens,
     read_info,
     rows_by_shard,
+    table_layout,
 )
 from cliphouse.table.turns import Turn, Turns, Waiting
 from cliphouse.table.workspace import workspace_folder
@@ -69,10 +71,11 @@ def ingest(
     replace: bool = False,
     progress: Progress | None = None,
     codes: Codes | None = None,
+    cluster: str | None = None,
     waiting: Waiting | None = None,
 ) -> IngestReport:
     """Load the shards in ``places`` (folders, and the guide's CSV files; paths or fsspec URLs) into
-    ``table``, which is made if it is not there.
+    ``table``, which is made if it is not there: on ``cluster``, or where None on one server.
 
     Several workers, on any machines, may load the same shards at once: each shard is loaded by one,
     and those that others have are waited for. ``waiting`` is called with them (Holding) whenever
@@ -89,8 +92,10 @@ def ingest(
     sources = find_sources(places, numbers)
     wanted = _wanted_info(sources, places, model, precision, codes)
     connection = connect()
-    ledger = Ledger(connection, table)
-    info = _make_table(connection, ledger, table, wanted)
+    placement = place(connection, table, cluster)
+    extend(connection, placement)
+    ledger = Ledger.make(connection, placement)
+    info = _make_table(connection, placement, ledger, wanted)
     _check_fit(table, info, wanted, sources[0], precision, codes)
     keep_tokens(connection, table)
     before = ledger.tenures()
@@ -191,17 +196,16 @@ class _Run:
             self.loads.append(self.loader.leave(entry))
 
 
-def _make_table(connection: Connection, ledger: Ledger, table: str, wanted: TableInfo) -> TableInfo:
-    """The table and its ledger, made where they are not there: by many workers at once, it may
-    be."""
-    ledger.create()
+def _make_table(
+    connection: Connection, placement: Placement, ledger: Ledger, wanted: TableInfo
+) -> TableInfo:
+    """The table, made where it is not there: by many workers at once, it may be."""
     asked = ledger.now()
-    info = read_info(connection, table)
+    info = read_info(connection, placement.table)
     if info is None:
         ledger.forget(asked)
-        settings = {} if wanted.codes == "none" else CODES_SETTINGS
-        connection.command(create_table_sql(table, wanted), settings=settings)
-        info = read_info(connection, table)
+        create_table(connection, placement, table_layout(wanted))
+        info = read_info(connection, placement.table)
     assert info is not None
     return info
 

@@ -23,6 +23,8 @@ import xxhash
 from cliphouse.shards import DataFile
 from cliphouse.shards.source import LocalShard
 from cliphouse.table.connection import Connection, identifier
+from cliphouse.table.layout import Layout, create_table
+from cliphouse.table.placement import Placement, find_placement
 from cliphouse.table.schema import column_types, keep_tokens
 
 LineState = Literal["claimed", "loading", "renewed", "released", "done"]
@@ -32,6 +34,21 @@ _NEW_COLUMNS = ("generation", "attempt")  # that ledgers of earlier versions lac
 _INSERT_SETTINGS = {"async_insert": 0, "insert_deduplicate": 1}
 # A claim ends the line before it; within a generation, later than its other lines are these.
 _LAST = "generation > 0 AND state IN ('done', 'released', 'forgotten')"
+# On a cluster all lines of one shard are in one place, where the engine compares their tokens.
+LEDGER = Layout(
+    columns=(
+        "shard UInt32",
+        "at DateTime64(6) DEFAULT now64(6)",
+        "state LowCardinality(String)",
+        "rows UInt64",
+        "files String",
+        "worker String",
+        *(f"{column} UInt32" for column in _NEW_COLUMNS),
+    ),
+    order_by="(shard, at)",
+    sharding_key="shard",
+    comment="What cliphouse has loaded, shard by shard",
+)
 
 
 @dataclass(frozen=True)
@@ -111,28 +128,26 @@ class Ledger:
         self._connection = connection
         self._table = f"{table}_ledger"
         self._name = identifier(self._table)
+        self._placement = find_placement(connection, self._table)
 
     def exists(self) -> bool:
         return bool(self._connection.command(f"EXISTS TABLE {self._name}"))
 
-    def create(self) -> None:
-        """Make the ledger, or give one of an earlier version what it lacks."""
-        self._connection.command(
-            f"CREATE TABLE IF NOT EXISTS {self._name}\n(\n"
-            "    shard UInt32,\n    at DateTime64(6) DEFAULT now64(6),\n"
-            "    state LowCardinality(String),\n    rows UInt64,\n    files String,\n"
-            "    worker String,\n    generation UInt32,\n    attempt UInt32\n"
-            ")\nENGINE = MergeTree\nORDER BY (shard, at)\n"
-            "SETTINGS non_replicated_deduplication_window = 10000\n"
-            "COMMENT 'What cliphouse has loaded, shard by shard'"
-        )
-        present = column_types(self._connection, self._table)
-        for column in _NEW_COLUMNS:
-            if column not in present:
-                self._connection.command(
-                    f"ALTER TABLE {self._name} ADD COLUMN IF NOT EXISTS {column} UInt32"
+    @classmethod
+    def make(cls, connection: Connection, placement: Placement) -> Ledger:
+        """The ledger of the table at ``placement``, made where it is not there; one of an earlier
+        version is given what it lacks."""
+        create_table(connection, placement.beside("ledger"), LEDGER)
+        ledger = cls(connection, placement.table)
+        for column in ledger._absent_columns:
+            for name in dict.fromkeys((ledger._placement.rows, ledger._placement.whole)):
+                ledger._placement.run(
+                    connection,
+                    f"ALTER TABLE {name}{ledger._placement.on} "
+                    f"ADD COLUMN IF NOT EXISTS {column} UInt32",
                 )
-        keep_tokens(self._connection, self._table)
+        keep_tokens(connection, ledger._table)
+        return cls(connection, placement.table)
 
     def now(self) -> int:
         """The server's time, in microseconds since 1970."""
@@ -188,7 +203,7 @@ class Ledger:
             "SELECT {shard:UInt32}, {state:String}, {rows:UInt64}, {files:String}, "
             "{worker:String}, {generation:UInt32}, {attempt:UInt32}",
             asdict(line) | {"files": json.dumps([asdict(file) for file in line.files])},
-            _INSERT_SETTINGS | {"insert_deduplication_token": line.token},
+            self._insert_settings | {"insert_deduplication_token": line.token},
         )
 
     def forget(self, before: int) -> None:
@@ -199,7 +214,7 @@ class Ledger:
             f"SELECT shard, 'forgotten', '[]', max(generation) + 1 FROM {self._name} "
             "WHERE toUnixTimestamp64Micro(at) <= {before:Int64} GROUP BY shard",
             {"before": before},
-            _INSERT_SETTINGS | {"insert_deduplication_token": uuid.uuid4().hex},
+            self._insert_settings | {"insert_deduplication_token": uuid.uuid4().hex},
         )
 
     def _query(self, columns: str, where: str, shards: tuple[int, int]) -> list[dict[str, Any]]:
@@ -207,10 +222,14 @@ class Ledger:
         found: list[dict[str, Any]] = self._connection.query(
             f"SELECT {columns} FROM (SELECT *{absent} FROM {self._name}) "
             f"WHERE {where} AND shard BETWEEN {{first:UInt32}} AND {{last:UInt32}} "
-            "GROUP BY shard ORDER BY shard",
+            f"GROUP BY shard ORDER BY shard{self._placement.consistent}",
             {"first": shards[0], "last": shards[1]},
         ).to_pylist()
         return found
+
+    @property
+    def _insert_settings(self) -> dict[str, int | str]:
+        return _INSERT_SETTINGS | self._placement.insert_settings
 
     @cached_property
     def _absent_columns(self) -> tuple[str, ...]:

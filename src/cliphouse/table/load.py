@@ -41,6 +41,7 @@ from cliphouse.table.connection import Connection, identifier, quote
 from cliphouse.table.inserter import Batch, Inserter
 from cliphouse.table.lease import Lease, LeaseLostError, Leases
 from cliphouse.table.ledger import Entry, Ledger, describe_files
+from cliphouse.table.placement import find_placement
 from cliphouse.table.prefetch import prefetch
 from cliphouse.table.schema import (
     CODES_SETTINGS,
@@ -98,6 +99,7 @@ class Loader:
         self._ledger = ledger
         self._leases = leases
         self._columns = column_types(connection, table)
+        self._placement = find_placement(connection, table)
         self._total = total
         self._workspace = workspace
         self._inserter = inserter
@@ -135,6 +137,8 @@ class Loader:
         entry = known or Entry(source.number, "loading", reader.rows, describe_files(shard))
         if entry.state == "done":
             # What is missing was deleted, and the tokens of all rounds before are known.
+            self._placement.settle(self._connection)
+            missing = self._missing(self._table, shard)
             entry = replace(entry, state="loading", attempt=entry.attempt + 1)
         with self._counted_if_held():
             self._leases.note(lease, entry)
@@ -148,6 +152,8 @@ class Loader:
         The new table shares the unchanged data with the old one and takes its place by EXCHANGE,
         so that a kill leaves the old rows or the new ones. Raises LeaseLostError as ``load`` does.
         """
+        if self._placement.cluster is not None:
+            return self._replace_in_place(shard, lease)
         number = shard.source.number
         staging = f"{self._table}_replacing_{os.getpid()}_{uuid.uuid4().hex[:8]}"
         _check_values(shard)
@@ -173,6 +179,35 @@ class Loader:
         finally:
             run(f"DROP TABLE IF EXISTS {new} SYNC")
         self._leases.note(lease, entry)
+        return ShardLoad(number, shard.reader.rows, inserted, replaced=True)
+
+    def _replace_in_place(self, shard: LocalShard, lease: Lease) -> ShardLoad:
+        """On a cluster no exchange is one step on all nodes: the old rows go, then the new ones
+        come, and until then the shard is missing. A run killed in between goes on: before the
+        ledger says so the files count as changed still, afterwards as half loaded."""
+        placement, number = self._placement, shard.source.number
+        _check_values(shard)
+        placement.check_reachable(self._connection, "no rows can be replaced on all of them")
+        self._leases.confirm(lease, at_once=True)
+        placement.run(
+            self._connection,
+            f"DELETE FROM {placement.rows}{placement.on} WHERE {_id_range(shard.source)}",
+            {"lightweight_deletes_sync": 2},
+        )
+        known = self._ledger.read(number)[number]
+        # These files may have been loaded before those that they replace: a round of its own.
+        entry = Entry(
+            number,
+            "loading",
+            shard.reader.rows,
+            describe_files(shard),
+            attempt=known.attempt + 1,
+        )
+        with self._counted_if_held():
+            self._leases.note(lease, entry)
+            missing = self._missing(self._table, shard)
+            inserted = self._fill(self._table, shard, missing, entry, lease)
+            self._leases.note(lease, replace(entry, state="done"))
         return ShardLoad(number, shard.reader.rows, inserted, replaced=True)
 
     def _check_alone(self, staging: str, source: Source, before: dict[int, Entry]) -> None:
@@ -242,6 +277,10 @@ class Loader:
                     self._let_merge()
                     self._advance(rows if number == 0 else 0)
             missing = self._missing(table, shard)
+            if missing.any():
+                # From a replica that lags behind rows would seem to be missing.
+                self._placement.settle(self._connection)
+                missing = self._missing(table, shard)
         if not missing.any():
             return count
         raise EngineError(
@@ -302,7 +341,8 @@ class Loader:
                 rows = rows.filter(pa.array(wanted))
             staged = self._connection.stage(self._fit(rows), self._workspace)
             tokens = {"insert_deduplication_token": f"{token}:{start}-{stop}"}
-            yield Batch(rows.num_rows, staged, _INSERT_SETTINGS | tokens)
+            settings = _INSERT_SETTINGS | self._placement.insert_settings | tokens
+            yield Batch(rows.num_rows, staged, settings)
 
     def _fit(self, rows: pa.Table) -> pa.Table:
         if self._info.precision == "bfloat16":
@@ -318,6 +358,7 @@ class Loader:
         """
         found = self._connection.query(
             f"SELECT id FROM {identifier(table)} WHERE {_id_range(shard.source)} ORDER BY id"
+            f"{self._placement.complete}"
         )
         total = shard.reader.rows
         rows = found.column("id").to_numpy() - shard.source.first_id

@@ -199,12 +199,16 @@ def sample_rows(
     """Rows of the table as queries: of those that pass, the ones whose ids have the smallest
     hashes. Where several rows have one id, it is one of them."""
     where = f"WHERE {condition.sql} " if condition else ""
+    chosen = connection.query(
+        f"SELECT DISTINCT id FROM {identifier(table)} {where}"
+        "ORDER BY sipHash64(id) LIMIT {count:UInt32}",
+        {"count": count, **(condition.parameters if condition else {})},
+    )
     found = connection.query(
         f"SELECT id, CAST({embedding_column(kind)}, 'Array(Float32)') AS vector "
-        f"FROM {identifier(table)} WHERE id IN (SELECT DISTINCT id FROM {identifier(table)} "
-        f"{where}ORDER BY sipHash64(id) LIMIT {{count:UInt32}}) "
+        f"FROM {identifier(table)} WHERE id IN {{ids:Array(Int64)}} "
         "ORDER BY sipHash64(id) LIMIT 1 BY id",
-        {"count": count, **(condition.parameters if condition else {})},
+        {"ids": chosen.column("id").to_pylist()},
     )
     return [
         Sample(row_id, np.array(vector, dtype=np.float32))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cliphouse.errors import TableError
-from cliphouse.table.connection import Connection, identifier
+from cliphouse.table.connection import Connection, backquote, identifier
 from cliphouse.table.schema import MODALITIES, column_types, embedding_column
 
 _EMBEDDINGS = frozenset(embedding_column(modality) for modality in MODALITIES)
@@ -23,18 +23,13 @@ def read_rows(connection: Connection, table: str, ids: Sequence[int]) -> list[di
         raise TableError(f"{connection.address.shown}: no table {table}")
     if not ids:
         return []
-    chosen = ", ".join(_quoted(name) for name in columns)
+    chosen = ", ".join(backquote(name) for name in columns)
     found = connection.rows(
         f"SELECT {chosen} FROM {identifier(table)} WHERE id IN {{ids:Array(Int64)}}",
         {"ids": list(ids)},
     )
     rows = {row["id"]: {name: _text(value) for name, value in row.items()} for row in found}
     return [rows[row_id] for row_id in ids if row_id in rows]
-
-
-def _quoted(column: str) -> str:
-    """Columns of one's own may have any name."""
-    return "`" + column.replace("\\", "\\\\").replace("`", "\\`") + "`"
 
 
 def _text(value: Any) -> Any:

@@ -9,6 +9,8 @@ from typing import Any, Literal
 from cliphouse.errors import TableError
 from cliphouse.shards.reader import ID_BITS
 from cliphouse.table.connection import Connection, identifier, quote
+from cliphouse.table.layout import Layout
+from cliphouse.table.placement import find_placement
 
 Modality = Literal["image", "text"]
 Precision = Literal["float32", "bfloat16"]
@@ -88,35 +90,41 @@ def embedding_column(modality: Modality) -> str:
     return f"{modality}_embedding"
 
 
-def create_table_sql(name: str, info: TableInfo) -> str:
-    """The CREATE TABLE statement; with codes it needs the setting of CODES_SETTINGS.
+def table_layout(info: TableInfo) -> Layout:
+    """The columns of a table of image-text pairs, and how it keeps them.
 
     Embeddings are incompressible, so CODEC(NONE) saves time and costs no space; the Quantized codec
     keeps the same bytes and some 60 to 260 bytes of code a vector beside them. Granules of 512
     rows keep the reading around a found row small, and wide parts let a scan read one column. A
-    merge does not rebuild a vector index by itself, which would take minutes unasked. The
-    deduplication window lets a repeated insert be recognised by its token.
+    merge does not rebuild a vector index by itself, which would take minutes unasked. A cluster's
+    shards get even shares of the ids by their hash.
     """
     codec = "NONE" if info.codes == "none" else f"Quantized('{info.codes}', {info.dim})"
-    vectors = "".join(
-        f"    {embedding_column(modality)} Array({_ELEMENT[info.precision]}) CODEC({codec}),\n"
+    vectors = (
+        f"{embedding_column(modality)} Array({_ELEMENT[info.precision]}) CODEC({codec})"
         for modality in info.modalities
     )
-    return (
-        f"CREATE TABLE IF NOT EXISTS {identifier(name)}\n(\n"
-        "    id Int64,\n"
-        "    url String CODEC(ZSTD),\n"
-        "    caption String CODEC(ZSTD),\n"
-        "    NSFW LowCardinality(String),\n"
-        "    similarity Float32,\n"
-        f"{vectors}"
-        "    width Int32,\n"
-        "    height Int32,\n"
-        "    license LowCardinality(String)\n"
-        ")\nENGINE = MergeTree\nORDER BY id\n"
-        "SETTINGS index_granularity = 512, min_bytes_for_wide_part = 0, "
-        f"materialize_skip_indexes_on_merge = 0, {_TOKENS} = 10000\n"
-        f"COMMENT {quote(info.to_comment())}"
+    return Layout(
+        columns=(
+            "id Int64",
+            "url String CODEC(ZSTD)",
+            "caption String CODEC(ZSTD)",
+            "NSFW LowCardinality(String)",
+            "similarity Float32",
+            *vectors,
+            "width Int32",
+            "height Int32",
+            "license LowCardinality(String)",
+        ),
+        order_by="id",
+        sharding_key="intHash64(id)",
+        comment=info.to_comment(),
+        settings={
+            "index_granularity": 512,
+            "min_bytes_for_wide_part": 0,
+            "materialize_skip_indexes_on_merge": 0,
+        },
+        made_with={} if info.codes == "none" else CODES_SETTINGS,
     )
 
 
@@ -158,7 +166,12 @@ def write_info(connection: Connection, name: str, info: TableInfo) -> bool:
     comment = read_comment(connection, name)
     if comment and TableInfo.from_comment(comment) is None:
         return False
-    connection.command(f"ALTER TABLE {identifier(name)} MODIFY COMMENT {quote(info.to_comment())}")
+    placement = find_placement(connection, name)
+    placement.run(
+        connection,
+        f"ALTER TABLE {placement.whole}{placement.on} MODIFY COMMENT {quote(info.to_comment())}",
+        is_queued=True,
+    )
     return True
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,6 +11,7 @@ from cliphouse.table.connection import Connection, identifier
 from cliphouse.table.index import existing_indexes
 from cliphouse.table.lease import Holding, holdings
 from cliphouse.table.ledger import Ledger
+from cliphouse.table.placement import Node, Placement, find_placement
 from cliphouse.table.schema import Measured, TableInfo
 
 
@@ -31,9 +34,22 @@ class IndexSize:
 
 
 @dataclass(frozen=True)
+class NodeSize:
+    """A node of a cluster, the shard that it keeps a replica of, and the rows and bytes it has:
+    0 where it cannot be reached."""
+
+    name: str
+    shard: int
+    is_reachable: bool
+    rows: int
+    disk_bytes: int
+
+
+@dataclass(frozen=True)
 class TableSummary:
     """A table in figures. ``loading`` are shards that workers have at this moment, ``unfinished``
-    those whose load was cut off."""
+    those whose load was cut off. On a cluster the figures are of one replica of each shard that can
+    be reached, and ``nodes`` lists every one."""
 
     database: str
     table: str
@@ -52,24 +68,37 @@ class TableSummary:
     columns: tuple[ColumnSize, ...]
     indexes: tuple[IndexSize, ...]
     measured: tuple[Measured, ...]
+    cluster: str | None = None
+    nodes: tuple[NodeSize, ...] = ()
 
 
 def summarise(connection: Connection, table: str, info: TableInfo) -> TableSummary:
-    """Read the engine's own figures about ``table``."""
+    """Read the engine's own figures about ``table``, on a cluster those of all shards: where some
+    cannot be reached, of those that can be."""
+    placement = find_placement(connection, table)
+    lost = placement.unreachable(connection)
+    if not lost:
+        return _summarise(connection, placement, info, lost)
+    with closing(connection.without_dead_shards()) as reachable:
+        return _summarise(reachable, placement, info, lost)
+
+
+def _summarise(
+    connection: Connection, placement: Placement, info: TableInfo, lost: Sequence[Node]
+) -> TableSummary:
+    table = placement.table
     totals = connection.query(
         "SELECT sum(rows) AS rows, count() AS parts, sum(bytes_on_disk) AS bytes "
-        "FROM system.parts WHERE active AND database = currentDatabase() AND table = {t:String}",
-        {"t": table},
+        f"FROM {placement.system('parts')} WHERE active AND {placement.is_rows}"
     ).to_pylist()[0]
     columns = connection.query(
-        "SELECT name, type, data_compressed_bytes AS bytes FROM system.columns "
-        "WHERE database = currentDatabase() AND table = {t:String} ORDER BY position",
-        {"t": table},
+        "SELECT name, any(type) AS kind, sum(data_compressed_bytes) AS bytes "
+        f"FROM {placement.system('columns')} WHERE {placement.is_rows} "
+        "GROUP BY name ORDER BY min(position)"
     ).to_pylist()
     graphs = connection.query(
-        "SELECT name, data_uncompressed_bytes AS bytes FROM system.data_skipping_indices "
-        "WHERE database = currentDatabase() AND table = {t:String}",
-        {"t": table},
+        "SELECT name, sum(data_uncompressed_bytes) AS bytes "
+        f"FROM {placement.system('data_skipping_indices')} WHERE {placement.is_rows} GROUP BY name"
     ).to_pylist()
     sizes = {graph["name"]: graph["bytes"] for graph in graphs}
     ledger = Ledger(connection, table)
@@ -96,10 +125,29 @@ def summarise(connection: Connection, table: str, info: TableInfo) -> TableSumma
         ),
         first_load=min(times, default=None),
         last_load=max(times, default=None),
-        columns=tuple(ColumnSize(c["name"], c["type"], c["bytes"]) for c in columns),
+        columns=tuple(ColumnSize(c["name"], c["kind"], c["bytes"]) for c in columns),
         indexes=tuple(
             IndexSize(name, kind, sizes.get(name, 0))
             for name, kind in existing_indexes(connection, table).items()
         ),
         measured=info.measured,
+        cluster=placement.cluster.name if placement.cluster else None,
+        nodes=_nodes(connection, placement, lost),
+    )
+
+
+def _nodes(
+    connection: Connection, placement: Placement, lost: Sequence[Node]
+) -> tuple[NodeSize, ...]:
+    if placement.cluster is None:
+        return ()
+    found = connection.query(
+        "SELECT _shard_num AS place, sum(rows) AS rows, sum(bytes_on_disk) AS bytes "
+        f"FROM {placement.system('parts', replicas=True)} "
+        f"WHERE active AND {placement.is_rows} GROUP BY place"
+    ).to_pylist()
+    sizes = {row["place"]: (row["rows"], row["bytes"]) for row in found}
+    return tuple(
+        NodeSize(str(node), node.shard, node not in lost, *sizes.get(place, (0, 0)))
+        for place, node in enumerate(placement.cluster.places, 1)
     )

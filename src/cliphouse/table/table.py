@@ -127,10 +127,12 @@ class Table:
         replace: bool = False,
         progress: Any = None,
         codes: Codes | None = None,
+        cluster: str | None = None,
         waiting: Any = None,
     ) -> IngestReport:
         """Load the shards below ``folders`` (see cliphouse.table.ingest.ingest), making the
-        database and the table where they are not there."""
+        database and the table where they are not there: on every node of ``cluster``, where one
+        is named."""
         self._known = self._means = None
         report = ingest(
             self._create,
@@ -142,6 +144,7 @@ class Table:
             replace,
             progress,
             codes,
+            cluster,
             waiting,
         )
         if self._open is not None and self._open.is_embedded:
@@ -171,8 +174,9 @@ class Table:
 
     def forecast(self, spec: IndexSpec) -> IndexForecast:
         """The memory that an index will take, and what there is."""
-        rows = self._facts(spec.modality).rows
-        return index_module.forecast(self.connection, rows, self.info, spec)
+        return index_module.forecast(
+            self.connection, self.name, self._facts(spec.modality).info, spec
+        )
 
     def drop_index(self, modality: Modality = "image", metric: Metric = "cosine") -> bool:
         """Drop an index; returns whether there was one."""

@@ -67,7 +67,7 @@ def search_sql(
     where = f"WHERE {condition.sql}\n" if condition else ""
     order = f"{DISTANCE_NAME} ASC, id ASC"
     if plan.mode == "hnsw" and condition:
-        candidates = _candidates(table, distance, limit, condition)
+        candidates = _candidates(facts.placement.rows, distance, limit, condition)
         where = f"WHERE {condition.sql} AND id IN (\n{candidates})\n"
     elif plan.mode != "exact":
         order = (
@@ -80,11 +80,11 @@ def search_sql(
     )
 
 
-def _candidates(table: str, distance: str, limit: int, condition: Condition) -> str:
+def _candidates(rows: str, distance: str, limit: int, condition: Condition) -> str:
     """The rows that the index finds and that pass the filter, by its own rounded distances; the
-    statement around it compares them exactly."""
+    statement around it compares them exactly. Each shard of a cluster has candidates of its own."""
     return (
-        f"    SELECT id FROM {identifier(table)} WHERE {condition.sql}\n"
+        f"    SELECT id FROM {rows} WHERE {condition.sql}\n"
         f"    ORDER BY {distance} ASC LIMIT {limit + SPARE_CANDIDATES}\n"
     )
 
@@ -111,6 +111,10 @@ def _settings(
     facts: TableFacts, plan: Plan, limit: int, condition: Condition | None
 ) -> dict[str, int | float | str]:
     settings: dict[str, int | float | str] = dict(_EMBEDDED_READ) if facts.is_embedded else {}
+    if facts.placement.cluster is not None:
+        settings["skip_unavailable_shards"] = (
+            0  # whatever the user's profile says: no row unsearched
+        )
     if plan.mode == "exact":
         return settings | {"query_plan_try_use_vector_search": 0}
     assert plan.width is not None

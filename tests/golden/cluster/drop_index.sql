@@ -1,0 +1,2 @@
+ALTER TABLE `default`.`laion_local` ON CLUSTER 'two' DROP INDEX IF EXISTS image_index;
+

@@ -1,0 +1,2 @@
+DELETE FROM `default`.`laion_local` ON CLUSTER 'two' WHERE id BETWEEN 0 AND 4294967295;
+

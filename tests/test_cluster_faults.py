@@ -1,0 +1,250 @@
+"""What cannot be done on a cluster, and what comes of a shard that is down: one clear line each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import cliphouse
+from cliphouse import Table
+from cliphouse.errors import CliphouseError, EngineError, TableError
+from cliphouse.table.cluster import check_macros, on_every_node
+from cliphouse.table.index import IndexSpec
+from cliphouse.table.placement import Cluster, Node, Placement, find_placement
+from conftest import OpenTable, Run
+from shard_files import make_shard
+from standin_cluster import DOWN, UP, Clusters, StandInCluster
+
+MACROS = {"shard": "01", "replica": "r1"}
+CLUSTERS: Clusters = {
+    "one": [[UP]],
+    "two": [[UP], [UP]],
+    "copies": [[UP, UP]],
+    "broken": [[UP], [DOWN]],
+}
+TWO: Clusters = {"two": [[UP], [UP]]}
+TWO_ONE_DOWN: Clusters = {"two": [[UP], [DOWN]]}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two shards in s."""
+    folder = tmp_path_factory.mktemp("faults")
+    for number in range(2):
+        make_shard(folder / "s", number, 60, 16)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bare(folder: Path) -> Iterator[Table]:
+    """A server without Keeper or macros."""
+    with (
+        StandInCluster(folder / "bare", CLUSTERS, has_keeper=False) as server,
+        cliphouse.open(server.url) as table,
+    ):
+        yield table
+
+
+@pytest.fixture(scope="module")
+def kept(folder: Path) -> Iterator[Table]:
+    """A server with Keeper and macros, whose shards are to have each row sent to every replica."""
+    with (
+        StandInCluster(folder / "kept", CLUSTERS, macros=MACROS, is_internal=False) as server,
+        cliphouse.open(server.url) as table,
+    ):
+        yield table
+
+
+def said(what: Callable[[], object], kind: type[CliphouseError] = TableError) -> str:
+    """The line that it is refused with."""
+    with pytest.raises(kind) as caught:
+        what()
+    line = str(caught.value)
+    assert "\n" not in line
+    assert "s3cret" not in line
+    return line
+
+
+def test_a_cluster_that_is_not_there_is_refused_by_those_that_are(
+    bare: Table, folder: Path
+) -> None:
+    line = said(lambda: bare.ingest(folder / "s", cluster="three"))
+    assert "no cluster three" in line
+    assert "broken, copies, one, two" in line
+
+
+def test_an_embedded_database_has_no_cluster(open_table: OpenTable, folder: Path) -> None:
+    table = open_table()
+    line = said(lambda: table.ingest(folder / "s", cluster="one"))
+    assert "--cluster is for a ClickHouse server" in line
+
+
+def test_replicas_need_a_keeper(bare: Table, folder: Path) -> None:
+    line = said(lambda: bare.ingest(folder / "s", cluster="copies"))
+    assert "copy from one another through Keeper" in line
+
+
+def test_replicas_need_macros(folder: Path) -> None:
+    with (
+        StandInCluster(folder / "lacking", CLUSTERS, macros={"shard": "01"}) as server,
+        cliphouse.open(server.url) as table,
+    ):
+        line = said(lambda: table.ingest(folder / "s", cluster="copies"))
+    assert f"127.0.0.1:{UP} has no macros shard and replica" in line
+
+
+def test_replicas_must_copy_rows_themselves(kept: Table, folder: Path) -> None:
+    line = said(lambda: kept.ingest(folder / "s", cluster="copies"))
+    assert "internal_replication" in line
+
+
+def node(shard: int, replica: int) -> Node:
+    return Node(shard, replica, f"ch-{shard}-{replica}", UP, False, True)
+
+
+@pytest.mark.parametrize(
+    ("macros", "line"),
+    [
+        ([("1", "a"), ("1", "b"), ("2", "a"), ("2", "b")], None),
+        ([("1", "a"), ("1", "a"), ("2", "a"), ("2", "b")], "ch-1-2:9000 has macros shard 1"),
+        ([("1", "a"), ("1", "b"), ("1", "c"), ("2", "b")], "ch-2-1:9000 has macros shard 1"),
+        ([("1", "a"), ("3", "b"), ("2", "a"), ("2", "b")], "nodes of shard 1 have different"),
+    ],
+)
+def test_macros_must_tell_shards_and_replicas_apart(
+    macros: list[tuple[str, str]], line: str | None
+) -> None:
+    nodes = (node(1, 1), node(1, 2), node(2, 1), node(2, 2))
+    given = {
+        n: {"shard": shard, "replica": replica}
+        for n, (shard, replica) in zip(nodes, macros, strict=True)
+    }
+    cluster = Cluster("c", nodes, True, True)
+    if line is None:
+        check_macros(cluster, given)
+    else:
+        assert line in said(lambda: check_macros(cluster, given))
+
+
+def test_a_table_that_is_elsewhere_is_left_there(kept: Table, bare: Table, folder: Path) -> None:
+    bare.ingest(folder / "s")
+    line = said(lambda: bare.ingest(folder / "s", cluster="one"))
+    assert "there already, on this server alone" in line
+    kept.ingest(folder / "s", cluster="one")
+    line = said(lambda: kept.ingest(folder / "s", cluster="two"))
+    assert "there already, on cluster one" in line
+
+
+def test_no_table_is_made_where_a_node_is_down(kept: Table, folder: Path) -> None:
+    with cliphouse.open(kept.address.dsn, "other") as table:
+        line = said(lambda: table.ingest(folder / "s", cluster="broken"), EngineError)
+        assert f"127.0.0.1:{DOWN} cannot be reached" in line
+        assert not table.sql("SELECT 1 FROM system.tables WHERE name LIKE 'other%'").num_rows
+
+
+def test_without_keeper_a_statement_goes_to_every_node_by_itself(bare: Table) -> None:
+    """The second node is the same server by another way, so the statement comes twice."""
+    bare.sql("CREATE TABLE noted (x UInt8) ENGINE = Memory")
+    nodes = (
+        Node(1, 1, "127.0.0.1", UP, True, True),
+        Node(2, 1, "127.0.0.1", DOWN, False, True),
+    )
+    placement = Placement("noted", "noted", "default", Cluster("c", nodes, False, False))
+    placement.run(bare.connection, f"INSERT INTO {placement.rows} VALUES (7)")
+    assert bare.sql("SELECT x FROM noted").column("x").to_pylist() == [7, 7]
+
+
+def test_without_keeper_a_node_that_fails_is_named_with_its_statement(bare: Table) -> None:
+    nodes = (
+        Node(1, 1, "127.0.0.1", UP, True, True),
+        Node(2, 1, "no-such-host.invalid", UP, False, True),
+    )
+    placement = Placement("x", "x_local", "default", Cluster("c", nodes, False, False))
+    line = said(lambda: placement.run(bare.connection, "SELECT 1"), EngineError)
+    assert "no-such-host.invalid failed" in line
+    assert line.endswith("run there: SELECT 1")
+
+
+def test_a_shard_that_is_down_is_an_error_and_no_fewer_rows(folder: Path, run: Run) -> None:
+    home = folder / "down"
+    with (
+        StandInCluster(home, TWO, 2, macros=MACROS) as server,
+        cliphouse.open(server.url) as table,
+    ):
+        table.ingest(folder / "s", cluster="two")
+        first = table.sql("SELECT count() AS n FROM laion WHERE shardNum() = 1").column("n")[0]
+    with (
+        StandInCluster(home, TWO_ONE_DOWN, 2, macros=MACROS) as server,
+        cliphouse.open(server.url) as table,
+    ):
+        for what in (
+            lambda: table.search("id:7", k=3),
+            lambda: table.check(),
+            lambda: table.ingest(folder / "s"),
+        ):
+            line = said(what, EngineError)
+            assert f"cannot be reached (Connection refused (127.0.0.1:{DOWN}))" in line
+        line = said(lambda: table.index(IndexSpec(m=8)), EngineError)
+        assert f"127.0.0.1:{DOWN} cannot be reached" in line
+        told = json.loads(run("info", "--json", "--db", server.url).stdout)
+        drawn = run("info", "--db", server.url).stdout
+        asked = "SELECT count() AS n FROM laion SETTINGS skip_unavailable_shards = 1"
+        assert table.sql(asked).column("n")[0] == first
+    assert told["rows"] == first.as_py()
+    assert [n["is_reachable"] for n in told["nodes"]] == [True, False]
+    assert "cannot be reached: its rows are not counted" in drawn
+
+
+def test_a_replica_that_is_down_keeps_nobody_from_searching(folder: Path) -> None:
+    home = folder / "replica"
+    with (
+        StandInCluster(home, {"one": [[UP]]}, macros=MACROS) as server,
+        cliphouse.open(server.url) as table,
+    ):
+        table.ingest(folder / "s", cluster="one")
+    with (
+        StandInCluster(home, {"one": [[UP, DOWN]]}, macros=MACROS) as server,
+        cliphouse.open(server.url) as table,
+    ):
+        assert table.search("id:7", k=60)[0].id == 7
+        line = said(lambda: table.index(IndexSpec(m=8)), EngineError)
+    assert f"127.0.0.1:{DOWN} cannot be reached" in line
+
+
+def test_a_batch_that_came_in_part_is_completed(folder: Path) -> None:
+    """As where one shard took its part of a batch and the other was down."""
+    with (
+        StandInCluster(folder / "part", TWO, 2, macros=MACROS) as server,
+        cliphouse.open(server.url) as table,
+    ):
+        table.ingest(folder / "s", cluster="two")
+        ids = table.sql("SELECT id FROM laion ORDER BY id").column("id")
+        table.sql("DELETE FROM laion_local WHERE intHash64(id) % 2 = 1 AND id < 100")
+        table.sql(
+            "INSERT INTO laion_ledger (shard, state, rows, files, worker, generation) "
+            "SELECT shard, 'loading', rows, files, worker, generation + 1 FROM laion_ledger "
+            "WHERE shard = 0 AND state = 'done'"
+        )
+        assert table.summary().unfinished == (0,)
+        table.ingest(folder / "s")
+        assert table.sql("SELECT id FROM laion ORDER BY id").column("id") == ids
+        assert table.check(folder / "s").findings == ()
+
+
+def test_a_node_that_lacks_a_table_gets_it_as_the_others_have_it(folder: Path) -> None:
+    shown = "SELECT name, create_table_query AS made FROM system.tables WHERE name = 'laion_local'"
+    with (
+        StandInCluster(folder / "late", TWO, 2, macros=MACROS) as server,
+        cliphouse.open(server.url) as table,
+    ):
+        table.ingest(folder / "s", cluster="two")
+        table.index(IndexSpec(m=16))
+        made = table.sql(shown).to_pylist()
+        table.sql("DROP TABLE laion_local SYNC")
+        placement = find_placement(table.connection, "laion")
+        placement.run(table.connection, on_every_node(placement, "laion_local", made[0]["made"]))
+        assert table.sql(shown).to_pylist() == made
+    assert "image_index" in made[0]["made"]
