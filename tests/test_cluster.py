@@ -47,6 +47,7 @@ class World:
     folder: Path
     shards: int
     first_insert: int
+    url: str
 
     @property
     def ids(self) -> NDArray[np.int64]:
@@ -78,7 +79,7 @@ def world(
     ):
         first = table.ingest(folder / "s", cluster=request.param).inserted
         table.index(IndexSpec(quantization="i8", m=16))
-        yield World(table, made, folder, shards, first)
+        yield World(table, made, folder, shards, first, server.url)
 
 
 def test_every_row_arrives_once(world: World) -> None:
@@ -155,7 +156,7 @@ def test_recall_is_kept_where_every_node_finds_it(world: World) -> None:
     }
     assert max(entry.recall for entry in measured if entry.mode == "hnsw") >= 0.9
     assert write_info(table.connection, "laion", with_measured(table.info, measured))
-    with cliphouse.open(table.address.dsn) as another:
+    with cliphouse.open(world.url) as another:
         assert another.info.measured == measured
 
 

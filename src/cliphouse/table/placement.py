@@ -106,7 +106,8 @@ class Placement:
 
     @property
     def shard(self) -> str:
-        """The number of the shard that a row of ``system`` is of, as SQL."""
+        """The number of the shard, or among all replicas of the node (see ``node_names``), that a
+        row of ``system`` is of, as SQL."""
         return "1" if self.cluster is None else "_shard_num"
 
     @property

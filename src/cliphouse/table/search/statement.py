@@ -112,9 +112,8 @@ def _settings(
 ) -> dict[str, int | float | str]:
     settings: dict[str, int | float | str] = dict(_EMBEDDED_READ) if facts.is_embedded else {}
     if facts.placement.cluster is not None:
-        settings["skip_unavailable_shards"] = (
-            0  # whatever the user's profile says: no row unsearched
-        )
+        # Whatever the user's profile says: no row goes unsearched in silence.
+        settings["skip_unavailable_shards"] = 0
     if plan.mode == "exact":
         return settings | {"query_plan_try_use_vector_search": 0}
     assert plan.width is not None
