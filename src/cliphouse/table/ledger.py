@@ -126,12 +126,11 @@ class Ledger:
             "SETTINGS non_replicated_deduplication_window = 10000\n"
             "COMMENT 'What cliphouse has loaded, shard by shard'"
         )
-        present = column_types(self._connection, self._table)
-        for column in _NEW_COLUMNS:
-            if column not in present:
-                self._connection.command(
-                    f"ALTER TABLE {self._name} ADD COLUMN IF NOT EXISTS {column} UInt32"
-                )
+        for column in self._absent_columns:
+            self._connection.command(
+                f"ALTER TABLE {self._name} ADD COLUMN IF NOT EXISTS {column} UInt32"
+            )
+        self._absent_columns = ()
         keep_tokens(self._connection, self._table)
 
     def now(self) -> int:
