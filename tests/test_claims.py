@@ -14,7 +14,7 @@ from cliphouse.errors import EngineError, TableError
 from cliphouse.shards import reader
 from cliphouse.table import lease as lease_module
 from cliphouse.table.inserter import Batch, Inserter
-from cliphouse.table.lease import Leases
+from cliphouse.table.lease import LeaseLostError, Leases
 from cliphouse.table.ledger import Ledger, Line
 from cliphouse.table.table import Table
 from conftest import OpenTable
@@ -142,6 +142,26 @@ def test_a_lease_that_was_taken_is_noticed_before_the_next_insert(
     assert before < 20
     assert [(load.rows, load.by_others) for load in report.loads] == [(40, False)]
     check_equal(table, made)
+
+
+def test_a_worker_that_has_not_shown_signs_of_life_asks_first(
+    tmp_path: Path, open_table: OpenTable
+) -> None:
+    """As one whose machine was asleep: it may go on, unless its shard was taken meanwhile."""
+    make_shard(tmp_path / "s", rows=0)
+    table = open_table()
+    table.ingest(tmp_path / "s")
+    with Leases(table.connection, "laion") as one, Leases(table.connection, "laion") as other:
+        mine = one.claim(1, None)
+        assert mine is not None
+        asleep = 2 * lease_module.TIMES.renew + 1
+        mine.confirmed -= asleep
+        one.confirm(mine)
+        assert other.claim(1, other.tenures(1, 1)[1])
+        one.confirm(mine)  # a moment ago it was this worker's
+        mine.confirmed -= asleep
+        with pytest.raises(LeaseLostError):
+            one.confirm(mine)
 
 
 def test_ledger_lines_deleted_by_hand_are_claimed_anew(

@@ -146,8 +146,9 @@ class Ledger:
                     f"ALTER TABLE {name}{ledger._placement.on} "
                     f"ADD COLUMN IF NOT EXISTS {column} UInt32",
                 )
+        ledger._absent_columns = ()
         keep_tokens(connection, ledger._table)
-        return cls(connection, placement.table)
+        return ledger
 
     def now(self) -> int:
         """The server's time, in microseconds since 1970."""
