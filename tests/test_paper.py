@@ -51,8 +51,8 @@ def test_figures_reckoned_by_hand_are_in_the_tables() -> None:
     dollars = 5000 * 1e6 / a_second / (730 * 3600)
     rented = exact[10].partition("/")[0].strip(" $").replace(",", "")
     assert float(rented) == pytest.approx(dollars, rel=0.01)
-    graph = next(row for row in cells("nodes") if row[1] == "cluster, 32 large")
-    assert graph[5] == f"{182_812_500 * (768 * 2 + 8 * 32) / 1e9:.1f} GB"
+    graph = next(row for row in cells("nodes") if row[1] == "cluster, 36 large")
+    assert graph[5] == f"{162_500_000 * (768 * 2 + 8 * 32) / 1e9:.1f} GB"
     assert all("fit" in row[-1] for row in cells("laion5b") if row[1].startswith("BFloat16, hnsw"))
 
 

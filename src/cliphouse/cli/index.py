@@ -12,7 +12,7 @@ from cliphouse.cli import options, show
 from cliphouse.cli.recall import draw
 from cliphouse.errors import QueryError
 from cliphouse.table import IndexSpec, Table
-from cliphouse.table.costs import Collection, Speeds, index_seconds
+from cliphouse.table.costs import Collection, Speeds, cache_bytes, index_seconds
 from cliphouse.table.index import DEFAULT_EF_CONSTRUCTION, DEFAULT_M, IndexForecast
 from cliphouse.table.schema import Modality
 from cliphouse.table.table import AUTO_KS
@@ -85,9 +85,11 @@ def _announce(expected: IndexForecast) -> None:
         f"{expected.spec.modality}: the graph takes memory to build and to search: {expected.sum}; "
         f"building it takes about {took} here"
     )
-    if expected.cache is not None and expected.memory > expected.cache:
+    weight = cache_bytes(expected.spec, share)
+    if expected.cache is not None and weight > expected.cache:
         show.err.print(
             f"{expected.spec.modality}: the engine keeps graphs of up to "
             f"{show.size(expected.cache)} in memory and reads larger ones from disk for every "
-            "search: raise vector_similarity_index_cache_size in its configuration"
+            f"search; it would count this one as {show.size(weight)}: raise "
+            "vector_similarity_index_cache_size in its configuration"
         )

@@ -73,7 +73,8 @@ class Estimate:
     ``indexing_disk_bytes`` is the most while the index is built: merging into one part writes the
     table once more, and ``index_seconds`` include it. ``merged_parts`` are those that loading
     alone leaves, each of which would have a graph of its own. ``memory_bytes`` must be there to
-    search, ``building_memory_bytes`` to build; ``cached_bytes`` is what the page cache has to hold
+    search, ``building_memory_bytes`` to build; the engine counts the graphs it has loaded as
+    ``graph_cache_bytes``; ``cached_bytes`` is what the page cache has to hold
     besides, for ``query_seconds`` to be true. ``disk_query_seconds`` is a query that finds nothing
     in memory. ``fits``: whether it can be built and searched. ``is_cached``: whether a query goes
     at the speed of memory. ``rescores_from_disk``: whether the vectors of a graph's or a code's
@@ -88,6 +89,7 @@ class Estimate:
     building_memory_bytes: int
     cached_bytes: int
     graph_bytes: int
+    graph_cache_bytes: int
     merged_parts: int
     load_seconds: float
     index_seconds: float
@@ -161,11 +163,12 @@ def estimate(
     table = costs.table_bytes(layout, share)
     graph = layout.index.memory_bytes(share.rows, share.dim) if layout.index else 0
     graphs = graph * layout.indexed
+    weight = costs.cache_bytes(layout.index, share) * layout.indexed if layout.index else 0
     memory = BASE_MEMORY + graphs
     cached = costs.searched_bytes(layout, share)
     usable = int(machines.memory_bytes * USABLE_MEMORY)
     fits = memory <= usable
-    is_cached = fits and memory + cached <= usable and graphs <= machines.graph_cache
+    is_cached = fits and memory + cached <= usable and weight <= machines.graph_cache
     rescored = costs.rescored_bytes(layout, share)
     column = costs.searched_bytes(Layout(layout.precision), share)
     from_disk = rescored > 0 and memory + cached + column > usable
@@ -184,6 +187,7 @@ def estimate(
         building_memory_bytes=BASE_MEMORY + graph,
         cached_bytes=cached,
         graph_bytes=graphs,
+        graph_cache_bytes=weight,
         merged_parts=costs.merged_parts(layout, share),
         load_seconds=costs.load_seconds(layout, loading, share, speeds),
         index_seconds=_index_seconds(layout, share, machines.cores, speeds),
@@ -193,7 +197,7 @@ def estimate(
         fits=fits,
         is_cached=is_cached,
         rescores_from_disk=from_disk,
-        outgrows_graph_cache=graphs > machines.graph_cache,
+        outgrows_graph_cache=weight > machines.graph_cache,
     )
 
 
@@ -227,7 +231,7 @@ def recommend(estimates: Sequence[Estimate], machines: Machines) -> Estimate | N
 def _advice(best: Estimate, machines: Machines) -> str:
     name = best.layout.name
     if best.layout.index and best.outgrows_graph_cache:
-        of_memory = best.graph_bytes / machines.memory_bytes
+        of_memory = best.graph_cache_bytes / machines.memory_bytes
         ratio = (
             f" and cache_size_to_ram_max_ratio above {of_memory:.2f}"
             if of_memory > GRAPH_CACHE_OF_MEMORY
@@ -235,7 +239,7 @@ def _advice(best: Estimate, machines: Machines) -> str:
         )
         return (
             f"{name}: fast only once vector_similarity_index_cache_size is raised above "
-            f"{best.graph_bytes / 1e9:,.1f} GB{ratio} on the server (plan for it with "
+            f"{best.graph_cache_bytes / 1e9:,.1f} GB{ratio} on the server (plan for it with "
             "--graph-cache); until then every search reads the graph again."
         )
     if best.layout.index:
