@@ -4,8 +4,8 @@
 
 It prints its port when it serves, ends with its standard input, and is told there what to do, a
 line of JSON at a time: {"do": "fault", ...}, "pretend", "stop" (listening, and all connections),
-"start" (on the same port), "clear" (all faults), "seen" (the statements so far). It answers each
-with a line.
+"start" (on the same port), "clear" (all faults), "waiting" (how many are left), "seen" (the
+statements so far). It answers each with a line.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class Handler(BaseHTTPRequestHandler):
     """One connection of a client."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or the second part of an answer waits for the first's receipt
     engine: Engine
     users: dict[str, User]
     faults = Faults()
@@ -237,6 +238,8 @@ class Control:
             Handler.seen.clear()
         elif what == "seen":
             return list(Handler.seen)
+        elif what == "waiting":
+            return len(Handler.faults)
         elif what == "stop":
             self._server.stop()
         elif what == "start":

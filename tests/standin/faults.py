@@ -43,6 +43,9 @@ class Faults:
         with self._lock:
             self._waiting = []
 
+    def __len__(self) -> int:
+        return len(self._waiting)
+
     def take(self, query: str) -> Fault | None:
         """What goes wrong with this statement."""
         with self._lock:

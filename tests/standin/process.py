@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+from urllib.request import Request, urlopen
 
 from standin.faults import Fault, Kind
 from standin.pretend import Pretence
@@ -29,6 +30,7 @@ class StandIn:
         self._folder = folder
         self._users = users
         self._cert = cert
+        self._databases = 0
         self.port = 0
         self._process: subprocess.Popen[bytes]
         self.launch()
@@ -58,6 +60,18 @@ class StandIn:
         scheme = scheme or ("https" if self._cert else "http")
         return f"{scheme}://{named}{host}:{self.port}/{database}"
 
+    def fresh(self) -> str:
+        """The name of a new database; faults and pretences of tests before are over."""
+        self.clear()
+        self._databases += 1
+        name = f"db{self._databases}"
+        statement = f"CREATE DATABASE {name}".encode()
+        request = Request(f"http://127.0.0.1:{self.port}/", statement)
+        request.add_header("X-ClickHouse-User", self._users[0].name)
+        request.add_header("X-ClickHouse-Key", self._users[0].password)
+        with urlopen(request):
+            return name
+
     def fail(self, kind: Kind, match: str = "", times: int = 1, **more: Any) -> None:
         """Let the next ``times`` statements that match go wrong (see standin.faults)."""
         self._tell(do="fault", **asdict(Fault(kind, match, times, **more)))
@@ -72,6 +86,10 @@ class StandIn:
     def seen(self, match: str = "") -> list[str]:
         """The statements that came in and hold this text."""
         return [query for query in self._tell(do="seen") if match in query]
+
+    def waiting(self) -> int:
+        """How many faults have not met their statements yet."""
+        return int(self._tell(do="waiting"))
 
     def stop(self) -> None:
         """Refuse connections and cut those there are; the engine stays."""

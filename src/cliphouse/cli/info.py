@@ -37,6 +37,16 @@ def command(
         _draw(summary)
 
 
+def _engine(summary: TableSummary) -> list[tuple[str, str]]:
+    """What the engine is, and what searches there must do without."""
+    facts = [("engine", f"ClickHouse {summary.engine}")] if summary.engine else []
+    if summary.lacking:
+        facts.append(("without", "; ".join(summary.lacking)))
+    if summary.forbidden:
+        facts.append(("may not set", ", ".join(summary.forbidden)))
+    return facts
+
+
 def _draw(summary: TableSummary) -> None:
     loads = ""
     if summary.first_load and summary.last_load:
@@ -45,6 +55,7 @@ def _draw(summary: TableSummary) -> None:
         )
     facts = [
         ("database", summary.database),
+        *_engine(summary),
         ("table", summary.table),
         ("rows", f"{summary.rows:,} in {summary.parts} parts"),
         ("shards", f"{summary.shards:,}{loads}"),

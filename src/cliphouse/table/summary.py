@@ -31,7 +31,9 @@ class IndexSize:
 
 @dataclass(frozen=True)
 class TableSummary:
-    """A table in figures. ``unfinished`` are shards whose load was cut off."""
+    """A table in figures. ``unfinished`` are shards whose load was cut off. ``engine`` is
+    ClickHouse's version, ``lacking`` what it has not for this project, in words, and ``forbidden``
+    the settings of searches that this user may not change."""
 
     database: str
     table: str
@@ -49,6 +51,9 @@ class TableSummary:
     columns: tuple[ColumnSize, ...]
     indexes: tuple[IndexSize, ...]
     measured: tuple[Measured, ...]
+    engine: str = ""
+    lacking: tuple[str, ...] = ()
+    forbidden: tuple[str, ...] = ()
 
 
 def summarise(connection: Connection, table: str, info: TableInfo) -> TableSummary:
@@ -92,6 +97,9 @@ def summarise(connection: Connection, table: str, info: TableInfo) -> TableSumma
             for name, kind in existing_indexes(connection, table).items()
         ),
         measured=info.measured,
+        engine=connection.features.version,
+        lacking=tuple(connection.features.lacking),
+        forbidden=tuple(connection.features.forbidden),
     )
 
 
