@@ -55,7 +55,7 @@ class Engine:
         """Raises RuntimeError with the engine's message, or RefusalError."""
         query = self.pretence.apply(request.query, request.settings)
         with self._connection(request, user) as connection:
-            connection.query(f"USE `{request.database}`")
+            self._enter(connection, request, user)
             before = self._settings_of(connection, request) if request.session else {}
             _set(connection, request.settings)
             try:
@@ -105,11 +105,18 @@ class Engine:
         connection = chdb.connect(self._folder)
         if self._has_roles:
             connection.query(f"SET profile = '{user.name}'")
-            connection.query(f"SET ROLE {user.name}")
         # A server takes GET for a promise to change nothing.
         if readonly := user.readonly or (2 if is_get else 0):
             connection.query(f"SET readonly = {readonly}")
         return connection
+
+    def _enter(self, connection: Any, request: Request, user: User) -> None:
+        """Choose the database, for which a server asks no privilege, and then be the user."""
+        if self._has_roles:
+            connection.query("SET ROLE ALL")
+        connection.query(f"USE `{request.database}`")
+        if self._has_roles:
+            connection.query(f"SET ROLE {user.name}")
 
     def _settings_of(self, connection: Any, request: Request) -> dict[str, str]:
         """What the session has of the settings that this request alone changes."""

@@ -19,6 +19,7 @@ class Pretence:
     types: tuple[str, ...] = ()
     indexes: tuple[str, ...] = ()
     codecs: tuple[str, ...] = ()
+    merge_settings: tuple[str, ...] = ()
 
     def apply(self, query: str, settings: dict[str, str]) -> str:
         """The statement for the engine behind. Raises RefusalError where the older server would."""
@@ -44,6 +45,7 @@ class Pretence:
         if self.version:
             query = query.replace("version()", f"'{self.version}'")
         query = _without(query, "system.settings", self.settings)
+        query = _without(query, "system.merge_tree_settings", self.merge_settings)
         return _without(query, "system.data_type_families", self.types)
 
 

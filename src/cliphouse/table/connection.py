@@ -43,7 +43,8 @@ _FAILED_MIDWAY = re.compile(
 )
 _T = TypeVar("_T")
 # Errors are told once, as ours; the driver's log would tell them again on standard error.
-logging.getLogger("clickhouse_connect").addHandler(logging.NullHandler())
+for name in ("clickhouse_connect", "urllib3"):
+    logging.getLogger(name).addHandler(logging.NullHandler())
 
 Parameters = Mapping[str, Any]
 

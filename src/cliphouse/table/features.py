@@ -105,6 +105,11 @@ class Features:
 
     def require(self, shown: str, precision: str = "", codes: str = "none") -> None:
         """Raises TableError where the engine cannot keep a table of this kind."""
+        if not self.can_leave_merges_alone:
+            raise TableError(
+                f"{shown} is ClickHouse {self.version}, where cliphouse makes no tables: that "
+                "takes 25.1 or later; tables that are there can be searched"
+            )
         if precision == "bfloat16" and not self.has_bfloat16:
             raise TableError(
                 f"{shown} is ClickHouse {self.version}, which has no type BFloat16 (24.12 and "
