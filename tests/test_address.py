@@ -107,6 +107,10 @@ def test_no_password_is_ever_shown(password: str) -> None:
     assert address.server.hide(f"x {password} y {encoded}") == "x *** y ***"
 
 
+def test_a_short_password_is_hidden_as_a_word() -> None:
+    assert server_of("http://u:p@h").hide("no privileges: p, 'p'") == "no privileges: ***, '***'"
+
+
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["Z", "C"]), min_size=8))
 def test_a_title_has_no_password(password: str) -> None:
     """Whatever it holds: also what an address ought not to hold."""

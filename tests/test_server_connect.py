@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+import traceback
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -16,10 +17,11 @@ import pytest
 import trustme
 
 import cliphouse
-from cliphouse.errors import TableError, UnreachableError
+from cliphouse.errors import QueryError, TableError, UnreachableError
 from cliphouse.server.settings import ServeSettings
 from cliphouse.table.connection import Connection
 from conftest import Run
+from shard_files import make_shard
 from standin.process import StandIn, stand_in
 from standin.users import OWNER, READER, User
 
@@ -68,6 +70,7 @@ def refusal(url: str, kind: type[Exception] = UnreachableError) -> str:
     return told
 
 
+@pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
 def test_a_ca_of_ones_own_is_trusted_when_named(
     secure: StandIn, authority: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,10 +159,11 @@ def test_a_server_that_repeats_the_password_is_not_repeated(plain: StandIn) -> N
     plain.fail("error", "SELECT 42", text=echoed)
     with (
         cliphouse.open(plain.url()) as table,
-        pytest.raises(Exception, match=r"near '\*\*\*'") as e,
+        pytest.raises(QueryError, match=r"near '\*\*\*'") as caught,
     ):
         table.sql("SELECT 42 AS x")
-    assert e.value.__cause__ is None
+    printed = "".join(traceback.format_exception(caught.value))
+    assert OWNER.password not in printed
 
 
 def test_nothing_that_is_printed_has_the_password(plain: StandIn, run: Run, tmp_path: Path) -> None:
@@ -167,17 +171,16 @@ def test_nothing_that_is_printed_has_the_password(plain: StandIn, run: Run, tmp_
     with cliphouse.open(url) as table:
         shown = [repr(table.address), repr(table), repr(ServeSettings(db=url))]
         assert not any(secret in text for text in shown for secret in _SECRETS)
+    make_shard(tmp_path / "shards")
     for arguments in (
         ("info",),
+        ("ingest", "shards"),
+        ("info", "--json"),
         ("search", "id:1", "--show-sql"),
         ("sql", "SELEC 1"),
-        ("sql", "SELECT 1", "--json"),
-        ("ingest", "nothing-here"),
-        ("serve",),
     ):
-        result = run(*arguments, "--db", url)
-        debug = run(*arguments, "--db", url, CLIPHOUSE_DEBUG="1")
-        told = result.stdout + result.stderr + debug.stdout + debug.stderr
+        result = run(*arguments, "--db", url, CLIPHOUSE_DEBUG="1")
+        told = result.stdout + result.stderr
         assert told
         assert not any(secret in told for secret in _SECRETS), told
 
