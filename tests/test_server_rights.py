@@ -86,7 +86,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
         made = Loaded(server, server.fresh(), shard)
         with made.open(OWNER) as table:
             table.ingest(folder / "shards")
-            table.index(IndexSpec(m=8))
+            table.index(IndexSpec())
             table.sql("CREATE DATABASE granted")
         yield made
 
@@ -202,7 +202,7 @@ def test_the_least_privileges_suffice(loaded: Loaded, tmp_path: Path) -> None:
     url = loaded.server.url("granted", LOADER)
     with cliphouse.open(url) as table:
         table.ingest(tmp_path)
-        table.index(IndexSpec(m=8), measure=True)
+        table.index(IndexSpec(), measure=True)
         make_shard(tmp_path, rows=60, seed=9)
         assert table.ingest(tmp_path, replace=True).inserted == 60
         assert table.check(tmp_path).is_good
@@ -243,6 +243,6 @@ def test_a_server_of_last_year_lacks_codes_alone(loaded: Loaded, tmp_path: Path)
         with pytest.raises(TableError, match=r"25.8.2.29, which has no quantized codes"):
             table.ingest(tmp_path, codes="rabitq")
         table.ingest(tmp_path, precision="bfloat16")
-        table.index(IndexSpec(m=8))
+        table.index(IndexSpec())
         assert table.search("id:7", 5, mode="hnsw")[0].id == 7
         assert table.summary().lacking == ("quantized codes (26.7 and later)",)
