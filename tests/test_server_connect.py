@@ -255,3 +255,5 @@ def test_what_takes_long_is_waited_for(plain: StandIn) -> None:
         connection.patience = 0
         with pytest.raises(UnreachableError, match="has not answered in time"):
             connection.rows(slow)
+    plain.fail("hang", "version")
+    assert "has not answered in time" in refusal(url)

@@ -4,12 +4,15 @@ and engines that lack what newer ones have. The engine enforces the former itsel
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
@@ -193,6 +196,24 @@ def test_a_reader_is_told_what_is_forbidden(loaded: Loaded) -> None:
         assert table.summary().forbidden == (
             *("hnsw_candidate_list_size_for_search", "query_plan_try_use_vector_search"),
         )
+
+
+@pytest.mark.parametrize("user", [READER, SEARCHER], ids=lambda user: user.name)
+def test_exports_of_who_may_only_read(loaded: Loaded, user: User, tmp_path: Path) -> None:
+    """Bytes that are no UTF-8 are replaced in JSON, whoever asks."""
+    server = loaded.server
+    database = server.fresh()
+    captions = [b"caf\xe9 \xff", "ü".encode(), b""]
+    make_shard(tmp_path / "s", rows=3, metadata={"caption": captions})
+    with cliphouse.open(server.url(database)) as table:
+        table.ingest(tmp_path / "s")
+    with cliphouse.open(server.url(database, user)) as table:
+        table.export(tmp_path / "out.jsonl", "jsonl")
+        table.export(tmp_path / "out.parquet", "parquet")
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text("utf-8").splitlines()]
+    assert [line["caption"] for line in lines] == [c.decode("utf-8", "replace") for c in captions]
+    written = pq.read_table(tmp_path / "out.parquet").column("caption").cast(pa.binary())
+    assert written.to_pylist() == captions
 
 
 def test_the_least_privileges_suffice(loaded: Loaded, tmp_path: Path) -> None:

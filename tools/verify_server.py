@@ -26,6 +26,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from cliphouse.cli.title import hide_passwords
 from cliphouse.errors import TableError
 from cliphouse.models import load_encoder
 from cliphouse.pictures import embed_folder, open_picture
@@ -370,6 +371,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if not given.db:
         parser.error("--db, or CLIPHOUSE_DB, names the server")
+    hide_passwords()
     report = Report()
     with _journey(given.db, given.reader, given.cluster) as journey:
         for name, step in journey.steps(given.rows):

@@ -22,11 +22,12 @@ USE_INDEX = "query_plan_try_use_vector_search"
 USE_CODES = "vector_search_use_quantized_codes"
 IGNORE_INDEXES = "ignore_data_skipping_indices"
 MAKE_CODES = "enable_quantized_codec"
+VALID_JSON = "output_format_json_validate_utf8"
 # Left to a merge, an index would be built for minutes, unasked; older engines always did.
 _NO_BUILD_ON_MERGE = "materialize_skip_indexes_on_merge"
 _SETTINGS = (
     *(WIDTH, LIMIT, RESCORING, MULTIPLIER, STRATEGY, USE_INDEX),
-    *(USE_CODES, IGNORE_INDEXES, MAKE_CODES),
+    *(USE_CODES, IGNORE_INDEXES, MAKE_CODES, VALID_JSON),
 )
 _READ = """
 SELECT
@@ -52,7 +53,8 @@ class Setting:
 
 @dataclass(frozen=True)
 class Features:
-    """The engine's version, what it has, and the settings of searches that it knows.
+    """The engine's version, what it has, and the settings of searches and exports that it
+    knows.
 
     ``settings`` is None where all of them may be set to anything.
     """
@@ -100,7 +102,7 @@ class Features:
 
     @property
     def forbidden(self) -> list[str]:
-        """Settings of searches that the engine has and this user may not change."""
+        """Settings of searches and exports that the engine has and this user may not change."""
         return sorted(n for n, setting in (self.settings or {}).items() if not setting.is_free)
 
     def require(self, shown: str, precision: str = "", codes: str = "none") -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import psutil
 
-from cliphouse.errors import EngineError, QueryError, TableError
+from cliphouse.errors import EngineError, QueryError, TableError, UnreachableError
 from cliphouse.table.connection import Connection, identifier
 from cliphouse.table.facts import DISTANCE, Metric
 from cliphouse.table.schema import Modality, TableInfo, embedding_column
@@ -285,6 +285,8 @@ def _materialize(connection: Connection, table: str, name: str, progress: Progre
                 left = pending["parts"] - _in_progress(connection, table)
                 progress(max(0.0, 1 - left / max(1, parts)))
             time.sleep(_POLL_SECONDS)
+    except UnreachableError:
+        raise  # the build goes on there, and the next run waits for its end
     except BaseException:
         connection.command(f"KILL MUTATION WHERE {_OURS} SYNC", {"table": table, "name": name})
         raise
