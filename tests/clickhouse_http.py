@@ -254,7 +254,7 @@ class Control:
         return server
 
 
-def main() -> None:
+def main(*arguments: str) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("user")
@@ -263,7 +263,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--users", type=Path)
     parser.add_argument("--cert", help="certificate and key in one file: serve https")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     users = (User(given.user, given.password), *(read_users(given.users) if given.users else ()))
     Handler.engine = Engine(given.folder, users, given.config)
     Handler.users = {user.name: user for user in users}
@@ -275,4 +275,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

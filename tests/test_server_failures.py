@@ -116,7 +116,11 @@ def test_a_load_survives_what_passes(
 
 
 def test_a_load_goes_on_when_the_server_is_back(
-    server: StandIn, url: str, shards: tuple[MadeShard, ...], monkeypatch: pytest.MonkeyPatch
+    server: StandIn,
+    url: str,
+    shards: tuple[MadeShard, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The server goes down after the third insert and comes up while the load waits."""
     monkeypatch.setattr(table_module, "LONG", 60.0)
@@ -131,6 +135,8 @@ def test_a_load_goes_on_when_the_server_is_back(
     with cliphouse.open(url) as table:
         table.ingest(shards[0].folder, progress=progress)
     assert waits
+    assert "trying again for 60 seconds" in caplog.text
+    assert "s3cret" not in caplog.text
     assert_loaded(url, shards)
 
 

@@ -160,17 +160,16 @@ def test_the_index_finds_what_is_near(table: Table, shards: tuple[MadeShard, Mad
 def test_recall_is_what_counting_says(table: Table, shards: tuple[MadeShard, MadeShard]) -> None:
     """A graph of bits misses much; its measured recall is compared with one counted here."""
     table.index(IndexSpec(quantization="b1", m=4, ef_construction=8))
-    measured = table.recall(k=5, queries=30, save=True)
+    measured = table.recall(k=5, queries=20)
     hnsw = [e for e in measured if e.mode == "hnsw" and e.query == "text" and e.width == 64]
     shares = []
-    for row in range(0, len(ids(shards)), 3):
+    for row in range(0, len(ids(shards)), 6):
         query = vectors(shards, "text")[row]
         own = int(ids(shards)[row])
         truth = [i for i in nearest(query, shards, 6) if i != own][:5]
         found = table.search(query, 6, mode="hnsw", ef=64)
         shares.append(len(set(truth) & {hit.id for hit in found if hit.id != own}) / 5)
-    assert hnsw[0].recall == pytest.approx(float(np.mean(shares)), abs=0.15)
-    assert {e.mode for e in table.summary().measured} == {"exact", "hnsw"}
+    assert hnsw[0].recall == pytest.approx(float(np.mean(shares)), abs=0.2)
 
 
 @pytest.mark.parametrize("codes", ["rabitq", "turboquant"])

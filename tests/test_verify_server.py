@@ -25,7 +25,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
 
 def verify(server: StandIn, database: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(_TOOL), "--rows", "120", *arguments],
+        [sys.executable, str(_TOOL), "--rows", "80", *arguments],
         env=os.environ | {"CLIPHOUSE_DB": server.url(database)},
         capture_output=True,
         text=True,

@@ -25,10 +25,13 @@ _UNCERTAIN = {
     210: "a connection between servers broke off",
     236: "it is shutting down",
     242: "the table is read-only while its replica has no Keeper",
-    279: "another server of the cluster does not answer",
     319: "whether a replica has the rows is not known",
     999: "Keeper does not answer",
 }
+_NO_SHARD = 279
+_WHY_NO_SHARD = re.compile(
+    r"Code: 279\..*?Log:.*?Code: \d+\. DB::\w*Exception: (.*?)\.? \([A-Z_]+\)", re.DOTALL
+)
 _AGAIN = (429, 502, 503, 504)  # what proxies answer in the server's place
 
 
@@ -99,6 +102,13 @@ def unreachable(
         return UnreachableError(f"{shown}: {_REFUSED_FOR_NOW[code]} ({said})", may_have_run=False)
     if code in _UNCERTAIN:
         return UnreachableError(f"{shown}: {_UNCERTAIN[code]} ({said})")
+    if code == _NO_SHARD:
+        match = _WHY_NO_SHARD.search(str(error))
+        why = match[1] if match else said
+        return UnreachableError(
+            f"{shown}: a shard of the cluster cannot be reached ({why}), and "
+            "nothing is done without its rows; run this again when it is up"
+        )
     if code is not None:
         return None
     causes = list(_causes(error))

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    stop_after_delay,
+    wait_random_exponential,
+)
 
 from cliphouse.errors import UnreachableError
 from cliphouse.table.statements import returns_rows
 
+log = logging.getLogger("cliphouse.table")
 # For how many seconds a statement is repeated: where somebody waits for an answer, and in work that
 # takes minutes or hours and ought to survive that the server is started anew.
 SHORT, LONG = 3.0, 120.0
@@ -35,7 +43,8 @@ def is_repeatable(sql: str, settings: Mapping[str, Any]) -> bool:
 
 def persist(action: Callable[[], _T], repeatable: bool, seconds: float) -> _T:
     """What ``action`` returns, tried for ``seconds`` while the server does not answer, with growing
-    waits. What may have been run is tried again only if it is ``repeatable``.
+    waits, which the log tells of where they may be long. What may have been run is tried again only
+    if it is ``repeatable``.
 
     Raises the last UnreachableError, and any other error at once.
     """
@@ -47,8 +56,13 @@ def persist(action: Callable[[], _T], repeatable: bool, seconds: float) -> _T:
             and (repeatable or not error.may_have_run)
         )
 
+    def tell(state: RetryCallState) -> None:
+        if state.attempt_number == 1 and seconds > SHORT and state.outcome is not None:
+            log.warning("%s; trying again for %.0f seconds", state.outcome.exception(), seconds)
+
     retrying = Retrying(
         retry=retry_if_exception(again),
+        before_sleep=tell,
         wait=wait_random_exponential(multiplier=_FIRST_WAIT, max=_LONGEST_WAIT),
         stop=stop_after_delay(seconds),
         reraise=True,
