@@ -29,7 +29,7 @@ from cliphouse.table.address import Address
 from cliphouse.table.faults import is_safe, one_line, translate
 from cliphouse.table.features import Features, read_features
 from cliphouse.table.retry import SHORT, is_repeatable, persist
-from cliphouse.table.statements import returns_rows
+from cliphouse.table.statements import only_reads, returns_rows
 
 _CHUNK = 2**20
 # How long a server may take to be connected, to say what it is, and to send the next bytes of an
@@ -108,8 +108,8 @@ class Connection:
 
         with nullcontext() if returns_rows(sql) else self._without_hurry():
             # Of what users write, only what reads is repeated.
-            own = returns_rows(sql) if in_session else is_repeatable(sql, given)
-            return self._persist(run, own)
+            again = only_reads(sql) if in_session else is_repeatable(sql, given)
+            return self._persist(run, again)
 
     def query(
         self, sql: str, parameters: Parameters | None = None, in_session: bool = False
@@ -128,7 +128,7 @@ class Connection:
 
         settings = dict(self._session) if in_session else {}
         with self._without_hurry() if in_session else nullcontext():
-            return self._persist(run, repeatable=True)
+            return self._persist(run, only_reads(sql))
 
     def rows(self, sql: str, parameters: Parameters | None = None) -> list[dict[str, Any]]:
         """The result of a query as a few rows; text comes as bytes, whatever it holds."""
@@ -150,7 +150,7 @@ class Connection:
             )
 
         with self._without_hurry():
-            return self._persist(run, repeatable=returns_rows(sql))
+            return self._persist(run, only_reads(sql))
 
     def stream(self, sql: str, fmt: str, parameters: Parameters) -> Iterator[bytes]:
         """The result of a query in a row-by-row format, in pieces as they come.

@@ -16,7 +16,7 @@ from tenacity import (
 )
 
 from cliphouse.errors import UnreachableError
-from cliphouse.table.statements import returns_rows
+from cliphouse.table.statements import only_reads
 
 log = logging.getLogger("cliphouse.table")
 # For how many seconds a statement is repeated: where somebody waits for an answer, and in work that
@@ -35,7 +35,7 @@ def is_repeatable(sql: str, settings: Mapping[str, Any]) -> bool:
     """Whether a statement may be sent twice: it only reads, it is idempotent, or it is an insert
     whose token has the engine keep it once."""
     return (
-        returns_rows(sql)
+        only_reads(sql)
         or _IDEMPOTENT.match(sql) is not None
         or "insert_deduplication_token" in settings
     )
