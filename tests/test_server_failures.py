@@ -108,10 +108,11 @@ def test_a_load_survives_what_passes(
     server: StandIn, url: str, shards: tuple[MadeShard, ...], fault: str
 ) -> None:
     """Twice at an insert, once at the ledger, and once at a question."""
-    server.fail(fault, "INSERT INTO.*FORMAT Arrow|INSERT INTO laion ", 2, skip=1)  # type: ignore[arg-type]
+    server.fail(fault, r"INSERT INTO `?laion`? ", 2, skip=1)  # type: ignore[arg-type]
     server.fail(fault, "FROM `laion_ledger`")  # type: ignore[arg-type]
     server.fail(fault, "SELECT id FROM")  # type: ignore[arg-type]
     load(url, shards)
+    assert server.waiting() == 0
     assert_loaded(url, shards)
 
 
@@ -163,7 +164,7 @@ def test_a_server_that_crashes_in_a_load(tmp_path: Path, shards: tuple[MadeShard
     """The process dies at an insert; a new one on the same data takes over."""
     with stand_in(tmp_path / "crashing") as crashing:
         url = crashing.url()
-        crashing.fail("die", "INSERT INTO laion |FORMAT Arrow", skip=2)
+        crashing.fail("die", r"INSERT INTO `?laion`? ", skip=2)
         with pytest.raises(UnreachableError, match="goes on where it stopped"):
             load(url, shards)
         crashing.wait()
