@@ -173,6 +173,28 @@ def test_a_server_that_crashes_in_a_load(tmp_path: Path, shards: tuple[MadeShard
         assert_loaded(url, shards)
 
 
+@pytest.mark.parametrize(
+    "statement",
+    ["CREATE TABLE", "ATTACH PARTITION", "DELETE FROM", "MODIFY COMMENT", "EXCHANGE", "DROP TABLE"],
+)
+def test_a_replacement_whose_answers_are_lost(
+    server: StandIn, url: str, tmp_path: Path, statement: str
+) -> None:
+    """The table has the old rows or the new ones, and the same command again the new ones."""
+    old = make_shard(tmp_path, rows=30)
+    load(url, (old,))
+    new = make_shard(tmp_path, rows=40, seed=5)
+    server.fail("lost", statement)
+    with cliphouse.open(url) as table:
+        try:
+            table.ingest(tmp_path, replace=True)
+        except EngineError:
+            captions = table.sql("SELECT caption FROM laion ORDER BY id").column(0).to_pylist()
+            assert captions in (old.metadata["caption"], new.metadata["caption"])
+            table.ingest(tmp_path, replace=True)
+    assert_loaded(url, (new,))
+
+
 @pytest.fixture(scope="module")
 def loaded(server: StandIn, shards: tuple[MadeShard, ...]) -> str:
     """The address of a table that is there, which the tests that use it do not change."""
