@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 # No test reaches out: with a hub out of reach, fetching a model must fail at once and clearly.
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ.pop("CLIPHOUSE_MODELS", None)
-os.environ.pop("CLIPHOUSE_DB", None)
+for name in [name for name in os.environ if name.startswith("CLIPHOUSE_")]:
+    del os.environ[name]
 # A run in the background of a shell ignores Ctrl-C, and so would every command that it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

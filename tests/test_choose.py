@@ -8,6 +8,7 @@ import pytest
 
 from cliphouse.errors import QueryError
 from cliphouse.table.facts import TableFacts, VectorIndex
+from cliphouse.table.features import LIMIT, MULTIPLIER, USE_CODES, WIDTH, Features, Setting
 from cliphouse.table.placement import Placement
 from cliphouse.table.schema import Measured, TableInfo
 from cliphouse.table.search import Request, choose
@@ -173,3 +174,59 @@ def test_a_filtered_graph_has_no_measured_recall() -> None:
     plan = choose(Request(), "image", FACTS, 0.5)
     assert plan.recall is None
     assert "recall was measured without a filter, as 0.995" in plan.filtered
+
+
+def allowed(**settings: Setting) -> Features:
+    """A server that lets this user change all settings of searches but these."""
+    free = {WIDTH: "256", LIMIT: "1000", MULTIPLIER: "1", USE_CODES: "0"}
+    return Features(settings={name: Setting(value) for name, value in free.items()} | settings)
+
+
+@pytest.mark.parametrize(
+    ("width", "request_", "mode", "taken", "recall"),
+    [
+        # Fixed at a width that was measured: it is taken where it is good, with its figure.
+        (Setting("768", False), Request(), "hnsw", 768, 0.97),
+        (Setting("512", False), Request(), "exact", None, 1.0),
+        (Setting("64", False), Request(), "exact", None, 1.0),
+        # Fixed at one that was not: nothing is known of it.
+        (Setting("256", False), Request(), "exact", None, 1.0),
+        (Setting("256", False), Request(mode="hnsw"), "hnsw", 256, None),
+        (Setting("768", False), Request(mode="hnsw"), "hnsw", 768, 0.97),
+        # Limited: what is wider is out of reach.
+        (Setting("256", True, most=700), Request(), "exact", None, 1.0),
+        (Setting("256", True, most=1000), Request(), "hnsw", 768, 0.97),
+        (Setting("256", True, least=800), Request(), "hnsw", 2048, 0.99),
+    ],
+)
+def test_a_width_that_a_server_fixes_or_limits(
+    width: Setting, request_: Request, mode: str, taken: int | None, recall: float | None
+) -> None:
+    facts = replace(FACTS, features=allowed(**{WIDTH: width}))
+    plan = choose(request_, "text", facts)
+    assert (plan.mode, plan.width, plan.recall) == (mode, taken, recall)
+
+
+def test_a_filter_that_needs_a_wider_search_than_is_allowed() -> None:
+    facts = replace(FACTS, features=allowed(**{WIDTH: Setting("768", False)}))
+    plan = choose(Request(mode="hnsw"), "text", facts, selectivity=0.5)
+    assert plan.mode == "exact"
+    assert "does not let this user" in plan.reason
+
+
+def test_more_rows_than_the_server_lets_an_index_find() -> None:
+    limited = allowed(**{LIMIT: Setting("100", False)})
+    facts = replace(FACTS, features=limited)
+    assert choose(Request(k=80, mode="hnsw", ef=128), "text", facts).mode == "hnsw"
+    with pytest.raises(QueryError, match="ask for fewer rows"):
+        choose(Request(k=81, mode="hnsw", ef=128), "text", facts)
+
+
+def test_codes_that_a_server_does_not_let_be_used() -> None:
+    figures = (measured("text", "exact", 0, 1.0, 50), measured("text", "codes", 20, 0.99, 3))
+    facts = with_figures(*figures, codes="rabitq")
+    assert choose(Request(), "text", facts).mode == "codes"
+    forbidden = replace(facts, features=allowed(**{USE_CODES: Setting("0", False)}))
+    assert choose(Request(), "text", forbidden).mode == "exact"
+    with pytest.raises(QueryError, match="does not let this user search by codes"):
+        choose(Request(mode="codes"), "text", forbidden)

@@ -8,6 +8,7 @@ from cliphouse.table.retired import respelled
 from cliphouse.table.statements import (
     is_finished,
     names_format,
+    only_reads,
     reads_local_file,
     returns_rows,
     split_statements,
@@ -61,3 +62,18 @@ def test_an_old_spelling_is_changed_outside_of_strings() -> None:
     )
     kept = "SELECT 'l2Distance(', `l2Distance`, l2Distances(a), l2Distance FROM t"
     assert respelled(kept) == kept
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ("SELECT 1", True),
+        ("WITH 1 AS x SELECT x", True),
+        ("WITH x AS (SELECT 1) INSERT INTO t SELECT * FROM x", False),
+        ("SELECT 'INSERT' -- INSERT", True),
+        ("INSERT INTO t SELECT 1", False),
+        ("SET max_threads = 1", False),
+    ],
+)
+def test_what_surely_changes_nothing(statement: str, expected: bool) -> None:
+    assert only_reads(statement) == expected

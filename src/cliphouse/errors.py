@@ -58,3 +58,14 @@ class ServiceError(CliphouseError):
 
 class EngineError(CliphouseError):
     """ClickHouse refused or failed a statement that was expected to work."""
+
+
+class UnreachableError(EngineError):
+    """A server cannot be reached, has no time, or its answer did not arrive. ``may_have_run`` says
+    that the statement may have been run all the same, ``is_lasting`` that waiting changes nothing.
+    """
+
+    def __init__(self, message: str, may_have_run: bool = True, is_lasting: bool = False) -> None:
+        super().__init__(message)
+        self.may_have_run = may_have_run
+        self.is_lasting = is_lasting

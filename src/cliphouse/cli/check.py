@@ -11,8 +11,8 @@ import cliphouse
 from cliphouse.cli import options, show
 from cliphouse.json_text import to_json
 from cliphouse.shards import parse_shard_numbers
+from cliphouse.table.address import Address
 from cliphouse.table.check import CheckReport, check_shards
-from cliphouse.table.connection import Address
 
 NAME = "check"
 

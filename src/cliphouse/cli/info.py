@@ -49,6 +49,16 @@ def _draw_nodes(nodes: Sequence[NodeSize]) -> None:
     show.out.print(show.table(("node", "shard", "rows", "disk", ""), rows, right="lrrr"))
 
 
+def _engine(summary: TableSummary) -> list[tuple[str, str]]:
+    """What the engine is, and what searches there must do without."""
+    facts = [("engine", f"ClickHouse {summary.engine}")] if summary.engine else []
+    if summary.lacking:
+        facts.append(("without", "; ".join(summary.lacking)))
+    if summary.forbidden:
+        facts.append(("may not set", ", ".join(summary.forbidden)))
+    return facts
+
+
 def _draw(summary: TableSummary) -> None:
     loads = ""
     if summary.first_load and summary.last_load:
@@ -57,6 +67,7 @@ def _draw(summary: TableSummary) -> None:
         )
     facts = [
         ("database", summary.database),
+        *_engine(summary),
         ("table", summary.table),
         ("rows", f"{summary.rows:,} in {summary.parts} parts"),
         ("shards", f"{summary.shards:,}{loads}"),

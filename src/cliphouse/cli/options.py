@@ -13,7 +13,8 @@ Db = Annotated[
     str,
     typer.Option(
         envvar="CLIPHOUSE_DB",
-        help="The database: a folder (embedded), or http(s)://user:password@host:8123/database.",
+        help="The database: a folder (embedded), or http(s)://user:password@host:8123/database; "
+        "the password rather in CLIPHOUSE_PASSWORD.",
     ),
 ]
 TableName = Annotated[str, typer.Option("--table", help="The table.")]

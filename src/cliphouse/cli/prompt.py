@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from cliphouse.errors import CliphouseError
 from cliphouse.table.statements import is_finished
 
 _LEAVE = ("exit", "quit", "\\q")
+_SECRET = re.compile(r"\bIDENTIFIED\b|\bpassword\b|://[^/\s]*:[^/\s]*@", re.IGNORECASE)
 
 
 def run_prompt(shown: str, run: Callable[[str], None]) -> None:
@@ -60,6 +62,14 @@ def _keys() -> KeyBindings:
     return keys
 
 
+class _Discreet(FileHistory):
+    """Keeps no statement that may hold a password."""
+
+    def store_string(self, string: str) -> None:
+        if not _SECRET.search(string):
+            super().store_string(string)
+
+
 def _history() -> History:
     """Kept in the user's state folder; for this time only where that cannot be written."""
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
@@ -69,4 +79,4 @@ def _history() -> History:
         (folder / "sql_history").touch(mode=0o600)
     except OSError:
         return InMemoryHistory()
-    return FileHistory(str(folder / "sql_history"))
+    return _Discreet(str(folder / "sql_history"))

@@ -144,7 +144,7 @@ def _summary(answer: Mapping[str, Any]) -> TableSummary:
         values[name] = tuple(kind(**entry) for entry in values[name])
     for name in ("first_load", "last_load"):
         values[name] = None if values[name] is None else datetime.fromisoformat(values[name])
-    values["loading"] = tuple(Holding(**entry) for entry in values["loading"])
-    for name in ("modalities", "unfinished"):
-        values[name] = tuple(values[name])
+    values["loading"] = tuple(Holding(**entry) for entry in values.get("loading", ()))
+    for name in ("modalities", "unfinished", "lacking", "forbidden"):
+        values[name] = tuple(values.get(name, ()))
     return TableSummary(**values)

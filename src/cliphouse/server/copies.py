@@ -19,7 +19,7 @@ from cliphouse.server.recipe import Recipe
 from cliphouse.server.schema import SearchBody
 from cliphouse.server.service import Service
 from cliphouse.table import SearchResult
-from cliphouse.table.connection import Address
+from cliphouse.table.address import Address
 from cliphouse.table.search.columns import hits_table
 
 router = APIRouter(prefix="/api", responses=RESPONSES)

@@ -16,7 +16,7 @@ from cliphouse.errors import UserError
 from cliphouse.server.app import create_app
 from cliphouse.server.service import Service
 from cliphouse.server.settings import ServeSettings
-from cliphouse.table.connection import Address
+from cliphouse.table.address import Address
 from cliphouse.table.occupant import occupy
 
 _FINISH_SECONDS = 30  # what requests under way have to end when the service does

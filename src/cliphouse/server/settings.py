@@ -46,7 +46,7 @@ class ServeSettings:
     searched for.
     """
 
-    db: str = DEFAULT_DB
+    db: str = field(default=DEFAULT_DB, repr=False)  # it may have a password
     tables: tuple[str, ...] = DEFAULT_TABLES
     model: str | None = None
     model_dir: str | None = None

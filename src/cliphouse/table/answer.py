@@ -63,8 +63,8 @@ def _run(
     connection: Connection, statement: str, parameters: Mapping[str, Any] | None
 ) -> tuple[pa.Table | None, bytes]:
     if names_format(statement):
-        return None, connection.raw(statement, None, parameters)
+        return None, connection.raw(statement, parameters)
     if returns_rows(statement):
-        return connection.query(statement, parameters), b""
-    connection.command(statement, parameters)
+        return connection.query(statement, parameters, in_session=True), b""
+    connection.command(statement, parameters, in_session=True)
     return pa.table({}), b""

@@ -6,68 +6,47 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, TypeVar
 
 import clickhouse_connect
 import pyarrow as pa
 import pyarrow.ipc
 from clickhouse_connect.driver import exceptions
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.httpclient import HttpClient
+from urllib3 import Timeout
+from urllib3.exceptions import HTTPError
 
-from cliphouse.errors import EngineError, QueryError, TableError
+from cliphouse.errors import EngineError, QueryError
 from cliphouse.table import embedded
-from cliphouse.table.faults import one_line, translate
+from cliphouse.table.address import Address
+from cliphouse.table.faults import is_safe, one_line, translate
+from cliphouse.table.features import Features, read_features
+from cliphouse.table.retry import SHORT, is_repeatable, persist
+from cliphouse.table.statements import only_reads, returns_rows
 
 _CHUNK = 2**20
+# How long a server may take to be connected, to say what it is, and to send the next bytes of an
+# answer (while it computes it sends some headers, where the user may change that setting).
+_CONNECT_SECONDS, _OPENING_SECONDS, _ANSWER_SECONDS = 10, 30, 300
+# A server that fails in the middle of an answer says so at its end, those before 25.11 without the
+# line that begins it.
+_TAIL = 16_384
+_FAILED_MIDWAY = re.compile(
+    rb"(?:^|\n)(Code: \d+\. DB::Exception: [^\n]*)\n(?:\d+ \w+\r\n__exception__\r\n)?\Z"
+)
+_T = TypeVar("_T")
 # Errors are told once, as ours; the driver's log would tell them again on standard error.
-logging.getLogger("clickhouse_connect").addHandler(logging.NullHandler())
+for name in ("clickhouse_connect", "urllib3"):
+    logging.getLogger(name).addHandler(logging.NullHandler())
 
 Parameters = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where a database is. ``shown`` is safe to print: it has no password."""
-
-    dsn: str
-    shown: str
-    folder: Path | None
-
-    @classmethod
-    def parse(cls, text: str) -> Address:
-        """A plain path is an embedded folder; http:// and https:// are servers."""
-        if re.match(r"https?://", text):
-            try:
-                parts = urlsplit(text)
-                port = parts.port or (8443 if parts.scheme == "https" else 8123)
-            except ValueError as error:
-                raise TableError(f"the database's address is no URL: {error}") from error
-            return cls(text, f"{parts.scheme}://{parts.hostname}:{port}{parts.path}", None)
-        if "://" in text:
-            shown = re.sub(r"//[^/@]*@", "//", text)
-            raise TableError(f"{shown}: a database is a folder, or http://user:pw@host:8123/db")
-        try:
-            folder = Path(text).expanduser().resolve()
-        except (RuntimeError, OSError) as error:
-            raise TableError(f"{text}: {error}") from error
-        if any(letter in str(folder) for letter in "?#"):
-            # The engine would take what follows for options, and open another folder.
-            raise TableError(f"{text}: the engine takes no folder with ? or # in its path")
-        return cls(f"chdb://{folder}", text, folder)
-
-    def at(self, host: str) -> Address:
-        """Another server, which is spoken to in the same way; its databases are named in full."""
-        parts = urlsplit(self.dsn)
-        user, at, here = parts.netloc.rpartition("@")
-        _, colon, port = here.rpartition(":")
-        there = f"[{host}]" if ":" in host else host
-        netloc = f"{user}{at}{there}{colon}{port}"
-        return Address.parse(parts._replace(netloc=netloc, path="/system").geturl())
 
 
 @dataclass(frozen=True)
@@ -80,60 +59,113 @@ class StagedRows:
 
 
 class Connection:
-    """A ClickHouse client whose errors are cliphouse's own, one clear line each."""
+    """A ClickHouse client whose errors are cliphouse's own, one clear line each.
 
-    def __init__(self, address: Address, create: bool = False) -> None:
+    Where a server does not answer, statements that may be sent twice are sent again (see
+    cliphouse.table.retry) for ``patience`` seconds.
+    """
+
+    def __init__(self, address: Address, create: bool = False, patience: float = SHORT) -> None:
         """Open the database; ``create`` makes an embedded folder that is not there yet.
 
-        Raises TableError where there is no database, or another process holds it.
+        Raises TableError where there is no database, another process holds it, or a server does not
+        let this user in, UnreachableError where no server answers.
         """
         self.address = address
         if address.folder is not None:
             embedded.check_folder(address.folder, address.shown, create)
-        self._client = _open(address)
+        self._is_opening = True
+        # A wrong address ought to be told at once, where somebody waits.
+        self.patience = patience if patience > SHORT else 0.0
+        self._client = self._persist(lambda: _open(address), repeatable=True)
+        self._is_opening, self.patience = False, patience
+        # For statements that users give, so that SET and temporary tables last. Others have none: a
+        # session is locked while a statement runs that nobody waits for any more.
+        self._session = {} if self.is_embedded else {"session_id": str(uuid.uuid4())}
 
     @property
     def is_embedded(self) -> bool:
         return self.address.folder is not None
 
-    def command(
-        self, sql: str, parameters: Parameters | None = None, settings: Parameters | None = None
-    ) -> Any:
-        """Run a statement; returns its single value, or a summary."""
-        with self._clear_errors():
-            return self._client.command(
-                sql, parameters=dict(parameters or {}), settings=dict(settings or {})
-            )
+    @cached_property
+    def features(self) -> Features:
+        """What the engine has, and which settings may be changed; asked once."""
+        return read_features(self)
 
-    def query(self, sql: str, parameters: Parameters | None = None) -> pa.Table:
+    def command(
+        self,
+        sql: str,
+        parameters: Parameters | None = None,
+        settings: Parameters | None = None,
+        in_session: bool = False,
+    ) -> Any:
+        """Run a statement; returns its single value, or a summary. What changes something may take
+        as long as it likes. ``in_session`` is for statements of the user's own."""
+        given = dict(settings or {}) | (self._session if in_session else {})
+
+        def run() -> Any:
+            return self._client.command(sql, parameters=dict(parameters or {}), settings=given)
+
+        with nullcontext() if returns_rows(sql) else self._without_hurry():
+            # Of what users write, only what reads is repeated.
+            again = only_reads(sql) if in_session else is_repeatable(sql, given)
+            return self._persist(run, again)
+
+    def query(
+        self, sql: str, parameters: Parameters | None = None, in_session: bool = False
+    ) -> pa.Table:
         """The result of a query as an Arrow table. Text comes as Arrow string, not validated."""
-        with self._clear_errors():
+
+        def run() -> pa.Table:
             try:
-                return self._client.query_arrow(sql, parameters=dict(parameters or {}))
+                return self._client.query_arrow(
+                    sql, parameters=dict(parameters or {}), settings=settings
+                )
             except (pa.ArrowException, OSError) as error:
                 raise QueryError(
                     "the result cannot be read: give one statement, without FORMAT"
                 ) from error
 
+        settings = dict(self._session) if in_session else {}
+        with self._without_hurry() if in_session else nullcontext():
+            return self._persist(run, only_reads(sql))
+
     def rows(self, sql: str, parameters: Parameters | None = None) -> list[dict[str, Any]]:
         """The result of a query as a few rows; text comes as bytes, whatever it holds."""
-        with self._clear_errors():
+
+        def run() -> list[dict[str, Any]]:
             result = self._client.query(
                 sql, parameters=dict(parameters or {}), query_formats={"String": "bytes"}
             )
-        return list(result.named_results())
+            return list(result.named_results())
 
-    def raw(self, sql: str, fmt: str | None, parameters: Parameters | None = None) -> bytes:
-        """The result of a query in one of ClickHouse's formats; None where it names its own."""
-        with self._clear_errors():
-            return self._client.raw_query(sql, parameters=dict(parameters or {}), fmt=fmt)
+        return self._persist(run, repeatable=True)
+
+    def raw(self, sql: str, parameters: Parameters | None = None) -> bytes:
+        """The result of a query of the user's own in the format that it names itself."""
+
+        def run() -> bytes:
+            return self._client.raw_query(
+                sql, parameters=dict(parameters or {}), settings=dict(self._session)
+            )
+
+        with self._without_hurry():
+            return self._persist(run, only_reads(sql))
 
     def stream(self, sql: str, fmt: str, parameters: Parameters) -> Iterator[bytes]:
-        """The result of a query in a row-by-row format, in pieces as they come."""
+        """The result of a query in a row-by-row format, in pieces as they come.
+
+        Raises UnreachableError where it breaks off, also after most of it.
+        """
         opened = self._client.raw_stream
+        tail = b""
         with self._clear_errors(), opened(sql, parameters=dict(parameters), fmt=fmt) as stream:
             while chunk := stream.read(_CHUNK):
                 yield chunk
+                tail = (tail + chunk)[-_TAIL:]
+        if not self.is_embedded and (match := _FAILED_MIDWAY.search(tail)):
+            said = one_line(match[1].decode("utf-8", "replace"))
+            raise EngineError(f"{self.address.shown}: the answer broke off: {said}")
 
     def stage(self, rows: pa.Table, folder: Path) -> StagedRows:
         """``rows`` ready for ``insert``: for the embedded engine in a file below ``folder``.
@@ -150,20 +182,24 @@ class Connection:
 
     def insert(self, table: str, rows: StagedRows, settings: Parameters) -> None:
         """Insert rows in one acknowledged block."""
-        with self._clear_errors():
-            if rows.file is None:
+        if rows.file is None:
+
+            def run() -> None:
                 self._client.insert_arrow(table, rows.table, settings=dict(settings))
-                return
-            listed = ", ".join(f"{name} = {quote(str(value))}" for name, value in settings.items())
+
+            self._persist(run, is_repeatable("INSERT", settings))
+            return
+        listed = ", ".join(f"{name} = {quote(str(value))}" for name, value in settings.items())
+        with self._clear_errors():
             self._client.command(
                 f"INSERT INTO {identifier(table)} ({', '.join(map(identifier, rows.columns))}) "
                 f"FROM INFILE {quote(str(rows.file))} SETTINGS {listed} FORMAT Arrow"
             )
-            rows.file.unlink()
+        rows.file.unlink()
 
     def clone(self) -> Connection:
         """Another client on the same database, for another thread."""
-        return Connection(self.address)
+        return Connection(self.address, patience=self.patience)
 
     def without_dead_shards(self) -> Connection:
         """Another client, whose queries leave out the shards of a cluster that cannot be reached;
@@ -181,12 +217,39 @@ class Connection:
         if self.address.folder is not None:
             embedded.leave(self.address.folder)
 
+    def _persist(self, action: Callable[[], _T], repeatable: bool) -> _T:
+        def told() -> _T:
+            with self._clear_errors():
+                return action()
+
+        return told() if self.is_embedded else persist(told, repeatable, self.patience)
+
+    @contextmanager
+    def _without_hurry(self) -> Iterator[None]:
+        """Wait without end for what takes minutes or hours; that the machine there is gone is found
+        out all the same, since the client has the system ask for signs of life."""
+        client = self._client
+        if not isinstance(client, HttpClient):
+            yield
+            return
+        before = client.timeout
+        client.timeout = Timeout(connect=before.connect_timeout, read=None)
+        try:
+            yield
+        finally:
+            client.timeout = before
+
     @contextmanager
     def _clear_errors(self) -> Iterator[None]:
         try:
             yield
         except exceptions.Error as error:
-            raise translate(error, self.address.shown) from error
+            found = translate(error, self.address, self._is_opening)
+            raise found from (error if is_safe(error, self.address) else None)
+        except HTTPError as error:  # in what the client hands over unread
+            unread = exceptions.OperationalError(str(error))
+            unread.__cause__ = error
+            raise translate(unread, self.address) from error
 
 
 def identifier(name: str) -> str:
@@ -209,7 +272,23 @@ def quote(text: str) -> str:
 def _open(address: Address) -> Client:
     if address.folder is not None:
         return embedded.open_client(address.folder, address.shown)
-    try:
-        return clickhouse_connect.get_client(dsn=address.dsn)
-    except exceptions.Error as error:
-        raise EngineError(f"{address.shown}: cannot be opened: {one_line(str(error))}") from error
+    server = address.server
+    assert server is not None
+    options: dict[str, Any] = {"connect_timeout": _CONNECT_SECONDS, **server.options}
+    patient = options.pop("send_receive_timeout", _ANSWER_SECONDS)
+    client = clickhouse_connect.get_client(
+        host=server.host,
+        port=server.port,
+        username=server.user,
+        password=server.password,
+        database=server.database,
+        interface="https" if server.is_https else "http",
+        send_receive_timeout=min(patient, _OPENING_SECONDS),
+        autogenerate_session_id=False,
+        query_retries=0,  # what may be sent again is decided here
+        **options,
+    )
+    assert isinstance(client, HttpClient)
+    client.timeout = Timeout(connect=options["connect_timeout"], read=patient)
+    client.http_retries = 0
+    return client

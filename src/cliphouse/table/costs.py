@@ -14,7 +14,7 @@ from typing import Literal
 from cliphouse.errors import QueryError
 from cliphouse.table.index import IndexSpec
 from cliphouse.table.schema import Precision
-from cliphouse.table.search.statement import SPARE_CANDIDATES
+from cliphouse.table.search.allowed import SPARE_CANDIDATES
 
 Codes = Literal["rabitq", "turboquant"]
 

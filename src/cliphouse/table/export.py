@@ -19,6 +19,7 @@ from cliphouse.shards import ShardWriter
 from cliphouse.shards.manifest import Manifest, write_manifest
 from cliphouse.shards.reader import ID_BITS
 from cliphouse.table.connection import Connection, backquote, identifier
+from cliphouse.table.features import VALID_JSON
 from cliphouse.table.schema import TableInfo, column_types, embedding_column
 
 ExportFormat = Literal["csv", "shards", "parquet", "jsonl", "img2dataset"]
@@ -60,7 +61,8 @@ class Exporter:
         self._connection = connection
         self._table = table
         self._info = info
-        self._columns = list(column_types(connection, table))
+        self._types = column_types(connection, table)
+        self._columns = list(self._types)
         conditions = [f"({where}\n)"] if where else []
         self._parameters: dict[str, Any] = {}
         if ids is not None:
@@ -115,10 +117,13 @@ class Exporter:
 
     def _jsonl(self, path: Path, parts: list[_Part]) -> list[Path]:
         """One JSON object a line, NaN as null."""
-        chosen = ", ".join(map(self._plain, self._columns))
+        may_set = self._connection.features.may_set(VALID_JSON, 1)
+        settings = f"SETTINGS {VALID_JSON} = 1" if may_set else ""
+        names = self._columns
+        chosen = ", ".join(self._plain(n) if may_set else self._valid(n) for n in names)
         with _whole_file(path) as stream:
             for part in parts:
-                self._stream(stream, chosen, _of_shard(part.shard), "JSONEachRow")
+                self._stream(stream, chosen, _of_shard(part.shard), "JSONEachRow", settings)
                 self._advance(part.rows)
         return [path]
 
@@ -197,11 +202,12 @@ class Exporter:
             )
             yield _as_binary(batch.drop_columns("cursor"))
 
-    def _stream(self, stream: BinaryIO, chosen: str, condition: str, fmt: str) -> None:
+    def _stream(
+        self, stream: BinaryIO, chosen: str, condition: str, fmt: str, settings: str = ""
+    ) -> None:
         sql = (
             f"SELECT {chosen} FROM {identifier(self._table)} "
-            f"WHERE {condition} AND {self._condition} ORDER BY id "
-            "SETTINGS output_format_json_validate_utf8 = 1"
+            f"WHERE {condition} AND {self._condition} ORDER BY id {settings}"
         )
         for chunk in self._connection.stream(sql, fmt, self._parameters):
             stream.write(chunk)
@@ -214,6 +220,12 @@ class Exporter:
         if name in ("image_embedding", "text_embedding") and self._info.precision == "bfloat16":
             return f"CAST({name}, 'Array(Float32)')"
         return backquote(name)
+
+    def _valid(self, name: str) -> str:
+        """The same with bytes that are no UTF-8 replaced, where no setting may have that done."""
+        if self._types[name] in ("String", "LowCardinality(String)"):
+            return f"toValidUTF8({backquote(name)}) AS {backquote(name)}"
+        return self._plain(name)
 
     def _advance(self, rows: int) -> None:
         self._done += rows

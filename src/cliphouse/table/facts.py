@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from cliphouse.errors import TableError
 from cliphouse.table.connection import Connection, identifier
+from cliphouse.table.features import EVERYTHING, Features
 from cliphouse.table.placement import Placement, find_placement
 from cliphouse.table.schema import Modality, TableInfo, describe_table, embedding_column
 
@@ -35,7 +36,7 @@ class VectorIndex:
 @dataclass(frozen=True)
 class TableFacts:
     """A table as a search sees it. ``rows`` counts deleted rows too until they are merged away;
-    ``largest_part`` is in rows, 0 where the engine has no parts."""
+    ``largest_part`` is in rows, 0 where the engine has no parts. ``features`` are the engine's."""
 
     info: TableInfo
     columns: tuple[str, ...]
@@ -44,6 +45,7 @@ class TableFacts:
     largest_part: int
     is_embedded: bool
     placement: Placement
+    features: Features = EVERYTHING
 
     @property
     def vector_bytes(self) -> int:
@@ -106,6 +108,7 @@ def read_facts(connection: Connection, table: str) -> TableFacts:
         largest_part=largest_part,
         is_embedded=connection.is_embedded,
         placement=placement,
+        features=EVERYTHING if connection.is_embedded else connection.features,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 import psutil
 
-from cliphouse.errors import EngineError, QueryError, TableError
+from cliphouse.errors import EngineError, QueryError, TableError, UnreachableError
 from cliphouse.table.connection import Connection, Parameters, identifier, quote
 from cliphouse.table.facts import DISTANCE, Metric
 from cliphouse.table.placement import Placement, find_placement
@@ -303,6 +303,8 @@ class IndexBuilder:
                 if progress:
                     progress(self._shares(parts, pending))
                 time.sleep(_POLL_SECONDS)
+        except UnreachableError:
+            raise  # the build goes on there, and the next run waits for its end
         except BaseException:
             self._run(f"KILL MUTATION{{on}} WHERE {self._ours(name)} SYNC")
             raise

@@ -19,6 +19,7 @@ from cliphouse.table.connection import Connection, identifier
 from cliphouse.table.facts import Metric, TableFacts
 from cliphouse.table.schema import Measured, Modality, embedding_column
 from cliphouse.table.search import Plan, Request, Searcher
+from cliphouse.table.search.allowed import is_allowed
 from cliphouse.table.search.choose import exact_plan
 from cliphouse.table.search.filter import Condition
 from cliphouse.table.vector import QueryVector
@@ -183,10 +184,13 @@ def _ladders(facts: TableFacts, spec: RecallSpec, k: int) -> Iterator[tuple[list
     """The approximate ways the table has, each with its steps and its name."""
     index = facts.index(spec.modality, spec.metric)
     if index is not None and index.is_built:
-        widths = [ef for ef in EF_LADDER if ef > k]
+        fixed = facts.features.fixed_width
+        ladder = EF_LADDER if fixed is None else (fixed,)
+        widths = [ef for ef in ladder if ef > k and is_allowed(facts, "hnsw", ef, k + 1)]
         yield [Plan("hnsw", ef, None, "") for ef in widths], index.type
     if facts.info.codes != "none" and spec.metric == "cosine":
-        yield [Plan("codes", width, None, "") for width in OVERSAMPLING_LADDER], facts.info.codes
+        steps = [n for n in OVERSAMPLING_LADDER if is_allowed(facts, "codes", n, k + 1)]
+        yield [Plan("codes", width, None, "") for width in steps], facts.info.codes
 
 
 def sample_rows(

@@ -19,6 +19,7 @@ _FORMAT = re.compile(r"\bFORMAT\s+\w+\s*(?:\bSETTINGS\b[^']*)?$", re.IGNORECASE)
 _RETURNS_ROWS = re.compile(
     r"[\s(]*(SELECT|WITH|SHOW|DESC|DESCRIBE|EXPLAIN|EXISTS|CHECK|VALUES|FROM)\b", re.IGNORECASE
 )
+_INSERT = re.compile(r"\bINSERT\b", re.IGNORECASE)
 _INFILE = re.compile(r"\s*INSERT\b.*?\bFROM\s+INFILE\b", re.IGNORECASE | re.DOTALL)
 
 
@@ -53,6 +54,11 @@ def is_balanced(expression: str) -> bool:
 def returns_rows(statement: str) -> bool:
     """Whether a statement has a result, as a query has."""
     return _RETURNS_ROWS.match(_bare(statement)) is not None
+
+
+def only_reads(statement: str) -> bool:
+    """Whether a statement has a result and surely changes nothing: WITH may begin an INSERT too."""
+    return returns_rows(statement) and _INSERT.search(_bare(statement)) is None
 
 
 def names_format(statement: str) -> bool:

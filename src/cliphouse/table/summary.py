@@ -49,7 +49,9 @@ class NodeSize:
 class TableSummary:
     """A table in figures. ``loading`` are shards that workers have at this moment, ``unfinished``
     those whose load was cut off. On a cluster the figures are of one replica of each shard that can
-    be reached, and ``nodes`` lists every one."""
+    be reached, and ``nodes`` lists every one. ``engine`` is ClickHouse's version, ``lacking`` what
+    it has not for this project, in words, and ``forbidden`` the settings of searches that this
+    user may not change."""
 
     database: str
     table: str
@@ -70,6 +72,9 @@ class TableSummary:
     measured: tuple[Measured, ...]
     cluster: str | None = None
     nodes: tuple[NodeSize, ...] = ()
+    engine: str = ""
+    lacking: tuple[str, ...] = ()
+    forbidden: tuple[str, ...] = ()
 
 
 def summarise(connection: Connection, table: str, info: TableInfo) -> TableSummary:
@@ -133,6 +138,9 @@ def _summarise(
         measured=info.measured,
         cluster=placement.cluster.name if placement.cluster else None,
         nodes=_nodes(connection, placement, lost),
+        engine=connection.features.version,
+        lacking=tuple(connection.features.lacking),
+        forbidden=tuple(connection.features.forbidden),
     )
 
 

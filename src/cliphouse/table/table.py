@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -14,20 +15,23 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cliphouse.errors import ModelError, QueryError, TableError
+from cliphouse.errors import ModelError, QueryError, TableError, UnreachableError
 from cliphouse.models import DEFAULT_MODEL, Encoder, load_encoder, model_spec
 from cliphouse.pictures import open_picture
 from cliphouse.shards.source import find_sources
 from cliphouse.table import index as index_module
+from cliphouse.table.address import Address
 from cliphouse.table.answer import Answer, run_statement
 from cliphouse.table.check import CheckReport, check_table
-from cliphouse.table.connection import Address, Connection, identifier
+from cliphouse.table.connection import Connection, identifier
 from cliphouse.table.encoding import choose_encoder, encoder_difference, reload_functions
 from cliphouse.table.export import Exporter, ExportFormat, ExportReport
 from cliphouse.table.facts import TableFacts, read_facts
+from cliphouse.table.features import USE_INDEX
 from cliphouse.table.index import BuiltIndex, IndexForecast, IndexSpec
 from cliphouse.table.ingest import IngestReport, ingest
 from cliphouse.table.recall import RecallSpec, measure_recall
+from cliphouse.table.retry import LONG, SHORT
 from cliphouse.table.rounding import RoundingCost, measure_rounding
 from cliphouse.table.rows import read_rows
 from cliphouse.table.schema import (
@@ -68,6 +72,8 @@ DEFAULT_DB = "laion.chdb"
 DEFAULT_TABLE = "laion"
 AUTO_KS = (10, 100)  # what mode auto is measured for when an index is built
 _KNOWN_SECONDS = 2.0
+_GOES_ON = "run the same command again: it goes on where it stopped"
+_AGAIN = "run the same command again"
 
 
 class Table:
@@ -96,6 +102,7 @@ class Table:
         self._model_dir = model_dir
         self._encode_with = model
         self._open: Connection | None = None
+        self._patience = SHORT
         self._known: TableFacts | None = None
         self._known_until = 0.0
         self._means: dict[Modality, NDArray[np.float32]] | None = None
@@ -104,7 +111,7 @@ class Table:
     def connection(self) -> Connection:
         """The open database. Raises TableError where there is none, or another process has it."""
         if self._open is None:
-            self._open = Connection(self.address)
+            self._open = Connection(self.address, patience=self._patience)
             if self._open.is_embedded:
                 self._choose_encoder()
         return self._open
@@ -134,19 +141,28 @@ class Table:
         database and the table where they are not there: on every node of ``cluster``, where one
         is named."""
         self._known = self._means = None
-        report = ingest(
-            self._create,
-            self.name,
-            [str(folder) for folder in folders],
-            shards,
-            self._model,
-            precision,
-            replace,
-            progress,
-            codes,
-            cluster,
-            waiting,
-        )
+
+        def connect() -> Connection:
+            connection = self._create()
+            if not connection.is_embedded:
+                shown = self.address.shown
+                connection.features.require(shown, precision or "float32", codes or "none")
+            return connection
+
+        with self._patiently(_GOES_ON):
+            report = ingest(
+                connect,
+                self.name,
+                [str(folder) for folder in folders],
+                shards,
+                self._model,
+                precision,
+                replace,
+                progress,
+                codes,
+                cluster,
+                waiting,
+            )
         if self._open is not None and self._open.is_embedded:
             self._choose_encoder()  # the table may say now which model it is
         return report
@@ -162,9 +178,11 @@ class Table:
         measured and kept for mode auto, at k of 10 and of 100. ``force`` builds it even where its
         graph does not fit into memory."""
         spec = spec if isinstance(spec, IndexSpec) else IndexSpec(spec)
-        built = index_module.build_index(
-            self.connection, self.name, self.info, spec, progress, force
-        )
+        with self._patiently(_GOES_ON):
+            self._require_index()
+            built = index_module.build_index(
+                self.connection, self.name, self.info, spec, progress, force
+            )
         if built.seconds:
             self._forget_recall(spec.modality, spec.metric)
         self._known = None
@@ -173,7 +191,9 @@ class Table:
         return built
 
     def forecast(self, spec: IndexSpec) -> IndexForecast:
-        """The memory that an index will take, and what there is."""
+        """The memory that an index will take, and what there is. Raises TableError where the
+        engine has no such index."""
+        self._require_index()
         return index_module.forecast(
             self.connection, self.name, self._facts(spec.modality).info, spec
         )
@@ -203,14 +223,10 @@ class Table:
         Raises TableError where they should be kept and the table's comment is its owner's.
         """
         ks = (k,) if isinstance(k, int) else tuple(k)
-        facts = self._facts(modality)
-        measured = measure_recall(
-            self.connection,
-            self.name,
-            facts,
-            RecallSpec(modality, metric, ks, queries, target, save),
-            progress,
-        )
+        spec = RecallSpec(modality, metric, ks, queries, target, save)
+        with self._patiently(_AGAIN):
+            facts = self._facts(modality)
+            measured = measure_recall(self.connection, self.name, facts, spec, progress)
         if save:
             # Measuring takes minutes, in which others may have written.
             kept = write_info(self.connection, self.name, with_measured(self.info, measured))
@@ -359,9 +375,10 @@ class Table:
     ) -> CheckReport:
         """Compare the table with its ledger and, where ``places`` are given, with their shards
         (see cliphouse.table.check)."""
-        info = self.info
-        sources = find_sources([str(place) for place in places], shards) if places else ()
-        return check_table(self.connection, self.name, info, sources)
+        with self._patiently(_AGAIN):
+            info = self.info
+            sources = find_sources([str(place) for place in places], shards) if places else ()
+            return check_table(self.connection, self.name, info, sources)
 
     def export(
         self,
@@ -372,8 +389,9 @@ class Table:
         progress: Any = None,
     ) -> ExportReport:
         """Write rows to files (see cliphouse.table.export.Exporter)."""
-        exporter = Exporter(self.connection, self.name, self.info, where, ids, progress)
-        return exporter.write(format, Path(output))
+        with self._patiently(_AGAIN):
+            exporter = Exporter(self.connection, self.name, self.info, where, ids, progress)
+            return exporter.write(format, Path(output))
 
     @property
     def encoder(self) -> Encoder:
@@ -397,7 +415,13 @@ class Table:
         """The exact search for ``parts`` as a statement to copy (see
         cliphouse.table.search.literal)."""
         facts = self._facts(request.modality)
-        target = Target(self.name, facts.columns, request.modality, facts.info.precision)
+        target = Target(
+            self.name,
+            facts.columns,
+            request.modality,
+            facts.info.precision,
+            facts.features.may_set(USE_INDEX, 0),
+        )
         return literal_sql(target, parts, request.k, request.metric, request.filter)
 
     def close(self) -> None:
@@ -466,8 +490,29 @@ class Table:
 
     def _create(self) -> Connection:
         if self._open is None:
-            self._open = Connection(self.address, create=True)
+            self._open = Connection(self.address, create=True, patience=self._patience)
         return self._open
+
+    @contextmanager
+    def _patiently(self, advice: str) -> Iterator[None]:
+        """Long work, which survives that a server is away for a while; where it stays away, the
+        error gives ``advice``."""
+        self._set_patience(LONG)
+        try:
+            yield
+        except UnreachableError as error:
+            raise UnreachableError(f"{error}; {advice}", error.may_have_run) from error
+        finally:
+            self._set_patience(SHORT)
+
+    def _set_patience(self, seconds: float) -> None:
+        self._patience = seconds
+        if self._open is not None:
+            self._open.patience = seconds
+
+    def _require_index(self) -> None:
+        if not self.connection.is_embedded:
+            self.connection.features.require_index(self.address.shown)
 
     def _forget_recall(self, modality: Modality, metric: Metric) -> None:
         info = self.info

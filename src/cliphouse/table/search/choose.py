@@ -15,6 +15,7 @@ from typing import Literal
 from cliphouse.errors import QueryError
 from cliphouse.table.facts import Metric, TableFacts
 from cliphouse.table.schema import Measured, Modality, embedding_column
+from cliphouse.table.search.allowed import is_allowed
 from cliphouse.table.search.request import MAX_OVERSAMPLING, Request
 
 DEFAULT_EF = 256  # the engine's own default for hnsw_candidate_list_size_for_search
@@ -113,6 +114,7 @@ def figures_for(request: Request, kind: str, facts: TableFacts) -> Figures:
         and e.k >= request.needed
         and facts.rows <= e.rows * _GROWN
         and (e.mode == "exact" or e.index == valid[e.mode])
+        and is_allowed(facts, e.mode, _width(e, request.needed), request.needed)
     ]
     least = min((e.k for e in known), default=0)
     known = [e for e in known if e.k == least]
@@ -124,6 +126,10 @@ def scaled(entry: Measured, needed: int) -> int:
     """The oversampling with which codes compare as many rows exactly, for ``needed`` hits, as they
     did when ``entry`` was measured."""
     return math.ceil(entry.width * entry.k / needed)
+
+
+def _width(entry: Measured, needed: int) -> int:
+    return scaled(entry, needed) if entry.mode == "codes" else entry.width
 
 
 def _index_type(request: Request, facts: TableFacts) -> str | None:
@@ -175,19 +181,24 @@ def _auto(request: Request, facts: TableFacts, figures: Figures) -> Plan:
     why = _why_unmeasured(request, facts, figures)
     if index is None or facts.vector_bytes <= QUICK_BYTES:
         return exact_plan(why)
-    return _unwillingly(request, figures, f"{why}; an exact search would take seconds")
+    return _unwillingly(request, facts, figures, f"{why}; an exact search would take seconds")
 
 
-def _unwillingly(request: Request, figures: Figures, reason: str) -> Plan:
+def _unwillingly(request: Request, facts: TableFacts, figures: Figures, reason: str) -> Plan:
     """HNSW where no width is known to be good: the best one that was measured, if any was."""
     measured = [e for e in figures.approximate if e.mode == "hnsw"]
     if measured:
         best = max(measured, key=lambda e: (e.recall, -e.width))
         return Plan("hnsw", best.width, best.recall, reason)
-    return Plan("hnsw", max(UNMEASURED_EF, request.needed), None, reason)
+    width = facts.features.fixed_width or max(UNMEASURED_EF, request.needed)
+    if not is_allowed(facts, "hnsw", width, request.needed):
+        return exact_plan("the server does not let this user search so wide")
+    return Plan("hnsw", width, None, reason)
 
 
 def _why_unmeasured(request: Request, facts: TableFacts, figures: Figures) -> str:
+    if (fixed := facts.features.fixed_width) is not None:
+        return f"the server lets this user search at width {fixed} alone, not known to be good"
     if figures.approximate:
         target = figures.approximate[0].target
         return f"no measured width reaches recall {target}"
@@ -215,7 +226,14 @@ def _hnsw(request: Request, facts: TableFacts, figures: Figures) -> Plan:
             "or search with --mode exact"
         )
     saved = next((e.width for e in figures.good() if e.mode == "hnsw"), DEFAULT_EF)
-    ef = max(request.ef or saved, request.needed)
+    fixed = facts.features.fixed_width
+    ef = max(request.ef or fixed or saved, request.needed)
+    if not is_allowed(facts, "hnsw", ef, request.needed):
+        at = "" if fixed is None else f"; it is {fixed} there"
+        raise QueryError(
+            f"the server does not let this user search an index at width {ef}{at}: leave --ef out, "
+            "ask for fewer rows, or search with --mode exact"
+        )
     return Plan("hnsw", ef, figures.recall("hnsw", ef, request.needed), "asked for")
 
 
@@ -230,6 +248,10 @@ def _codes(request: Request, facts: TableFacts, figures: Figures) -> Plan:
     good = (e for e in figures.good() if e.mode == "codes")
     saved = next((scaled(e, request.needed) for e in good), DEFAULT_OVERSAMPLING)
     width = request.oversampling or min(saved, MAX_OVERSAMPLING)
+    if not is_allowed(facts, "codes", width, request.needed):
+        raise QueryError(
+            "the server does not let this user search by codes; search with --mode exact"
+        )
     return Plan("codes", width, figures.recall("codes", width, request.needed), "asked for")
 
 
@@ -245,6 +267,8 @@ def _with_filter(
     index = facts.index(request.modality, request.metric)
     if width > WIDEST or index is None or index.quantization in _COARSE:
         return exact_plan("too few rows pass the filter for the index", scanned)
+    if not is_allowed(facts, "hnsw", width, request.needed):
+        return exact_plan("the server does not let this user search as wide as that takes", scanned)
     exact = figures.exact
     if request.mode == "auto" and exact:
         # Every granule with a row that passes is read whole.

@@ -9,6 +9,7 @@ from typing import Any
 
 from cliphouse.table.connection import identifier, quote
 from cliphouse.table.facts import DISTANCE, Metric
+from cliphouse.table.features import USE_INDEX
 from cliphouse.table.schema import Modality, Precision, embedding_column
 from cliphouse.table.search.filter import Condition, Filter
 from cliphouse.table.search.results import DETAILS
@@ -29,12 +30,14 @@ class Spelled:
 
 @dataclass(frozen=True)
 class Target:
-    """The table that is searched: its name, its columns and how it keeps its vectors."""
+    """The table that is searched: its name, its columns and how it keeps its vectors, and whether
+    its user may forbid the use of an index (a second sort key keeps it out all the same)."""
 
     table: str
     columns: Collection[str]
     modality: Modality
     precision: Precision
+    may_forbid_index: bool = True
 
 
 def literal_sql(
@@ -70,8 +73,8 @@ def literal_sql(
         f"WITH\n    {listed_bindings}\n"
         f"SELECT {', '.join(chosen)}\nFROM {identifier(target.table)}\n"
         + (f"WHERE {condition}\n" if condition else "")
-        + f"ORDER BY {distance} ASC, id ASC\nLIMIT {k}\n"
-        "SETTINGS query_plan_try_use_vector_search = 0"
+        + f"ORDER BY {distance} ASC, id ASC\nLIMIT {k}"
+        + (f"\nSETTINGS {USE_INDEX} = 0" if target.may_forbid_index else "")
     )
 
 

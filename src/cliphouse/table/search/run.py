@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cliphouse.table.connection import Connection
 from cliphouse.table.facts import TableFacts
 from cliphouse.table.reading import ReadingMeter
+from cliphouse.table.search.allowed import is_allowed
 from cliphouse.table.search.choose import WIDEST, Plan, choose, exact_plan
 from cliphouse.table.search.dedup import fold_duplicates
 from cliphouse.table.search.filter import Condition
@@ -124,7 +125,7 @@ class Searcher:
         while len(found.hits) < min(limit, self._facts.rows) and found.plan.mode != "exact":
             # Deleted rows are still in the graph, or fewer rows pass the filter near here than
             # elsewhere.
-            plan = _wider(found.plan, condition is not None)
+            plan = _wider(found.plan, condition is not None, self._facts, limit)
             again = self.run(vector, asked, plan, condition)
             found = replace(again, milliseconds=found.milliseconds + again.milliseconds)
         return found
@@ -166,9 +167,10 @@ class Searcher:
         return self._shares[key]
 
 
-def _wider(plan: Plan, is_filtered: bool) -> Plan:
+def _wider(plan: Plan, is_filtered: bool, facts: TableFacts, limit: int) -> Plan:
     width = (plan.width or 0) * _WIDER
-    if plan.mode == "hnsw" and is_filtered and width <= WIDEST:
+    may_widen = width <= WIDEST and is_allowed(facts, "hnsw", width, limit)
+    if plan.mode == "hnsw" and is_filtered and may_widen:
         note = f"{plan.filtered}, then {width} since too few passed"
         return replace(plan, width=width, recall=None, filtered=note)
     return exact_plan(

@@ -8,7 +8,19 @@ from typing import Any
 from cliphouse.errors import QueryError
 from cliphouse.table.connection import identifier
 from cliphouse.table.facts import DISTANCE, TableFacts
+from cliphouse.table.features import (
+    IGNORE_INDEXES,
+    LIMIT,
+    MULTIPLIER,
+    RESCORING,
+    SKIP_SHARDS,
+    STRATEGY,
+    USE_CODES,
+    USE_INDEX,
+    WIDTH,
+)
 from cliphouse.table.schema import embedding_column
+from cliphouse.table.search.allowed import SPARE_CANDIDATES, most_rows
 from cliphouse.table.search.choose import Plan
 from cliphouse.table.search.filter import Condition
 from cliphouse.table.search.request import MAX_OVERSAMPLING, Request
@@ -18,9 +30,6 @@ from cliphouse.table.vector import decode_expression
 
 # Names of the statement's own, which no table is likely to have: a condition may use its columns.
 DISTANCE_NAME, MATCH_NAME, VECTOR_NAME = "query_distance", "query_match", "query_vector"
-# More candidates of the index than asked for are compared exactly, since its own copy of the
-# vectors is rounded: 20 more bring back what bfloat16 loses (docs/benchmarks/search.md).
-SPARE_CANDIDATES = 20
 
 # Reading mapped pages without checksums halves an exact search (docs/benchmarks); only the
 # embedded engine may be told so, since a server's disks are its own matter.
@@ -66,25 +75,33 @@ def search_sql(
     chosen = ", ".join(_chosen(facts, request, distance))
     where = f"WHERE {condition.sql}\n" if condition else ""
     order = f"{DISTANCE_NAME} ASC, id ASC"
-    if plan.mode == "hnsw" and condition:
+    # Where the engine may not be told to compare the candidates exactly, the statement does it.
+    rescored = facts.features.may_set(RESCORING, 1) and facts.features.may_set(MULTIPLIER, 2.0)
+    in_stages = plan.mode == "hnsw" and (condition is not None or not rescored)
+    if in_stages:
+        passing = condition.sql if condition else "1"
         candidates = _candidates(facts.placement.rows, distance, limit, condition)
-        where = f"WHERE {condition.sql} AND id IN (\n{candidates})\n"
+        where = f"WHERE {passing} AND id IN (\n{candidates})\n"
     elif plan.mode != "exact":
         order = (
             f"{DISTANCE_NAME} ASC"  # a second key would keep the engine from its two-stage searches
         )
-    settings = _listed(_settings(facts, plan, limit, condition))
-    return (
-        f"SELECT {chosen}\nFROM {identifier(table)}\n{where}"
-        f"ORDER BY {order}\nLIMIT {limit}\nSETTINGS {settings}"
+    settings = {
+        name: value
+        for name, value in _settings(facts, plan, limit, in_stages).items()
+        if facts.features.may_set(name, value)
+    }
+    return f"SELECT {chosen}\nFROM {identifier(table)}\n{where}ORDER BY {order}\nLIMIT {limit}" + (
+        f"\nSETTINGS {_listed(settings)}" if settings else ""
     )
 
 
-def _candidates(rows: str, distance: str, limit: int, condition: Condition) -> str:
+def _candidates(rows: str, distance: str, limit: int, condition: Condition | None) -> str:
     """The rows that the index finds and that pass the filter, by its own rounded distances; the
     statement around it compares them exactly. Each shard of a cluster has candidates of its own."""
+    where = f" WHERE {condition.sql}" if condition else ""
     return (
-        f"    SELECT id FROM {rows} WHERE {condition.sql}\n"
+        f"    SELECT id FROM {rows}{where}\n"
         f"    ORDER BY {distance} ASC LIMIT {limit + SPARE_CANDIDATES}\n"
     )
 
@@ -108,39 +125,40 @@ def _chosen(facts: TableFacts, request: Request, distance: str) -> list[str]:
 
 
 def _settings(
-    facts: TableFacts, plan: Plan, limit: int, condition: Condition | None
+    facts: TableFacts, plan: Plan, limit: int, in_stages: bool
 ) -> dict[str, int | float | str]:
     settings: dict[str, int | float | str] = dict(_EMBEDDED_READ) if facts.is_embedded else {}
     if facts.placement.cluster is not None:
         # Whatever the user's profile says: no row goes unsearched in silence.
-        settings["skip_unavailable_shards"] = 0
+        settings[SKIP_SHARDS] = 0
     if plan.mode == "exact":
-        return settings | {"query_plan_try_use_vector_search": 0}
+        # Not needed, since no search with a second sort key uses an index, but plainer.
+        return settings | {USE_INDEX: 0}
     assert plan.width is not None
     if plan.mode == "codes":
         settings |= {
-            "vector_search_use_quantized_codes": 1,
-            "vector_search_index_fetch_multiplier": plan.width,
+            USE_CODES: 1,
+            MULTIPLIER: plan.width,
         }
         if facts.indexes:
             names = ",".join(index.name for index in facts.indexes)
-            settings["ignore_data_skipping_indices"] = names
+            settings[IGNORE_INDEXES] = names
         return settings
     settings |= {
-        "hnsw_candidate_list_size_for_search": plan.width,
-        "max_limit_for_vector_search_queries": 10 * max(plan.width, limit),
+        WIDTH: plan.width,
+        LIMIT: most_rows(plan.width, limit),
     }
-    if condition:
+    if in_stages:
         taken = limit + SPARE_CANDIDATES
         return settings | {
-            "vector_search_filter_strategy": "postfilter",
-            "vector_search_with_rescoring": 0,
-            "vector_search_index_fetch_multiplier": _multiplier(plan.width, taken),
+            STRATEGY: "postfilter",
+            RESCORING: 0,
+            MULTIPLIER: _multiplier(plan.width, taken),
         }
     return settings | {
         # Distances are then those of the stored vectors, also where part of the table has no index.
-        "vector_search_with_rescoring": 1,
-        "vector_search_index_fetch_multiplier": _multiplier(limit + SPARE_CANDIDATES, limit),
+        RESCORING: 1,
+        MULTIPLIER: _multiplier(limit + SPARE_CANDIDATES, limit),
     }
 
 

@@ -1,0 +1,81 @@
+"""cliphouse serve in front of a server, as a user who may only read, and when it goes away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import cliphouse
+from cliphouse.models import load_encoder
+from cliphouse.pictures import embed_folder
+from cliphouse.pictures.drawn import write_pictures
+from cliphouse.server.settings import ServeSettings
+from serving import Served, serving
+from standin.process import StandIn, stand_in
+from standin.users import READER
+
+
+@dataclass(frozen=True)
+class Behind:
+    """A service, the server behind it, and the image vectors there, shape (40, 512)."""
+
+    service: Served
+    server: StandIn
+    image: NDArray[np.float32]
+
+
+@pytest.fixture(scope="module")
+def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Behind]:
+    folder = tmp_path_factory.mktemp("behind")
+    write_pictures(folder / "pictures", 40, seed=3)
+    embed_folder(folder / "pictures", folder / "shards", load_encoder("tiny"))
+    image = np.load(folder / "shards" / "img_emb" / "img_emb_0.npy").astype("f4")
+    with stand_in(folder / "server") as server:
+        with cliphouse.open(server.url()) as table:
+            table.ingest(folder / "shards")
+        settings = ServeSettings(db=server.url(user=READER), workers=2)
+        with serving(settings) as service:
+            yield Behind(service, server, image)
+
+
+def test_words_are_searched_as_numpy_does(behind: Behind) -> None:
+    query = load_encoder("tiny").encode_text(["a red star"])[0]
+    order = np.argsort(-(behind.image @ query) / np.linalg.norm(behind.image, axis=1))
+    answer = behind.service.http.post("/api/search", json={"words": "a red star", "k": 5}).json()
+    assert [hit["id"] for hit in answer["hits"]] == order[:5].tolist()
+    found = behind.service.http.post("/api/search", json={"id": 7, "k": 1}).json()
+    assert found["hits"][0]["id"] == 7
+    assert behind.service.http.get("/api/items/7").status_code == 200
+    assert behind.service.http.get("/api/stats").json()["rows"] == 40
+
+
+def test_what_is_told_has_no_password_and_can_be_run(behind: Behind) -> None:
+    told = behind.service.http.get("/api/info")
+    assert "hnsw_candidate_list_size_for_search" in told.json()["summary"]["forbidden"]
+    code = behind.service.http.post("/api/search/code", json={"id": 7, "k": 3})
+    assert READER.password not in told.text + code.text
+    with cliphouse.open(behind.server.url(user=READER)) as table:
+        rows = table.sql(code.json()["sql"]).to_pylist()
+    assert rows[0]["id"] == 7
+
+
+def test_a_server_that_goes_away_comes_back(behind: Behind) -> None:
+    behind.server.stop()
+    try:
+        gone = behind.service.http.post("/api/search", json={"id": 7, "k": 3})
+        assert gone.status_code == 502
+        assert gone.json()["error"]["type"] == "UnreachableError"
+        assert READER.password not in gone.text
+        assert behind.service.http.get("/health").status_code == 200
+    finally:
+        behind.server.start()
+    for _ in range(3):  # every worker's connection was cut
+        back = behind.service.http.post("/api/search", json={"id": 7, "k": 3})
+        assert back.json()["hits"][0]["id"] == 7
+    behind.server.fail("cut", "query_distance")
+    again = behind.service.http.post("/api/search", json={"id": 8, "k": 3})
+    assert again.json()["hits"][0]["id"] == 8
