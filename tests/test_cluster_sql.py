@@ -85,7 +85,7 @@ def check(engine: Connection, name: str, statements: Sequence[str]) -> None:
     """They are those of the file, and SQL to the engine."""
     for statement in statements:
         bare = statement.partition("\n-- with ")[0]
-        assert engine.raw(f"EXPLAIN AST {bare}", "TSV"), statement
+        assert engine.raw(f"EXPLAIN AST {bare} FORMAT TSV"), statement
     text = "".join(f"{statement};\n\n" for statement in statements)
     path = GOLDEN / f"{name}.sql"
     if os.environ.get("CLIPHOUSE_GOLDEN") == "write":
