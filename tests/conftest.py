@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import cliphouse
+from forked import python
 
 if TYPE_CHECKING:
     from page_data import PageData
@@ -52,11 +52,11 @@ def open_table(tmp_path: Path) -> Iterator[OpenTable]:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Runs the real command in tmp_path, as a process of its own."""
+    """Runs the command in tmp_path, as a process of its own."""
 
     def run_one(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "cliphouse", *map(str, arguments)],
+            [*python(), "-m", "cliphouse", *map(str, arguments)],
             cwd=tmp_path,
             env=os.environ | environment,
             capture_output=True,

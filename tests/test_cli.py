@@ -351,7 +351,9 @@ def test_skipped_pictures_are_named_and_counted(world: Path, run: Run) -> None:
 
 
 def test_help_and_version(run: Run) -> None:
-    assert run("--version").stdout.startswith("cliphouse 0.")
+    command = [sys.executable, "-m", "cliphouse", "--version"]
+    started = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert started.stdout.startswith("cliphouse 0.")
     listed = run("--help").stdout
     for name in ("demo", "embed", "ingest", "index", "search", "recall", "sql", "info"):
         assert name in listed

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
+
+from forked import python
 
 ROOT = Path(__file__).parents[1]
 
@@ -12,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 def test_the_command_page_is_up_to_date(tmp_path: Path) -> None:
     """If this fails, run: make docs"""
     written = tmp_path / "commands.md"
-    command = [sys.executable, "-m", "typer", "cliphouse.cli.app", "utils", "docs"]
+    command = [*python(), "-m", "typer", "cliphouse.cli.app", "utils", "docs"]
     command += ["--name", "cliphouse", "--output", str(written)]
     subprocess.run(command, check=True, capture_output=True)
     assert (ROOT / "docs" / "commands.md").read_text() == written.read_text()

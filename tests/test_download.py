@@ -10,7 +10,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -34,18 +33,14 @@ from cliphouse.shards.part import DownloadError, Part
 from cliphouse.shards.patience import Patience
 from cliphouse.shards.progress import Step
 from cliphouse.shards.transfer import FsspecStore, TransientError, _retry_after
+from forked import python
 from shard_files import make_shard
 
 IMPATIENT = Patience(tries=6, tries_unanswered=2, first_wait=0.01, longest_wait=0.05, timeout=5.0)
 IMAGE_0 = "/img_emb/img_emb_0.npy"
 METADATA_0 = "/metadata/metadata_0.parquet"
 ROWS, DIM = 200, 64  # an image file of 25,728 bytes
-_COMMAND = """
-from cliphouse.cli import app, download
-if not any(known.name == download.NAME for known in app.app.registered_commands):
-    app.app.command(download.NAME)(download.command)
-app.main()
-"""
+_COMMAND = "from cliphouse.cli import main; main()"
 
 
 @pytest.fixture(autouse=True)
@@ -107,9 +102,9 @@ def fetch_image_0(server: bad.Server, to: Path) -> DownloadReport:
 
 
 def command(*arguments: object, code: str = "") -> subprocess.Popen[str]:
-    """The real command, in a process of its own."""
+    """The command, in a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-c", code + _COMMAND, "download", *map(str, arguments)],
+        [*python(), "-c", code + _COMMAND, "download", *map(str, arguments)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -6,7 +6,6 @@ import os
 import random
 import resource
 import shutil
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from cliphouse.errors import PictureError, ShardError
 from cliphouse.models import load_encoder
 from cliphouse.pictures import embed, embed_folder
 from cliphouse.pictures.drawn import write_pictures
-from crash import run_and_kill
+from crash import TELL, count_steps, run_and_kill
 
 TINY = load_encoder("tiny")
 
@@ -175,24 +174,31 @@ def test_what_cannot_be_done_is_named(tmp_path: Path, pictures: Path) -> None:
         embed_folder(pictures, tmp_path / "vit", TINY)
 
 
-def embed_and_kill(folder: Path, after: float) -> bool:
-    setup = "from cliphouse.pictures import embed; embed.SHARD_ROWS = 8; embed.BATCH = 4"
-    arguments = ["embed", "pictures", "--to", "s", "--model", "tiny"]
-    return run_and_kill(folder, setup, arguments, after)
+_SETUP = f"""{TELL}
+from pathlib import Path
+from cliphouse.models import ClipEncoder
+from cliphouse.pictures import embed
+embed.SHARD_ROWS, embed.BATCH = 8, 4
+tell(ClipEncoder, "encode_image", "encode_text")
+tell(Path, "replace")
+"""
+_EMBED = ["embed", "pictures", "--to", "s", "--model", "tiny"]
+
+
+def embed_and_kill(folder: Path, after: float, steps: int = 0) -> bool:
+    return run_and_kill(folder, _SETUP, _EMBED, after, steps)
 
 
 def test_killed_at_any_moment_it_ends_as_a_clean_run(tmp_path: Path) -> None:
     write_pictures(tmp_path / "pictures", 90, seed=2)
     embed_folder(tmp_path / "pictures", tmp_path / "clean", TINY)
     clean = rows(tmp_path / "clean")
-    started = time.monotonic()
-    embed_and_kill(tmp_path, 60)
-    length = time.monotonic() - started
+    steps = count_steps(tmp_path, _SETUP, _EMBED)
     shutil.rmtree(tmp_path / "s")
     chance = random.Random(1)
     kills = partial = 0
     while kills < 20 or (partial < 3 and kills < 60):
-        killed = embed_and_kill(tmp_path, chance.uniform(0, length))
+        killed = embed_and_kill(tmp_path, chance.uniform(0, 0.02), chance.randrange(steps))
         kills += killed
         done = len(list((tmp_path / "s").glob("metadata/*.parquet")))
         partial += killed and 0 < done < 12

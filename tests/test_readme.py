@@ -6,13 +6,13 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from conftest import Run
+from forked import python
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -53,7 +53,7 @@ def is_a_synopsis(command: list[str]) -> bool:
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What ``make demo`` leaves, with fewer pictures."""
     folder = tmp_path_factory.mktemp("readme")
-    command = [sys.executable, "-m", "cliphouse", "demo", "--dir", "demo", "--rows", "200"]
+    command = [*python(), "-m", "cliphouse", "demo", "--dir", "demo", "--rows", "200"]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
     return folder
 
@@ -88,7 +88,7 @@ def test_the_python_runs(demo: Path, tmp_path: Path) -> None:
     assert blocks
     for block in blocks:
         result = subprocess.run(
-            [sys.executable, "-c", block.text],
+            [*python(), "-c", block.text],
             cwd=tmp_path,
             capture_output=True,
             text=True,

@@ -6,7 +6,6 @@ import io
 import json
 import shlex
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,10 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from cliphouse.server.settings import ServeSettings
+from forked import python
 from page_data import PageData
 from serving import Served, serving
 
-CLI = [sys.executable, "-m", "cliphouse"]
 NASTY = "it's a \"red\" $(touch pwned) `touch pwned`; \\' {x:String} heart \\"
 
 
@@ -30,6 +29,10 @@ def served(page_data: PageData) -> Iterator[Served]:
     settings = ServeSettings(db=str(page_data.drawn.db), tables=("laion", "web"), workers=2)
     with serving(settings) as running:
         yield running
+
+
+def command() -> list[str]:
+    return [*python(), "-m", "cliphouse"]
 
 
 def post(served: Served, path: str, **body: Any) -> Any:
@@ -129,13 +132,13 @@ def copy(page_data: PageData, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database of the same rows, since the service holds its own."""
     db = tmp_path_factory.mktemp("copy") / "copy.chdb"
     ingest = ["ingest", str(page_data.drawn.folder / "shards"), "--db", str(db)]
-    subprocess.run([*CLI, *ingest], check=True, capture_output=True)
+    subprocess.run([*command(), *ingest], check=True, capture_output=True)
     return db
 
 
-def printed(command: list[str], folder: Path) -> str:
+def printed(line: list[str], folder: Path) -> str:
     return subprocess.run(
-        command, cwd=folder, check=True, capture_output=True, text=True, timeout=120
+        line, cwd=folder, check=True, capture_output=True, text=True, timeout=120
     ).stdout
 
 
@@ -150,16 +153,18 @@ def test_the_code_finds_the_same(
     assert code["notes"] == []
     db = str(page_data.drawn.db)
     assert all(db in code[kind] for kind in ("command", "python"))
-    found = printed([*CLI, "sql", "--format", "csv", "--db", str(copy), code["sql"]], tmp_path)
+    found = printed(
+        [*command(), "sql", "--format", "csv", "--db", str(copy), code["sql"]], tmp_path
+    )
     assert pa_csv.read_csv(io.BytesIO(found.encode())).column("id").to_pylist() == expected
     line = code["command"].replace(db, str(copy))
     assert line.startswith("cliphouse search ")
-    line = line.replace("cliphouse search ", f"{shlex.join(CLI)} search --json ", 1)
+    line = line.replace("cliphouse search ", f"{shlex.join(command())} search --json ", 1)
     hits = json.loads(printed(["sh", "-c", line], tmp_path))["hits"]
     assert [hit["id"] for hit in hits] == expected
     program = code["python"].replace(db, str(copy))
     program = program.replace("print(hit.similarity, hit.url, hit.caption)", "print(hit.id)")
-    ids = printed([sys.executable, "-c", program], tmp_path).split()
+    ids = printed([*python(), "-c", program], tmp_path).split()
     assert list(map(int, ids)) == expected
     assert list(tmp_path.iterdir()) == []
 

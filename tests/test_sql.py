@@ -23,6 +23,7 @@ from cliphouse.pictures.files import open_picture
 from cliphouse.table import Answer, Table
 from cliphouse.table.reading import Reading
 from conftest import Run
+from forked import python
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def test_statements_of_every_source(empty: Path, run: Run) -> None:
     raw = run("sql", "SELECT id, s FROM t ORDER BY id FORMAT TSV; SELECT 5 AS five", "--json")
     assert raw.stdout.startswith("1\ta;b\n2\tc\n")
     assert json.loads(raw.stdout.partition("c\n")[2]) == [{"five": 5}]
-    command = [sys.executable, "-m", "cliphouse", "sql", "--format", "jsonl"]
+    command = [*python(), "-m", "cliphouse", "sql", "--format", "jsonl"]
     piped = subprocess.run(
         command, cwd=empty, input="SELECT count() AS n FROM t", capture_output=True, text=True
     )

@@ -57,7 +57,7 @@ class Service:
         self._fetch = fetch or self._fetch_public
         self._workers: Workers | None = None
         self._encoding: EncoderThread | None = None
-        self._encoders = Encoders()
+        self._encoders = Encoders(settings.model_dir)
         self._columns: dict[str, frozenset[str]] = {}
         self._inside = 0
         self._admissions = 0

@@ -1,0 +1,145 @@
+"""Processes of Python that begin with their imports done.
+
+A cliphouse command takes most of a second to import what it needs, and the tests run hundreds of
+them. ``python()`` stands for the interpreter in a process's command line:
+
+    subprocess.run([*python(), "-m", "cliphouse", "info"])
+
+A server has everything imported and forks for each: a process of its own, with its own arguments,
+folder, environment and standard streams. What subprocess starts is a small process in front of it,
+which passes signals on and ends as it ends; killed, it takes the other and its children along.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import importlib
+import marshal
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+
+_PRELOADED = ("cliphouse.cli", "cliphouse.server.run")
+_PASSED_ON = (signal.SIGINT, signal.SIGTERM)
+_LENGTH = 8  # bytes of a number on the socket
+
+
+@functools.cache
+def python() -> list[str]:
+    """The beginning of a command line that goes on with -c CODE or -m MODULE."""
+    folder = tempfile.TemporaryDirectory(prefix="forked-")
+    address = f"{folder.name}/socket"
+    here = os.path.abspath(__file__)  # noqa: PTH100 - pathlib is slow to import
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address)
+        listener.listen(64)
+        server = subprocess.Popen(
+            [sys.executable, here, "serve", str(listener.fileno())],
+            pass_fds=[listener.fileno()],
+            stdin=subprocess.PIPE,  # it ends when this does, however this process ends
+            start_new_session=True,
+        )
+    atexit.register(_stop, server, folder)
+    return [sys.executable, "-SE", here, "start", address]
+
+
+def _stop(server: subprocess.Popen[bytes], folder: tempfile.TemporaryDirectory[str]) -> None:
+    server.communicate()
+    folder.cleanup()
+
+
+def _start(address: str, arguments: list[str]) -> int:
+    """In front of a process: has it made, and ends with its exit code or by its signal."""
+    asked = marshal.dumps((arguments, os.getcwd(), dict(os.environ)))  # noqa: PTH109
+    with socket.socket(socket.AF_UNIX) as server:
+        server.connect(address)
+        socket.send_fds(server, [len(asked).to_bytes(_LENGTH, "big")], [0, 1, 2])
+        server.sendall(asked)
+        pid = _number(server)
+        for number in _PASSED_ON:
+            signal.signal(number, lambda number, _: os.kill(pid, number))
+        code = os.waitstatus_to_exitcode(_number(server))
+    if code < 0:
+        if -code in _PASSED_ON:
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    return code
+
+
+def _number(stream: socket.socket) -> int:
+    return int.from_bytes(stream.recv(_LENGTH, socket.MSG_WAITALL), "big")
+
+
+def _serve(listener: socket.socket) -> list[str]:
+    """Returns in each process that was asked for, with its arguments; in the server never."""
+    for module in _PRELOADED:
+        importlib.import_module(module)
+    while True:
+        ready, _, _ = select.select([listener, 0], [], [])
+        with contextlib.suppress(ChildProcessError):  # there may be none that has ended
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        if 0 in ready:
+            os._exit(0)
+        asking, _ = listener.accept()
+        if os.fork() == 0:
+            listener.close()
+            return _answer(asking)
+        asking.close()
+
+
+def _answer(asking: socket.socket) -> list[str]:
+    """Returns in the new process; the one that forks it waits for its end and tells."""
+    os.setsid()
+    length, streams, _, _ = socket.recv_fds(asking, _LENGTH, 3)
+    arguments, folder, environment = marshal.loads(
+        asking.recv(int.from_bytes(length, "big"), socket.MSG_WAITALL)
+    )
+    pid = os.fork()
+    if pid == 0:
+        asking.close()
+        _move_in(streams, folder, environment)
+        return list(arguments)
+    for stream in streams:
+        os.close(stream)
+    asking.sendall(pid.to_bytes(_LENGTH, "big"))
+    ready, _, _ = select.select([os.pidfd_open(pid), asking], [], [])
+    if asking in ready:  # it says nothing more: it was killed
+        os.killpg(0, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    asking.sendall(status.to_bytes(_LENGTH, "big"))
+    os._exit(0)
+
+
+def _move_in(streams: list[int], folder: str, environment: dict[str, str]) -> None:
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.path[0] = ""
+    sys.stdin = open(0)  # noqa: SIM115 - as long as the process lives
+    sys.stdout = open(1, "w", 1 if os.environ.get("PYTHONUNBUFFERED") else -1)  # noqa: SIM115
+    sys.stderr = open(2, "w", 1, errors="backslashreplace")  # noqa: SIM115
+
+
+def _run(option: str, what: str, *arguments: str) -> None:
+    sys.argv = [option if option == "-c" else what, *arguments]
+    if option == "-c":
+        exec(what, {"__name__": "__main__"})
+    else:
+        runpy.run_module(what, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "start":
+        sys.exit(_start(sys.argv[2], sys.argv[3:]))
+    _run(*_serve(socket.socket(fileno=int(sys.argv[2]))))
