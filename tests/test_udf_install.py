@@ -99,7 +99,10 @@ def test_show_prints_what_install_writes(folders: Path, run: Run) -> None:
         (["--scripts", "none", "--model", "tiny"], "none/encode_text: cannot be written: No such"),
         (["--model", "huge"], "'huge' is unknown"),
         (["--model", "ViT-B/32"], "name the folder of its files with --model-dir"),
-        (["--model", "tiny", "--db", "http://127.0.0.1:1/x"], "127.0.0.1:1/x: cannot be opened"),
+        (
+            ["--model", "tiny", "--db", "http://127.0.0.1:1/x"],
+            "127.0.0.1:1/x: nothing listens there",
+        ),
     ],
 )
 def test_mistakes_are_one_line(folders: Path, run: Run, arguments: list[str], said: str) -> None:
