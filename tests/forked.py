@@ -33,7 +33,10 @@ _LENGTH = 8  # bytes of a number on the socket
 
 @functools.cache
 def python() -> list[str]:
-    """The beginning of a command line that goes on with -c CODE or -m MODULE."""
+    """The beginning of a command line that goes on with -c CODE or -m MODULE. Where processes
+    cannot be waited for by descriptors, as elsewhere than on Linux, it is the interpreter's own."""
+    if not hasattr(os, "pidfd_open"):
+        return [sys.executable]
     folder = tempfile.TemporaryDirectory(prefix="forked-")
     address = f"{folder.name}/socket"
     here = os.path.abspath(__file__)  # noqa: PTH100 - pathlib is slow to import

@@ -12,6 +12,8 @@ import cliphouse
 from cliphouse import Table
 from cliphouse.errors import CliphouseError, EngineError, TableError
 from cliphouse.table.cluster import check_macros, on_every_node
+from cliphouse.table.facts import read_facts
+from cliphouse.table.features import SKIP_SHARDS, Features, Setting
 from cliphouse.table.index import IndexSpec
 from cliphouse.table.placement import Cluster, Node, Placement, find_placement
 from conftest import OpenTable, Run
@@ -203,6 +205,22 @@ def test_a_shard_that_is_down_is_an_error_and_no_fewer_rows(
     assert told["rows"] == first.as_py()
     assert [n["is_reachable"] for n in told["nodes"]] == [True, False]
     assert "cannot be reached: its rows are not counted" in drawn
+
+
+def test_a_user_whose_searches_would_leave_out_shards_is_told(folder: Path) -> None:
+    """The profile of this user is pretended: the setting's value, and that it is fixed."""
+    with (
+        StandInCluster(folder / "fixed", TWO, 2, macros=MACROS) as server,
+        cliphouse.open(server.url) as table,
+    ):
+        table.ingest(folder / "s", cluster="two")
+        for value, is_free in (("0", False), ("1", True), ("1", False)):
+            setting = Setting(value, is_free)
+            table.connection.features = Features(settings={SKIP_SHARDS: setting})
+            if is_free or value == "0":
+                assert read_facts(table.connection, "laion").rows == 120
+        line = said(lambda: read_facts(table.connection, "laion"), TableError)
+    assert "skip_unavailable_shards = 1, which may not be changed" in line
 
 
 def test_a_replica_that_is_down_keeps_nobody_from_searching(folder: Path) -> None:

@@ -60,9 +60,9 @@ def vector(table: cliphouse.Table, expression: str, **parameters: object) -> NDA
 
 
 def children() -> list[int]:
-    """The processes that this one has started and that still run."""
+    """The encoders that this process has started and that still run."""
     found = psutil.Process().children()
-    return [child.pid for child in found if child.status() != psutil.STATUS_ZOMBIE]
+    return [child.pid for child in found if "cliphouse.udf.worker" in " ".join(child.cmdline())]
 
 
 def test_words_are_encoded_as_they_are(table: cliphouse.Table) -> None:

@@ -40,11 +40,6 @@ _FORBIDDEN_SETTING = re.compile(
 )
 _NO_ENCODER = re.compile(r"Function with name `(encode_(?:text|image|image_or_empty))`")
 
-# What a server says of a cluster's node that it cannot reach (ALL_CONNECTION_TRIES_FAILED).
-_DEAD_SHARD = re.compile(
-    r"Code: 279\..*?Log:.*?Code: \d+\. DB::\w*Exception: (.*?)\.? \([A-Z_]+\)", re.DOTALL
-)
-
 
 def translate(
     error: exceptions.Error, address: Address, is_opening: bool = False
@@ -107,11 +102,6 @@ def _of_engine(told: str, code: int | None, shown: str) -> CliphouseError:
         return QueryError(
             f"{shown} has no function {match[1]}; on a server, install it with: "
             "cliphouse udf install"
-        )
-    if match := _DEAD_SHARD.search(told):
-        return EngineError(
-            f"{shown}: a shard of the cluster cannot be reached ({match[1]}), and nothing is done "
-            "without its rows; run this again when it is up (cliphouse info shows the nodes)"
         )
     if code in _MISSING_CODES:
         return TableError(f"{shown}: {message}")

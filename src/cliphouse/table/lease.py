@@ -23,6 +23,7 @@ from types import TracebackType
 from cliphouse.errors import CliphouseError
 from cliphouse.table.connection import Connection
 from cliphouse.table.ledger import Entry, Ledger, Line, Tenure
+from cliphouse.table.retry import SHORT
 from cliphouse.table.workspace import is_running
 
 
@@ -255,6 +256,7 @@ class Leases:
             self._stop.set()
         self._thread.join()
         with self._lock:
+            self._connection.patience = SHORT
             with suppress(CliphouseError):  # then they are free after TIMES.dead
                 self._release()
             _working.discard(self.worker.key)
