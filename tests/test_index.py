@@ -51,6 +51,13 @@ def new_images(made: MadeShard, sampled: list[int]) -> np.ndarray:
     return turned_aside(made.image[sampled].astype(np.float32), float(np.median(nearest)))
 
 
+def test_the_embedded_engine_may_keep_graphs_in_half_of_the_memory(table: Table) -> None:
+    """Its own default is 5 GiB, whatever there is."""
+    with Path("/proc/meminfo").open() as stream:
+        total = 1024 * int(stream.readline().split()[1])
+    assert table.forecast(IndexSpec()).cache == total // 2
+
+
 def explain(table: Table, mode: str, query: np.ndarray) -> str:
     """What EXPLAIN says of the very statement a search runs."""
     plan = Plan("hnsw", 64, None, "") if mode == "hnsw" else Plan("exact", None, None, "")

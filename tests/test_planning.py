@@ -177,9 +177,9 @@ OF_A_MACHINE = (
 def test_a_shard_is_planned_as_a_machine_with_its_rows(
     rows: int, shards: int, replicas: int
 ) -> None:
-    cluster = Machines(8, 2**36, shards * replicas, replicas, loaders=shards)
+    cluster = Machines(8, 2**36, shards * replicas, replicas, shards, graph_cache_bytes=2**33)
     whole = make_plan(Collection(rows * shards), cluster)
-    alone = make_plan(Collection(rows), Machines(8, 2**36))
+    alone = make_plan(Collection(rows), Machines(8, 2**36, graph_cache_bytes=2**33))
     for shard, machine in zip(whole.estimates, alone.estimates, strict=True):
         for name in OF_A_MACHINE:
             assert getattr(shard, name) == getattr(machine, name), name
@@ -246,6 +246,12 @@ def test_a_wider_search_takes_longer_and_no_more_memory() -> None:
         assert one.memory_bytes == other.memory_bytes
         extra = 3000 * math.log2(10**8 + 1) * Speeds().visit if one.layout.index else 0.0
         assert other.query_seconds - one.query_seconds == pytest.approx(extra)
+
+
+def test_one_machine_keeps_graphs_in_half_of_its_memory_and_several_what_the_engine_does() -> None:
+    assert Machines(8, 64 * 2**30).graph_cache == 32 * 2**30
+    assert Machines(8, 64 * 2**30, nodes=2).graph_cache == 5 * 2**30
+    assert Machines(8, 8 * 2**30, nodes=2).graph_cache == 4 * 2**30
 
 
 def test_a_graph_cache_that_is_raised_makes_a_large_graph_quick() -> None:

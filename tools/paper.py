@@ -333,7 +333,7 @@ def obstacle_of(expected: Estimate, kind: Kind) -> str:
     if expected.indexing_disk_bytes > kind.disk_bytes:
         return "the disk is too small"
     if expected.outgrows_graph_cache:
-        return "every search reads the graph: it is larger than the cache of 5 GiB"
+        return "every search reads the graph: it is larger than the cache"
     if not expected.is_cached:
         return "every search reads from the disk"
     return "candidates come from the disk" if expected.rescores_from_disk else ""

@@ -61,7 +61,7 @@ def command(
         str | None,
         typer.Option(
             help="The vector_similarity_index_cache_size that a machine's server is given, as in "
-            "64GB; by default the engine's 5 GiB."
+            "64GB; by default half of one machine's memory, and the engine's 5 GiB of several."
         ),
     ] = None,
     disk: Annotated[

@@ -16,6 +16,7 @@ from collections import Counter
 from pathlib import Path
 
 import clickhouse_connect
+import psutil
 from clickhouse_connect.driver import exceptions
 from clickhouse_connect.driver.client import Client
 
@@ -36,7 +37,7 @@ _ENGINE_FILES = frozenset(
 
 _lock = threading.Lock()
 _open_here: Counter[Path] = Counter()
-_functions: Path | None = None  # the folder with the functions' description, while one is open
+_functions: Path | None = None  # the folder with the engine's configuration, while one is open
 
 
 def open_client(folder: Path, shown: str) -> Client:
@@ -118,7 +119,22 @@ def _enter(folder: Path) -> Path:
         if _functions is None:
             _functions = make_workspace()
             atexit.register(shutil.rmtree, _functions, ignore_errors=True)
+            _write_cache_size(_functions)
         return write_functions(_functions)
+
+
+def _write_cache_size(folder: Path) -> None:
+    """A graph that is larger than the cache is read again by every search, and the engine's default
+    of 5 GiB is outgrown by 2 million rows. Half of the memory is the most that it takes
+    (cache_size_to_ram_max_ratio)."""
+    beside = folder / "config.d"
+    beside.mkdir(exist_ok=True)
+    half = psutil.virtual_memory().total // 2
+    (beside / "memory.xml").write_text(
+        "<clickhouse>\n"
+        f"    <vector_similarity_index_cache_size>{half}</vector_similarity_index_cache_size>\n"
+        "</clickhouse>\n"
+    )
 
 
 def _is_held_elsewhere(folder: Path) -> bool:

@@ -29,7 +29,8 @@ class Machines:
     """``nodes`` alike machines, each with so many cores and so many bytes of memory. Every row is
     on ``replicas`` of them, so that nodes / replicas shards share the rows. ``loaders`` machines
     load at once (by default as many as there are nodes). ``graph_cache_bytes`` is what a node's
-    engine is told to keep of graphs; by default the engine's own 5 GiB.
+    engine is told to keep of graphs; by default half of one machine's memory, and of several the
+    engine's own 5 GiB.
 
     Raises QueryError where a number is out of range.
     """
@@ -59,10 +60,12 @@ class Machines:
 
     @property
     def graph_cache(self) -> int:
-        """Bytes of graphs that stay in memory between searches."""
+        """Bytes of graphs that stay in memory between searches: one machine is taken for an
+        embedded engine, which is given as much as it takes (cliphouse.table.embedded)."""
         if self.graph_cache_bytes is not None:
             return self.graph_cache_bytes
-        return min(GRAPH_CACHE_BYTES, int(self.memory_bytes * GRAPH_CACHE_OF_MEMORY))
+        most = int(self.memory_bytes * GRAPH_CACHE_OF_MEMORY)
+        return most if self.nodes == 1 else min(GRAPH_CACHE_BYTES, most)
 
 
 @dataclass(frozen=True)
