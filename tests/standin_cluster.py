@@ -8,7 +8,9 @@ What has no Keeper cannot run ON CLUSTER and Replicated tables: both are taken o
 before the engine sees it, which is right as far as it goes, since all nodes are this one, and what
 is run once is run everywhere. What comes of it on several real servers is not shown by this.
 
-    python standin_cluster.py FOLDER USER PASSWORD CONFIG
+    SHARDS=2 KEEPER=yes STATEMENTS=FILE python standin_cluster.py FOLDER USER PASSWORD CONFIG
+
+where CONFIG (see write_config) names each shard as the same host and port.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ import clickhouse_http
 Clusters = Mapping[str, Sequence[Sequence[int | str]]]
 UP, DOWN = 9000, 1  # the engine takes its own port for itself; nothing listens on the other
 _REPLICATED = re.compile(r"ReplicatedMergeTree\('[^']*\{shard\}[^']*', '\{replica\}'\)")
+_VERIFYING = re.compile(r"cliphouse_verify_[0-9a-f]{8}")  # the tables of tools/verify_server.py
 _WINDOWS = re.compile(
     r"replicated_deduplication_window = (\d+), replicated_deduplication_window_seconds = \d+"
 )
@@ -86,17 +89,19 @@ class ClusterEngine(clickhouse_http.Engine):
                 stream.write(f"{request.query}\0")
         request.query = without_keeper(request.query)
         if self._shards > 1:
-            request.settings["additional_table_filters"] = _split(request.database, self._shards)
+            names = {"laion", *_VERIFYING.findall(request.query)}
+            request.settings["additional_table_filters"] = _split(
+                request.database, names, self._shards
+            )
         return super().run(request, *more)
 
 
-def _split(database: str, shards: int) -> str:
+def _split(database: str, names: Collection[str], shards: int) -> str:
     here = "shardNum() = 0 OR shardNum() = 1 + {} % " + str(shards)
-    filters = {
-        f"{database}.laion_local": here.format("intHash64(id)"),
-        f"{database}.laion_ledger_local": here.format("shard"),
-        "system.parts": "shardNum() < 2",
-    }
+    filters = {"system.parts": "shardNum() < 2"}
+    for name in names:
+        filters[f"{database}.{name}_local"] = here.format("intHash64(id)")
+        filters[f"{database}.{name}_ledger_local"] = here.format("shard")
     return "{" + ", ".join(f"'{table}': '{sql}'" for table, sql in filters.items()) + "}"
 
 

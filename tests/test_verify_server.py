@@ -13,6 +13,7 @@ import pytest
 
 from standin.process import StandIn, stand_in
 from standin.users import OWNER, READER
+from standin_cluster import UP, StandInCluster
 
 _TOOL = Path(__file__).parents[1] / "tools" / "verify_server.py"
 
@@ -44,6 +45,22 @@ def test_every_step_is_right_on_the_stand_in(server: StandIn) -> None:
     assert OWNER.password not in result.stdout + result.stderr
     dropped = server.seen("DROP TABLE")
     assert len(dropped) >= 2
+
+
+def test_every_step_is_right_on_the_stand_in_of_a_cluster(tmp_path: Path) -> None:
+    macros = {"shard": "01", "replica": "r1"}
+    with StandInCluster(tmp_path, {"two": [[UP], [UP]]}, 2, macros=macros) as cluster:
+        result = subprocess.run(
+            [sys.executable, str(_TOOL), "--rows", "80", "--cluster", "two"],
+            env=os.environ | {"CLIPHOUSE_DB": cluster.url},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        said = cluster.statements()
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.endswith("20 steps, 0 failed\n")
+    assert sum(statement.startswith("DROP TABLE") for statement in said) == 4
 
 
 def test_a_wrong_answer_is_a_failed_step(server: StandIn) -> None:

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,11 @@ class Pictures:
         return self.folder / "shards"
 
 
+# Without these there is nothing to look at.
+_NEEDED = ("connect", "draw pictures", "a load that ends it")
+_LEAST_ROWS = 70
+
+
 class Journey:
     """The steps; each raises, or returns what it found in a few words."""
 
@@ -118,6 +124,9 @@ class Journey:
 
     def connect(self) -> str:
         features = self._table.connection.features
+        if self._reader:
+            with closing(Table(self._reader, self.name, MODEL)) as reader:
+                reader.connection.command("SELECT 1")
         lacks = f"; without {', '.join(features.lacking)}" if features.lacking else ""
         fixed = f"; may not set {', '.join(features.forbidden)}" if features.forbidden else ""
         return f"{self._table.address.shown} is ClickHouse {features.version}{lacks}{fixed}"
@@ -369,6 +378,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--reader", help="the address for a user who may only read")
     parser.add_argument("--rows", type=int, default=400, help="how many pictures are drawn")
     given = parser.parse_args(arguments)
+    if given.rows < _LEAST_ROWS:
+        parser.error(f"--rows is at least {_LEAST_ROWS}, or filters find too few to compare")
     if not given.db:
         parser.error("--db, or CLIPHOUSE_DB, names the server")
     hide_passwords()
@@ -376,11 +387,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with _journey(given.db, given.reader, given.cluster) as journey:
         for name, step in journey.steps(given.rows):
             report.run(name, step)
-            if name == "connect" and report.failed:
+            if name in _NEEDED and report.failed:
+                if name != "connect":
+                    report.run("drop", journey.drop)
                 break
     print(f"{len(report.outcomes)} steps, {report.failed} failed")
     return 1 if report.failed else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # Told to end, it drops its tables first, as it does when it is interrupted.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("interrupted; its tables are dropped")

@@ -101,7 +101,8 @@ def parse_bytes(option: str, text: str) -> int:
 
 
 def _parse(text: str, units: dict[str, int], wanted: str) -> int:
-    match = _NUMBER.fullmatch(text.strip().replace(",", "").replace("_", ""))
+    plain = re.sub(r"(?<=\d)[,_](?=\d{3}(?!\d))", "", text.strip())
+    match = _NUMBER.fullmatch(plain)
     if match is None or match[2].lower() not in units:
         raise QueryError(wanted)
     return int(Decimal(match[1]) * units[match[2].lower()])

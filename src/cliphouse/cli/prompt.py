@@ -16,7 +16,7 @@ from cliphouse.errors import CliphouseError
 from cliphouse.table.statements import is_finished
 
 _LEAVE = ("exit", "quit", "\\q")
-_SECRET = re.compile(r"\bIDENTIFIED\b|\bpassword\b|://[^/\s]*:[^/\s]*@", re.IGNORECASE)
+_SECRET = re.compile(r"\bIDENTIFIED\b|\bpassword\b|://[^/\s]*:.*@", re.IGNORECASE)
 
 
 def run_prompt(shown: str, run: Callable[[str], None]) -> None:

@@ -13,7 +13,14 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from cliphouse.errors import CliphouseError, EngineError, MissingError, OverloadError, UserError
+from cliphouse.errors import (
+    CliphouseError,
+    EngineError,
+    MissingError,
+    OverloadError,
+    UnreachableError,
+    UserError,
+)
 from cliphouse.json_text import to_json
 
 log = logging.getLogger("cliphouse.server")
@@ -42,8 +49,10 @@ _MEANINGS = {
     422: "The request does not have the form that this document describes",
     429: "This client asks too often; Retry-After says when to ask again",
     502: "The database failed; the service's log says why",
-    503: "There is more to do than the service takes on; Retry-After says when to ask again",
+    503: "There is more to do than the service takes on, or the database does not answer; "
+    "Retry-After says when to ask again",
 }
+_AWAY_SECONDS = 5
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorAnswer, "description": text} for status, text in _MEANINGS.items()
 }
@@ -73,6 +82,9 @@ def answer_error(error: CliphouseError) -> Response:
     if isinstance(error, UserError):
         return refuse(400, str(error), kind)
     log.error("%s: %s", kind, error)
+    if isinstance(error, UnreachableError):
+        away = "the database does not answer; the service's log says why"
+        return refuse(503, away, kind, {"Retry-After": str(_AWAY_SECONDS)})
     if isinstance(error, EngineError):
         return refuse(502, "the database failed; the service's log says why", kind)
     return refuse(500, "the service failed; its log says why", kind)

@@ -20,7 +20,10 @@ _FILES = ("ca_cert", "client_cert", "client_cert_key")
 _OPTIONS = (*_FILES, "verify", "server_host_name", "connect_timeout", "send_receive_timeout")
 _TIMES = ("connect_timeout", "send_receive_timeout")
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
-_ENCODE = "write %40 for @, %2F for /, %23 for # and %3F for ? in a password, or give it by "
+_ENCODE = (
+    "write %40 for @, %2F for /, %23 for #, %3F for ? and %5B for [ in a password, or give it by "
+)
+_UNREADABLE = f"the database's address cannot be read: {_ENCODE}{PASSWORD}"
 _SHORT = 5
 _NATIVE_PORTS = {9000: "8123", 9440: "8443"}
 
@@ -83,6 +86,8 @@ class Address:
             raise TableError(f"{match[1]}://...: a database is a folder, or {_FORM}")
         if re.match(r"https?:|[^/\s:]+:[^/\s]*@", text, re.IGNORECASE):
             raise TableError(f"the database's address has no http:// or https://; give {_FORM}")
+        if re.match(r"[\w.-]+:\d+(/|$)", text) and not Path(text).exists():
+            raise TableError(f"{text}: no folder of this name; for a server give http://{text}")
         try:
             folder = Path(text).expanduser().resolve()
         except (RuntimeError, OSError) as error:
@@ -101,18 +106,21 @@ class Address:
 
 def has_password(text: str) -> bool:
     """Whether a command's argument is, or holds, a server's address with a password."""
-    return re.search(r"https?://[^/\s]*:[^\s]*@", text, re.IGNORECASE) is not None
+    return re.search(r"https?://[^/\s]*:.*@", text, re.IGNORECASE | re.DOTALL) is not None
 
 
 def without_password(text: str) -> str:
     """Such an argument with *** for all that may be part of the password."""
-    return re.sub(r"(?i)(https?://[^/\s:]*:)[^\s]*@", r"\1***@", text)
+    return re.sub(r"(?is)(https?://[^/\s:]*:).*@", r"\1***@", text)
 
 
 def _server(text: str) -> Address:
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError:  # its message would repeat what stands in brackets
+        raise TableError(_UNREADABLE) from None
     if parts.fragment or "@" in parts.path + parts.query:
-        raise TableError(f"the database's address cannot be read: {_ENCODE}{PASSWORD}")
+        raise TableError(_UNREADABLE)
     is_https = parts.scheme.lower() == "https"
     host, port = _host_and_port(parts, is_https)
     database = unquote(parts.path.strip("/")) or None
@@ -148,7 +156,7 @@ def _credentials(parts: SplitResult, shown: str) -> tuple[str, str]:
     user = unquote(parts.username or "") or os.environ.get(USER, "")
     if parts.password is not None:
         return user, unquote(parts.password)
-    password, file = os.environ.get(PASSWORD), os.environ.get(PASSWORD_FILE)
+    password, file = os.environ.get(PASSWORD), os.environ.get(PASSWORD_FILE) or None
     if password is not None and file is not None:
         raise TableError(f"{PASSWORD} and {PASSWORD_FILE} are both set: unset one of them")
     if file is not None:

@@ -14,7 +14,7 @@ from cliphouse.shards.npy import NpyFile
 from cliphouse.shards.reader import ID_BITS
 from cliphouse.shards.source import Source, find_sources
 from cliphouse.table.connection import Connection, identifier
-from cliphouse.table.lease import Holding, holdings
+from cliphouse.table.lease import Holding, holdings, unfinished_shards
 from cliphouse.table.ledger import Entry, Ledger
 from cliphouse.table.schema import TableInfo, embedding_column
 
@@ -78,11 +78,16 @@ def check_table(
     ledger = Ledger(connection, table)
     entries = ledger.read() if ledger.exists() else {}
     loading = {held.shard: held for held in holdings(connection, ledger)} if entries else {}
+    unfinished = unfinished_shards(ledger, entries.values(), loading.values())
     findings = [
         finding
         for number in sorted(counted.keys() | entries.keys())
         for finding in _check_shard(
-            number, counted.get(number), entries.get(number), loading.get(number)
+            number,
+            counted.get(number),
+            entries.get(number),
+            loading.get(number),
+            number in unfinished,
         )
     ]
     for source in sources:
@@ -124,7 +129,11 @@ def _count_rows(connection: Connection, table: str, info: TableInfo) -> dict[int
 
 
 def _check_shard(
-    number: int, count: _Count | None, entry: Entry | None, loading: Holding | None
+    number: int,
+    count: _Count | None,
+    entry: Entry | None,
+    loading: Holding | None,
+    is_unfinished: bool,
 ) -> Iterator[Finding]:
     where = f"shard {number}"
     rows = count.ids if count else 0
@@ -133,8 +142,12 @@ def _check_shard(
     elif loading is not None:
         what = f"being loaded by {loading.host}, process {loading.process}, since {loading.since}"
         yield Finding("note", where, f"{what}; {rows:,} of {entry.rows:,} rows are there")
-    elif entry.state != "done":
+    elif is_unfinished:
         yield Finding("error", where, f"half loaded, {rows:,} of {entry.rows:,} rows; ingest again")
+    elif entry.state != "done":
+        yield Finding(
+            "note", where, f"was being loaded; {rows:,} of {entry.rows:,} rows were there"
+        )
     elif rows != entry.rows:
         what = f"{rows:,} rows where {entry.rows:,} were loaded; deleted, or ingest --replace"
         yield Finding("error", where, what)

@@ -27,7 +27,7 @@ from cliphouse.errors import EngineError, QueryError
 from cliphouse.table import embedded
 from cliphouse.table.address import Address
 from cliphouse.table.faults import is_safe, one_line, translate
-from cliphouse.table.features import Features, read_features
+from cliphouse.table.features import SKIP_SHARDS, Features, read_features
 from cliphouse.table.retry import SHORT, is_repeatable, persist
 from cliphouse.table.statements import only_reads, returns_rows
 
@@ -79,6 +79,8 @@ class Connection:
         self.patience = patience if patience > SHORT else 0.0
         self._client = self._persist(lambda: _open(address), repeatable=True)
         self._is_opening, self.patience = False, patience
+        self._kept: dict[str, int] = {}
+        self.is_without_dead_shards = False
         # For statements that users give, so that SET and temporary tables last. Others have none: a
         # session is locked while a statement runs that nobody waits for any more.
         self._session = {} if self.is_embedded else {"session_id": str(uuid.uuid4())}
@@ -199,13 +201,23 @@ class Connection:
 
     def clone(self) -> Connection:
         """Another client on the same database, for another thread."""
-        return Connection(self.address, patience=self.patience)
+        other = Connection(self.address, patience=self.patience)
+        for name, value in self._kept.items():
+            other.keep_setting(name, value)
+        return other
+
+    def keep_setting(self, name: str, value: int) -> None:
+        """Send a setting with every statement from now on, by clones too."""
+        self._kept[name] = value
+        self._client.set_client_setting(name, value)
 
     def without_dead_shards(self) -> Connection:
         """Another client, whose queries leave out the shards of a cluster that cannot be reached;
         others fail then."""
         other = self.clone()
-        other._client.set_client_setting("skip_unavailable_shards", 1)
+        other.is_without_dead_shards = True
+        if self.features.may_set(SKIP_SHARDS, 1):
+            other.keep_setting(SKIP_SHARDS, 1)
         return other
 
     def at(self, host: str) -> Connection:

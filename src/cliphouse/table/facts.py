@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from cliphouse.errors import TableError
 from cliphouse.table.connection import Connection, identifier
-from cliphouse.table.features import EVERYTHING, SKIP_SHARDS, Features
+from cliphouse.table.features import EVERYTHING, Features
 from cliphouse.table.placement import Placement, find_placement
 from cliphouse.table.schema import Modality, TableInfo, describe_table, embedding_column
 
@@ -97,7 +97,6 @@ def read_facts(connection: Connection, table: str) -> TableFacts:
             f"{shown}: table {table} has no column id of whole numbers, by which a hit is named"
         )
     features = EVERYTHING if connection.is_embedded else connection.features
-    _check_no_shard_is_skipped(placement, features, shown)
     rows, largest_part = (int(value or 0) for value in _values(found["rows"]))
     if not rows and not engine.endswith("MergeTree"):
         # A view, or another table without parts of its own.
@@ -112,17 +111,6 @@ def read_facts(connection: Connection, table: str) -> TableFacts:
         placement=placement,
         features=features,
     )
-
-
-def _check_no_shard_is_skipped(placement: Placement, features: Features, shown: str) -> None:
-    """Searches forbid it to themselves, where this user may: rows must not be left out unsaid."""
-    if placement.cluster is None or features.may_set(SKIP_SHARDS, 0):
-        return
-    if features.value(SKIP_SHARDS) == "1":
-        raise TableError(
-            f"{shown}: this user's profile has {SKIP_SHARDS} = 1, which may not be changed, so "
-            "that rows of a shard that is down would be left out unsaid; have it set to 0"
-        )
 
 
 def _values(entry: Any) -> list[Any]:

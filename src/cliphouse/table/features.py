@@ -23,13 +23,19 @@ USE_CODES = "vector_search_use_quantized_codes"
 IGNORE_INDEXES = "ignore_data_skipping_indices"
 MAKE_CODES = "enable_quantized_codec"
 SKIP_SHARDS = "skip_unavailable_shards"
+GLOBAL_IN = "prefer_global_in_and_join"
+LOCAL_FIRST, BALANCING = "prefer_localhost_replica", "load_balancing"
+HEDGED = "use_hedged_requests"
+DEDUPLICATE, DEDUPLICATE_SELECT = "deduplicate_insert", "deduplicate_insert_select"
 VALID_JSON = "output_format_json_validate_utf8"
 # Left to a merge, an index would be built for minutes, unasked; older engines always did.
 _NO_BUILD_ON_MERGE = "materialize_skip_indexes_on_merge"
-_SETTINGS = (
+_OF_ONE_SERVER = (
     *(WIDTH, LIMIT, RESCORING, MULTIPLIER, STRATEGY, USE_INDEX),
-    *(USE_CODES, IGNORE_INDEXES, MAKE_CODES, SKIP_SHARDS, VALID_JSON),
+    *(USE_CODES, IGNORE_INDEXES, MAKE_CODES, VALID_JSON),
 )
+_OF_CLUSTERS = (SKIP_SHARDS, GLOBAL_IN, LOCAL_FIRST, BALANCING, HEDGED)
+_SETTINGS = (*_OF_ONE_SERVER, *_OF_CLUSTERS, DEDUPLICATE, DEDUPLICATE_SELECT)
 _READ = """
 SELECT
     version() AS version,
@@ -104,7 +110,8 @@ class Features:
     @property
     def forbidden(self) -> list[str]:
         """Settings of searches and exports that the engine has and this user may not change."""
-        return sorted(n for n, setting in (self.settings or {}).items() if not setting.is_free)
+        settings = self.settings or {}
+        return sorted(n for n in _OF_ONE_SERVER if n in settings and not settings[n].is_free)
 
     def require(self, shown: str, precision: str = "", codes: str = "none") -> None:
         """Raises TableError where the engine cannot keep a table of this kind."""

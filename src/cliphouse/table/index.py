@@ -24,6 +24,7 @@ ELEMENT_BYTES: dict[Quantization, float] = {"bf16": 2, "f32": 4, "f16": 2, "i8":
 DEFAULT_M = 32
 DEFAULT_EF_CONSTRUCTION = 128
 _POLL_SECONDS = 0.2
+_BEGIN_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -292,9 +293,11 @@ class IndexBuilder:
         try:
             # A build that a killed process left goes on by itself when the database is opened.
             if not self._pending(name):
+                before = self._begun(name)
                 self._run(
                     f"ALTER TABLE {{rows}}{{on}} MATERIALIZE INDEX {name}", {"mutations_sync": 0}
                 )
+                self._wait_until_begun(name, before)
             parts = self._parts()
             while pending := self._pending(name):
                 for node in pending.values():
@@ -308,6 +311,36 @@ class IndexBuilder:
         except BaseException:
             self._run(f"KILL MUTATION{{on}} WHERE {self._ours(name)} SYNC")
             raise
+
+    def _wait_until_begun(self, name: str, before: dict[int, int]) -> None:
+        """Until every node knows of the build: a replica learns of it from Keeper, a moment later.
+
+        Raises EngineError where one does not for _BEGIN_SECONDS.
+        """
+        end = time.monotonic() + _BEGIN_SECONDS
+        names = self._placement.node_names
+        while True:
+            now = self._begun(name)
+            places = range(1, len(names) + 1)
+            late = [names[p - 1] for p in places if now.get(p, 0) <= before.get(p, 0)]
+            if not late:
+                return
+            if time.monotonic() > end:
+                raise EngineError(
+                    f"index {name}: {' and '.join(late)} has not begun to build it after "
+                    f"{_BEGIN_SECONDS:.0f} seconds; is it in step with Keeper "
+                    "(system.replication_queue)? Run this again when it is"
+                )
+            time.sleep(_POLL_SECONDS)
+
+    def _begun(self, name: str) -> dict[int, int]:
+        """How many builds of the index each node knows, ended ones too."""
+        found = self._connection.query(
+            f"SELECT {self._placement.shard} AS place, count() AS builds "
+            f"FROM {self._placement.system('mutations', replicas=True)} "
+            f"WHERE {self._ours(name)} GROUP BY place"
+        ).to_pylist()
+        return {row["place"]: row["builds"] for row in found}
 
     def _shares(self, parts: dict[int, int], pending: dict[int, _Pending]) -> dict[str, float]:
         """The finished share of each node's build."""

@@ -213,7 +213,8 @@ def _make_table(
 def _changed_error(table: str, source: Source) -> TableError:
     return TableError(
         f"shard {source.number}: its files have changed since it was loaded into "
-        f"{table} ({source.files[0].path}); give --replace to load the new ones instead"
+        f"{table} ({source.files[0].path}); give --replace to load the new ones "
+        "instead or, where this is another dataset, name another table with --table"
     )
 
 

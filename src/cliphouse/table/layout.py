@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from cliphouse.errors import TableError
 from cliphouse.table.connection import Connection, quote
 from cliphouse.table.placement import Placement
 
@@ -37,6 +38,11 @@ def create_table(connection: Connection, placement: Placement, layout: Layout) -
         return
     for statement in create_statements(placement, layout, uuid.uuid4().hex[:8]):
         placement.run(connection, statement, layout.made_with)
+    if placement.cluster and not connection.command(f"EXISTS TABLE {placement.whole}"):
+        raise TableError(
+            f"{connection.address.shown} is no node of cluster {placement.cluster.name}, on whose "
+            "nodes the table has been made; give one of them to --db"
+        )
 
 
 def create_statements(placement: Placement, layout: Layout, unique: str) -> list[str]:

@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,6 +115,17 @@ def holdings(connection: Connection, ledger: Ledger) -> tuple[Holding, ...]:
     """All shards that are being loaded at this moment."""
     held = (holding(t, connection.is_embedded) for t in ledger.tenures().values())
     return tuple(found for found in held if found is not None)
+
+
+def unfinished_shards(
+    ledger: Ledger, entries: Iterable[Entry], loading: Iterable[Holding]
+) -> tuple[int, ...]:
+    """Of ``entries``, those that nobody finishes; ``loading`` was read after them. What seems to be
+    left may have been finished between the two, so it is looked at once more."""
+    held = {holding.shard for holding in loading}
+    left = [e.shard for e in entries if e.state != "done" and e.shard not in held]
+    again = ledger.read() if left else {}
+    return tuple(n for n in left if n in again and again[n].state != "done")
 
 
 @dataclass(eq=False)
@@ -226,11 +237,20 @@ class Leases:
                 )
                 tenure = self._ledger.tenures(lease.shard, lease.shard).get(lease.shard)
                 mine = (lease.generation, str(self.worker))
-                if tenure is None or (tenure.generation, tenure.worker) == mine:
-                    lease.confirmed = asked
-                else:
+                # An older claim is what a replica that lags behind knows.
+                if (
+                    tenure
+                    and tenure.generation >= lease.generation
+                    and mine
+                    != (
+                        tenure.generation,
+                        tenure.worker,
+                    )
+                ):
                     lease.lost = True
                     del self._held[lease.shard]
+                else:
+                    lease.confirmed = asked
 
     def _keep(self) -> None:
         while not self._stop.wait(TIMES.renew):

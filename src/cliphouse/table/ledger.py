@@ -26,12 +26,12 @@ from cliphouse.table.connection import Connection, identifier
 from cliphouse.table.layout import Layout, create_table
 from cliphouse.table.placement import Placement, find_placement
 from cliphouse.table.schema import column_types, keep_tokens
+from cliphouse.table.tokens import token_settings
 
 LineState = Literal["claimed", "loading", "renewed", "released", "done"]
 State = Literal["loading", "done"]
 _CHUNK = 8 * 2**20
 _NEW_COLUMNS = ("generation", "attempt")  # that ledgers of earlier versions lack
-_INSERT_SETTINGS = {"async_insert": 0, "insert_deduplicate": 1}
 # A claim ends the line before it; within a generation, later than its other lines are these.
 _LAST = "generation > 0 AND state IN ('done', 'released', 'forgotten')"
 # On a cluster all lines of one shard are in one place, where the engine compares their tokens.
@@ -223,14 +223,25 @@ class Ledger:
         found: list[dict[str, Any]] = self._connection.query(
             f"SELECT {columns} FROM (SELECT *{absent} FROM {self._name}) "
             f"WHERE {where} AND shard BETWEEN {{first:UInt32}} AND {{last:UInt32}} "
-            f"GROUP BY shard ORDER BY shard{self._placement.consistent}",
+            f"GROUP BY shard ORDER BY shard{self._consistent}",
             {"first": shards[0], "last": shards[1]},
         ).to_pylist()
         return found
 
+    def settle(self) -> None:
+        """Return when every replica has all lines that any has (see Placement.settle)."""
+        self._placement.settle(self._connection)
+
     @property
     def _insert_settings(self) -> dict[str, int | str]:
-        return _INSERT_SETTINGS | self._placement.insert_settings
+        return token_settings(self._connection) | self._placement.insert_settings
+
+    @property
+    def _consistent(self) -> str:
+        """Who may only read needs no more than what any replica has."""
+        steady = self._placement.steady
+        may = steady and all(self._connection.features.may_set(n, v) for n, v in steady.items())
+        return self._placement.consistent if may else ""
 
     @cached_property
     def _absent_columns(self) -> tuple[str, ...]:

@@ -50,18 +50,15 @@ from cliphouse.table.schema import (
     embedding_column,
     read_comment,
 )
+from cliphouse.table.tokens import token_settings
 from cliphouse.table.workspace import is_running
 
 Progress = Callable[[int, int], None]  # rows done, rows in all
 _ROUNDS = 3
 _STAGING = "being filled by cliphouse ingest --replace"
 _PARTS_BEFORE_MERGES = 500  # the engine slows inserts down from 1,000 parts on
-_INSERT_SETTINGS = {
-    "async_insert": 0,
-    "insert_deduplicate": 1,
-    # A vector index is built by `index`, at a time the user chooses.
-    "materialize_skip_indexes_on_insert": 0,
-}
+# A vector index is built by `index`, at a time the user chooses.
+_NO_INDEX = {"materialize_skip_indexes_on_insert": 0}
 
 
 @dataclass(frozen=True)
@@ -100,6 +97,9 @@ class Loader:
         self._leases = leases
         self._columns = column_types(connection, table)
         self._placement = find_placement(connection, table)
+        self._insert_settings = (
+            _NO_INDEX | token_settings(connection) | self._placement.insert_settings
+        )
         self._total = total
         self._workspace = workspace
         self._inserter = inserter
@@ -128,6 +128,9 @@ class Loader:
         # In this order, since whoever writes rows writes the ledger first.
         missing = self._missing(self._table, shard)
         known = self._ledger.read(source.number).get(source.number)
+        if known is None and not missing.all():
+            self._ledger.settle()
+            known = self._ledger.read(source.number).get(source.number)
         is_foreign = known is None and not missing.all()
         if is_foreign or (known is not None and not known.same_files(source.files)):
             raise TableError(
@@ -176,6 +179,11 @@ class Loader:
             self._check_alone(staging, shard.source, before)
             self._leases.confirm(lease, at_once=True)
             run(f"EXCHANGE TABLES {new} AND {old}")
+            try:
+                self._check_alone(staging, shard.source, before)
+            except TableError:  # somebody came in the last moment
+                run(f"EXCHANGE TABLES {new} AND {old}")
+                raise
         finally:
             run(f"DROP TABLE IF EXISTS {new} SYNC")
         self._leases.note(lease, entry)
@@ -194,14 +202,21 @@ class Loader:
             f"DELETE FROM {placement.rows}{placement.on} WHERE {_id_range(shard.source)}",
             {"lightweight_deletes_sync": 2},
         )
-        known = self._ledger.read(number)[number]
+        try:
+            self._leases.confirm(lease, at_once=True)
+        except LeaseLostError:
+            raise TableError(
+                f"shard {number}: another worker took it over while its old rows were deleted, and "
+                "new ones may be gone with them; run ingest --replace once more"
+            ) from None
+        known = self._ledger.read(number).get(number)
         # These files may have been loaded before those that they replace: a round of its own.
         entry = Entry(
             number,
             "loading",
             shard.reader.rows,
             describe_files(shard),
-            attempt=known.attempt + 1,
+            attempt=known.attempt + 1 if known else 1,
         )
         with self._counted_if_held():
             self._leases.note(lease, entry)
@@ -341,8 +356,7 @@ class Loader:
                 rows = rows.filter(pa.array(wanted))
             staged = self._connection.stage(self._fit(rows), self._workspace)
             tokens = {"insert_deduplication_token": f"{token}:{start}-{stop}"}
-            settings = _INSERT_SETTINGS | self._placement.insert_settings | tokens
-            yield Batch(rows.num_rows, staged, settings)
+            yield Batch(rows.num_rows, staged, self._insert_settings | tokens)
 
     def _fit(self, rows: pa.Table) -> pa.Table:
         if self._info.precision == "bfloat16":
@@ -358,7 +372,7 @@ class Loader:
         """
         found = self._connection.query(
             f"SELECT id FROM {identifier(table)} WHERE {_id_range(shard.source)} ORDER BY id"
-            f"{self._placement.complete}"
+            f"{self._placement.consistent}"
         )
         total = shard.reader.rows
         rows = found.column("id").to_numpy() - shard.source.first_id

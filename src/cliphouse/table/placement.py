@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from cliphouse.errors import CliphouseError, EngineError, TableError
 from cliphouse.table.connection import Connection, Parameters, backquote, quote
+from cliphouse.table.features import BALANCING, HEDGED, LOCAL_FIRST, SKIP_SHARDS
 
 # A statement ON CLUSTER is waited for until every node has run it, however long a merge takes: it
 # is asked before whether all are up. One that a node may run later is not waited for.
@@ -138,27 +139,20 @@ class Placement:
         to send them on."""
         if self.cluster is None:
             return {}
-        return {"distributed_foreground_insert": 1, **self._steady}
+        return {"distributed_foreground_insert": 1, **self.steady}
 
     @property
     def consistent(self) -> str:
         """The end of a query that must see what was inserted a moment ago: it asks the replicas
         that inserts go to, since the others come after."""
-        return _settings_clause(self._steady)
+        return _settings_clause(self.steady)
 
     @property
-    def complete(self) -> str:
-        """The end of a query that finds out which rows are missing: consistent, and never without
-        a shard, as the server's own settings might allow."""
-        if self.cluster is None:
-            return ""
-        return _settings_clause({"skip_unavailable_shards": 0} | self._steady)
-
-    @property
-    def _steady(self) -> dict[str, int | str]:
+    def steady(self) -> dict[str, int | str]:
+        """Settings by which all workers read and write the same replica of each shard."""
         if self.cluster is None or not self.cluster.has_replicas:
             return {}
-        return {"prefer_localhost_replica": 0, "load_balancing": "in_order"}
+        return {LOCAL_FIRST: 0, BALANCING: "in_order", HEDGED: 0}
 
     def beside(self, suffix: str) -> Placement:
         """Another table in the same places, such as the ledger."""
@@ -204,9 +198,10 @@ class Placement:
         if self.cluster is None:
             return ()
         # Of all replicas each counts as a shard of its own, in their order.
+        may_skip = connection.features.may_set(SKIP_SHARDS, 1)
         found = connection.query(
-            f"SELECT DISTINCT _shard_num AS place FROM {self.system('one', replicas=True)} "
-            "SETTINGS skip_unavailable_shards = 1"
+            f"SELECT DISTINCT _shard_num AS place FROM {self.system('one', replicas=True)}"
+            + f" SETTINGS {SKIP_SHARDS} = 1" * may_skip
         )
         there = set(found.column("place").to_pylist())
         return tuple(n for place, n in enumerate(self.cluster.places, 1) if place not in there)
@@ -251,6 +246,8 @@ def find_placement(connection: Connection, table: str) -> Placement:
     if match is None:
         return plain
     name, database, local = (part.strip("'`\"") for part in match.groups())
+    name = _without_macros(connection, name)
+    insist_on_all_shards(connection)
     database = database or found[0]["database"]
     engine = connection.query(
         "SELECT engine FROM system.tables "
@@ -259,6 +256,32 @@ def find_placement(connection: Connection, table: str) -> Placement:
     ).to_pylist()
     is_replicated = bool(engine) and engine[0]["engine"].startswith("Replicated")
     return Placement(table, local, database, read_cluster(connection, name, is_replicated))
+
+
+def insist_on_all_shards(connection: Connection) -> None:
+    """Let no answer be without the rows of a shard that is down, whatever the user's profile says.
+
+    Raises TableError where it says so and may not be overruled.
+    """
+    if connection.is_without_dead_shards:
+        return
+    if connection.features.may_set(SKIP_SHARDS, 0):
+        connection.keep_setting(SKIP_SHARDS, 0)
+    elif connection.features.value(SKIP_SHARDS) == "1":
+        raise TableError(
+            f"{connection.address.shown}: this user's profile has {SKIP_SHARDS} = 1, which may not "
+            "be changed, so that rows of a shard that is down would be left out unsaid; have it "
+            "set to 0"
+        )
+
+
+def _without_macros(connection: Connection, name: str) -> str:
+    """A cluster's name that a table has as '{cluster}'."""
+    if "{" not in name:
+        return name
+    macros = connection.query("SELECT macro, substitution FROM system.macros").to_pylist()
+    known = {row["macro"]: row["substitution"] for row in macros}
+    return re.sub(r"\{(\w+)\}", lambda m: known.get(m[1], m[0]), name)
 
 
 def read_cluster(connection: Connection, name: str, is_replicated: bool = False) -> Cluster:

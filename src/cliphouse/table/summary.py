@@ -9,7 +9,7 @@ from datetime import datetime
 
 from cliphouse.table.connection import Connection, identifier
 from cliphouse.table.index import existing_indexes
-from cliphouse.table.lease import Holding, holdings
+from cliphouse.table.lease import Holding, holdings, unfinished_shards
 from cliphouse.table.ledger import Ledger
 from cliphouse.table.placement import Node, Placement, find_placement
 from cliphouse.table.schema import Measured, TableInfo
@@ -110,7 +110,7 @@ def _summarise(
     is_kept = ledger.exists()
     entries = list(ledger.read().values()) if is_kept else []
     loading = holdings(connection, ledger) if is_kept else ()
-    held = {holding.shard for holding in loading}
+    unfinished = unfinished_shards(ledger, entries, loading)
     times = [entry.at for entry in entries if entry.at is not None]
     return TableSummary(
         database=connection.address.shown,
@@ -125,9 +125,7 @@ def _summarise(
         modalities=info.modalities,
         shards=len(entries),
         loading=loading,
-        unfinished=tuple(
-            entry.shard for entry in entries if entry.state != "done" and entry.shard not in held
-        ),
+        unfinished=unfinished,
         first_load=min(times, default=None),
         last_load=max(times, default=None),
         columns=tuple(ColumnSize(c["name"], c["kind"], c["bytes"]) for c in columns),

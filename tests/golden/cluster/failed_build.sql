@@ -6,6 +6,10 @@ KILL MUTATION ON CLUSTER 'big' WHERE database = 'default' AND table = 'laion_loc
 
 SELECT _shard_num AS place, sum(parts_to_do) AS parts, max(latest_fail_reason) AS reason FROM clusterAllReplicas('big', system.mutations) WHERE NOT is_done AND database = 'default' AND table = 'laion_local' AND match(command, 'MATERIALIZE INDEX `?image_index`?(?:\\W|$)') GROUP BY place;
 
+SELECT _shard_num AS place, count() AS builds FROM clusterAllReplicas('big', system.mutations) WHERE database = 'default' AND table = 'laion_local' AND match(command, 'MATERIALIZE INDEX `?image_index`?(?:\\W|$)') GROUP BY place;
+
+SELECT _shard_num AS place, count() AS builds FROM clusterAllReplicas('big', system.mutations) WHERE database = 'default' AND table = 'laion_local' AND match(command, 'MATERIALIZE INDEX `?image_index`?(?:\\W|$)') GROUP BY place;
+
 SELECT _shard_num AS place, count() AS parts FROM clusterAllReplicas('big', system.parts) WHERE active AND database = 'default' AND table = 'laion_local' GROUP BY place;
 
 SELECT _shard_num AS place, sum(parts_to_do) AS parts, max(latest_fail_reason) AS reason FROM clusterAllReplicas('big', system.mutations) WHERE NOT is_done AND database = 'default' AND table = 'laion_local' AND match(command, 'MATERIALIZE INDEX `?image_index`?(?:\\W|$)') GROUP BY place;

@@ -26,6 +26,7 @@ GRANULE = 512  # rows read together around a row that passes a filter
 # takes an index even unmeasured, and says so.
 QUICK_BYTES = 8e9
 UNMEASURED_EF = 2048
+_FIXED = "the only width that the server lets this user search at"
 _GROWN = 1.1  # figures measured on a table that has grown more since say nothing of it
 _COARSE = frozenset({"i8", "b1"})  # too rough to tell which rows of a filtered search are nearest
 
@@ -172,6 +173,8 @@ def _auto(request: Request, facts: TableFacts, figures: Figures) -> Plan:
         if best.mode == "codes" and width > MAX_OVERSAMPLING:
             return exact_plan("the codes would have to be oversampled more than the engine does")
         reason = f"measured to be fastest at recall {best.target} or better"
+        if best.mode == "hnsw" and facts.features.fixed_width is not None:
+            reason = f"{_FIXED}, measured to reach recall {best.target}"
         return Plan(_mode(best), width, best.recall, reason)
     index = facts.index(request.modality, request.metric)
     if index is None and (facts.info.codes == "none" or request.metric != "cosine"):
@@ -234,7 +237,8 @@ def _hnsw(request: Request, facts: TableFacts, figures: Figures) -> Plan:
             f"the server does not let this user search an index at width {ef}{at}: leave --ef out, "
             "ask for fewer rows, or search with --mode exact"
         )
-    return Plan("hnsw", ef, figures.recall("hnsw", ef, request.needed), "asked for")
+    reason = "asked for" if fixed is None else f"asked for, at {_FIXED}"
+    return Plan("hnsw", ef, figures.recall("hnsw", ef, request.needed), reason)
 
 
 def _codes(request: Request, facts: TableFacts, figures: Figures) -> Plan:

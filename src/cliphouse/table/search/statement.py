@@ -9,6 +9,7 @@ from cliphouse.errors import QueryError
 from cliphouse.table.connection import identifier
 from cliphouse.table.facts import DISTANCE, TableFacts
 from cliphouse.table.features import (
+    GLOBAL_IN,
     IGNORE_INDEXES,
     LIMIT,
     MULTIPLIER,
@@ -131,6 +132,9 @@ def _settings(
     if facts.placement.cluster is not None:
         # Whatever the user's profile says: no row goes unsearched in silence.
         settings[SKIP_SHARDS] = 0
+        if in_stages:
+            # Each shard's candidates are its own: those of the node that is asked are no others'.
+            settings[GLOBAL_IN] = 0
     if plan.mode == "exact":
         # Not needed, since no search with a second sort key uses an index, but plainer.
         return settings | {USE_INDEX: 0}
