@@ -7,14 +7,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from clickhouse_connect.driver.client import Client
 
 import cliphouse
 from cliphouse import Table
 from cliphouse.errors import CliphouseError, EngineError, TableError
+from cliphouse.table import connection as connection_module
+from cliphouse.table.address import Address
 from cliphouse.table.cluster import check_macros, on_every_node
 from cliphouse.table.facts import read_facts
 from cliphouse.table.features import SKIP_SHARDS, Features, Setting
 from cliphouse.table.index import IndexSpec
+from cliphouse.table.lease import Lease, LeaseLostError, Leases
 from cliphouse.table.placement import Cluster, Node, Placement, find_placement
 from conftest import OpenTable, Run
 from shard_files import make_shard
@@ -205,6 +209,66 @@ def test_a_shard_that_is_down_is_an_error_and_no_fewer_rows(
     assert told["rows"] == first.as_py()
     assert [n["is_reachable"] for n in told["nodes"]] == [True, False]
     assert "cannot be reached: its rows are not counted" in drawn
+
+
+def test_a_profile_that_skips_dead_shards_is_overruled(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver's settings, which come with every statement, stand for those of a profile."""
+    open_client = connection_module._open
+
+    def with_profile(address: Address) -> Client:
+        client = open_client(address)
+        client.set_client_setting("skip_unavailable_shards", 1)
+        return client
+
+    monkeypatch.setattr("cliphouse.table.table.LONG", 0.1)
+    home = folder / "skipping"
+    with (
+        StandInCluster(home, TWO, 2, macros=MACROS) as server,
+        cliphouse.open(server.url) as table,
+    ):
+        table.ingest(folder / "s", cluster="two")
+    monkeypatch.setattr(connection_module, "_open", with_profile)
+    with StandInCluster(home, TWO_ONE_DOWN, 2, macros=MACROS) as server:
+        for what in (
+            lambda table: table.search("id:7", k=3),
+            lambda table: table.items([4, 5]),
+            lambda table: table.statistics(),
+            lambda table: table.export(tmp_path / "out.jsonl", "jsonl"),
+            lambda table: table.check(),
+            lambda table: table.ingest(folder / "s"),
+        ):
+            with cliphouse.open(server.url) as table:
+                line = said(lambda: what(table), EngineError)  # noqa: B023 - called at once
+            assert f"cannot be reached (Connection refused (127.0.0.1:{DOWN}))" in line
+        with cliphouse.open(server.url) as table:
+            assert [node.is_reachable for node in table.summary().nodes] == [True, False]
+
+
+def test_a_worker_that_lost_its_shard_while_deleting_says_so(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_shard(tmp_path / "new", 1, 60, 16, seed=9)
+    confirm, asked = Leases.confirm, []
+
+    def lost_the_second_time(leases: Leases, lease: Lease, at_once: bool = False) -> None:
+        asked.extend([at_once] * at_once)
+        if len(asked) == 2:
+            raise LeaseLostError
+        confirm(leases, lease, at_once)
+
+    with (
+        StandInCluster(folder / "deleting", TWO, 2, macros=MACROS) as server,
+        cliphouse.open(server.url) as table,
+    ):
+        table.ingest(folder / "s", cluster="two")
+        monkeypatch.setattr(Leases, "confirm", lost_the_second_time)
+        line = said(lambda: table.ingest(tmp_path / "new", replace=True))
+        assert "shard 1: another worker took it over" in line
+        monkeypatch.setattr(Leases, "confirm", confirm)
+        table.ingest(tmp_path / "new", replace=True)
+        assert table.check(tmp_path / "new").findings == ()
 
 
 def test_a_user_whose_searches_would_leave_out_shards_is_told(folder: Path) -> None:

@@ -340,6 +340,30 @@ def test_two_replacements_at_once_do_not_mix(
     assert table.check(tmp_path / "new1").is_good
 
 
+def test_a_load_that_ends_just_before_the_exchange_is_not_lost(
+    tmp_path: Path, open_table: OpenTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_shard(tmp_path / "s", 0)
+    make_shard(tmp_path / "more", 1)
+    make_shard(tmp_path / "new", 0, seed=50)
+    table = open_table()
+    table.ingest(tmp_path / "s")
+    check_alone = load_module.Loader._check_alone
+
+    def loaded_after(loader: load_module.Loader, *arguments: object) -> None:
+        check_alone(loader, *arguments)
+        monkeypatch.setattr(load_module.Loader, "_check_alone", check_alone)
+        with Table(tmp_path / "laion.chdb") as other:
+            other.ingest(tmp_path / "more")
+
+    monkeypatch.setattr(load_module.Loader, "_check_alone", loaded_after)
+    with pytest.raises(TableError, match="another process is loading into it; replace shard 0"):
+        table.ingest(tmp_path / "new", replace=True)
+    assert table.check(tmp_path / "s").is_good
+    assert table.check(tmp_path / "more").is_good
+    assert table.sql("SHOW TABLES").column("name").to_pylist() == ["laion", "laion_ledger"]
+
+
 def test_what_a_killed_replacement_left_is_cleared(tmp_path: Path, open_table: OpenTable) -> None:
     make_shard(tmp_path / "s")
     table = open_table()

@@ -14,12 +14,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from clickhouse_connect.driver.client import Client
 
 import cliphouse
-from cliphouse.errors import EngineError, UnreachableError
+from cliphouse.errors import EngineError, TableError, UnreachableError
 from cliphouse.shards import reader
 from cliphouse.table import IndexSpec, Table
+from cliphouse.table import connection as connection_module
 from cliphouse.table import table as table_module
+from cliphouse.table.address import Address
+from cliphouse.table.features import Features, Setting
+from cliphouse.table.tokens import token_settings
 from shard_files import MadeShard, make_shard
 from standin.process import StandIn, stand_in
 
@@ -171,6 +176,33 @@ def test_a_server_that_crashes_in_a_load(tmp_path: Path, shards: tuple[MadeShard
         crashing.launch()
         load(url, shards)
         assert_loaded(url, shards)
+
+
+def test_tokens_hold_whatever_the_profile_says(
+    server: StandIn, url: str, shards: tuple[MadeShard, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver's settings, which come with every statement, stand for those of a profile."""
+    open_client = connection_module._open
+
+    def with_profile(address: Address) -> Client:
+        client = open_client(address)
+        for name in ("deduplicate_insert", "deduplicate_insert_select"):
+            client.set_client_setting(name, "disable")
+        return client
+
+    monkeypatch.setattr(connection_module, "_open", with_profile)
+    for kind in ("INSERT INTO `laion`", "INSERT INTO `laion_ledger`"):
+        server.fail("lost", kind)
+    load(url, shards)
+    assert_loaded(url, shards)
+    with cliphouse.open(url) as table:
+        asked = "SELECT count() AS n, uniqExact(shard) AS of FROM laion_ledger"
+        claims = table.sql(f"{asked} WHERE state = 'claimed'").to_pylist()
+        assert claims == [{"n": 2, "of": 2}]
+        fixed = Setting("disable", is_free=False)
+        table.connection.features = Features(settings={"deduplicate_insert": fixed})
+        with pytest.raises(TableError, match="deduplicate_insert = disable, which may not be"):
+            token_settings(table.connection)
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ class Connection:
         self.patience = patience if patience > SHORT else 0.0
         self._client = self._persist(lambda: _open(address), repeatable=True)
         self._is_opening, self.patience = False, patience
-        self._kept: dict[str, int] = {}
+        self._kept: dict[str, int | str] = {}
         self.is_without_dead_shards = False
         # For statements that users give, so that SET and temporary tables last. Others have none: a
         # session is locked while a statement runs that nobody waits for any more.
@@ -206,7 +206,7 @@ class Connection:
             other.keep_setting(name, value)
         return other
 
-    def keep_setting(self, name: str, value: int) -> None:
+    def keep_setting(self, name: str, value: int | str) -> None:
         """Send a setting with every statement from now on, by clones too."""
         self._kept[name] = value
         self._client.set_client_setting(name, value)

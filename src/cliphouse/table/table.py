@@ -30,6 +30,7 @@ from cliphouse.table.facts import TableFacts, read_facts
 from cliphouse.table.features import USE_INDEX
 from cliphouse.table.index import BuiltIndex, IndexForecast, IndexSpec
 from cliphouse.table.ingest import IngestReport, ingest
+from cliphouse.table.placement import find_placement
 from cliphouse.table.recall import RecallSpec, measure_recall
 from cliphouse.table.retry import LONG, SHORT
 from cliphouse.table.rounding import RoundingCost, measure_rounding
@@ -114,6 +115,9 @@ class Table:
             self._open = Connection(self.address, patience=self._patience)
             if self._open.is_embedded:
                 self._choose_encoder()
+            else:
+                # On a cluster, lets no answer be without the rows of a shard that is down.
+                find_placement(self._open, self.name)
         return self._open
 
     @property
