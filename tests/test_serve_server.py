@@ -67,7 +67,8 @@ def test_a_server_that_goes_away_comes_back(behind: Behind) -> None:
     behind.server.stop()
     try:
         gone = behind.service.http.post("/api/search", json={"id": 7, "k": 3})
-        assert gone.status_code == 502
+        assert gone.status_code == 503
+        assert int(gone.headers["Retry-After"]) > 0
         assert gone.json()["error"]["type"] == "UnreachableError"
         assert READER.password not in gone.text
         assert behind.service.http.get("/health").status_code == 200

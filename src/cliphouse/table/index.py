@@ -329,7 +329,7 @@ class IndexBuilder:
                 raise EngineError(
                     f"index {name}: {' and '.join(late)} has not begun to build it after "
                     f"{_BEGIN_SECONDS:.0f} seconds; is it in step with Keeper "
-                    "(system.replication_queue)? Run this again when it is"
+                    "and the other replicas? Run this again when it is"
                 )
             time.sleep(_POLL_SECONDS)
 
