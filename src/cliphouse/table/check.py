@@ -14,7 +14,7 @@ from cliphouse.shards.npy import NpyFile
 from cliphouse.shards.reader import ID_BITS
 from cliphouse.shards.source import Source, find_sources
 from cliphouse.table.connection import Connection, identifier
-from cliphouse.table.lease import Holding, holdings, unfinished_shards
+from cliphouse.table.lease import Holding, read_loads
 from cliphouse.table.ledger import Entry, Ledger
 from cliphouse.table.schema import TableInfo, embedding_column
 
@@ -75,10 +75,8 @@ def check_table(
     doubled or unexpected, vectors of another length, NaN or only zeros, unfinished loads, changed
     or unloaded files."""
     counted = _count_rows(connection, table, info)
-    ledger = Ledger(connection, table)
-    entries = ledger.read() if ledger.exists() else {}
-    loading = {held.shard: held for held in holdings(connection, ledger)} if entries else {}
-    unfinished = unfinished_shards(ledger, entries.values(), loading.values())
+    loads = read_loads(connection, Ledger(connection, table))
+    entries, loading = loads.entries, {held.shard: held for held in loads.loading}
     findings = [
         finding
         for number in sorted(counted.keys() | entries.keys())
@@ -87,7 +85,7 @@ def check_table(
             counted.get(number),
             entries.get(number),
             loading.get(number),
-            number in unfinished,
+            number in loads.unfinished,
         )
     ]
     for source in sources:

@@ -101,10 +101,8 @@ def extend(connection: Connection, placement: Placement) -> None:
 
 def on_every_node(placement: Placement, table: str, made: str) -> str:
     """``made``, a table's CREATE statement as the engine shows it, for the nodes that lack it."""
-    assert placement.database is not None
-    name = f"{backquote(placement.database)}.{backquote(table)}"
     _, bracket, rest = made.partition(" (")
-    return f"CREATE TABLE IF NOT EXISTS {name}{placement.on}{bracket}{rest}"
+    return f"CREATE TABLE IF NOT EXISTS {placement.sql(table)}{placement.on}{bracket}{rest}"
 
 
 def _macros(connection: Connection, placement: Placement) -> dict[Node, dict[str, str]]:

@@ -191,11 +191,11 @@ class Connection:
 
             self._persist(run, is_repeatable("INSERT", settings))
             return
-        listed = ", ".join(f"{name} = {quote(str(value))}" for name, value in settings.items())
+        given = ", ".join(f"{name} = {quote(str(value))}" for name, value in settings.items())
         with self._clear_errors():
             self._client.command(
                 f"INSERT INTO {identifier(table)} ({', '.join(map(identifier, rows.columns))}) "
-                f"FROM INFILE {quote(str(rows.file))} SETTINGS {listed} FORMAT Arrow"
+                f"FROM INFILE {quote(str(rows.file))} SETTINGS {given} FORMAT Arrow"
             )
         rows.file.unlink()
 
@@ -204,6 +204,8 @@ class Connection:
         other = Connection(self.address, patience=self.patience)
         for name, value in self._kept.items():
             other.keep_setting(name, value)
+        if "features" in vars(self):  # asked already, of the same user
+            other.features = self.features
         return other
 
     def keep_setting(self, name: str, value: int | str) -> None:
@@ -274,6 +276,11 @@ def identifier(name: str) -> str:
 def backquote(name: str) -> str:
     """Any name quoted for SQL, whatever it holds: those of databases and columns of one's own."""
     return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
+
+
+def listed(settings: Parameters) -> str:
+    """Settings as they stand behind the word SETTINGS."""
+    return ", ".join(f"{name} = {value!r}" for name, value in settings.items())
 
 
 def quote(text: str) -> str:

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import psutil
 
@@ -335,12 +335,7 @@ class IndexBuilder:
 
     def _begun(self, name: str) -> dict[int, int]:
         """How many builds of the index each node knows, ended ones too."""
-        found = self._connection.query(
-            f"SELECT {self._placement.shard} AS place, count() AS builds "
-            f"FROM {self._placement.system('mutations', replicas=True)} "
-            f"WHERE {self._ours(name)} GROUP BY place"
-        ).to_pylist()
-        return {row["place"]: row["builds"] for row in found}
+        return self._by_node("count() AS builds", "mutations", self._ours(name))
 
     def _shares(self, parts: dict[int, int], pending: dict[int, _Pending]) -> dict[str, float]:
         """The finished share of each node's build."""
@@ -369,21 +364,21 @@ class IndexBuilder:
 
     def _in_progress(self) -> dict[int, float]:
         """How many parts' worth of work is done in those at work now."""
-        found = self._connection.query(
-            f"SELECT {self._placement.shard} AS place, sum(progress) AS share "
-            f"FROM {self._placement.system('merges', replicas=True)} "
-            f"WHERE is_mutation AND {self._placement.is_rows} GROUP BY place"
-        ).to_pylist()
-        return {row["place"]: float(row["share"]) for row in found}
+        condition = f"is_mutation AND {self._placement.is_rows}"
+        return self._by_node("sum(progress) AS share", "merges", condition)
 
     def _parts(self) -> dict[int, int]:
         """How many parts each node has."""
+        return self._by_node("count() AS parts", "parts", f"active AND {self._placement.is_rows}")
+
+    def _by_node(self, figure: str, table: str, condition: str) -> dict[int, Any]:
+        """A figure (an expression with its name) of a system table, of each node that has it."""
         found = self._connection.query(
-            f"SELECT {self._placement.shard} AS place, count() AS parts "
-            f"FROM {self._placement.system('parts', replicas=True)} "
-            f"WHERE active AND {self._placement.is_rows} GROUP BY place"
+            f"SELECT {self._placement.shard} AS place, {figure} "
+            f"FROM {self._placement.system(table, replicas=True)} "
+            f"WHERE {condition} GROUP BY place"
         ).to_pylist()
-        return {row["place"]: row["parts"] for row in found}
+        return {row["place"]: row[figure.rpartition(" AS ")[2]] for row in found}
 
     def _has_deleted_rows(self) -> bool:
         return bool(

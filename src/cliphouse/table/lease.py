@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,15 +117,28 @@ def holdings(connection: Connection, ledger: Ledger) -> tuple[Holding, ...]:
     return tuple(found for found in held if found is not None)
 
 
-def unfinished_shards(
-    ledger: Ledger, entries: Iterable[Entry], loading: Iterable[Holding]
-) -> tuple[int, ...]:
-    """Of ``entries``, those that nobody finishes; ``loading`` was read after them. What seems to be
-    left may have been finished between the two, so it is looked at once more."""
+@dataclass(frozen=True)
+class Loads:
+    """What a ledger tells of loads: of each shard what is known, which are being loaded at this
+    moment, and which were begun and nobody finishes."""
+
+    entries: dict[int, Entry]
+    loading: tuple[Holding, ...]
+    unfinished: tuple[int, ...]
+
+
+def read_loads(connection: Connection, ledger: Ledger) -> Loads:
+    """Empty where there is no ledger."""
+    if not ledger.exists():
+        return Loads({}, (), ())
+    # In this order: what seems to be left may have been finished between the two readings, so it
+    # is looked at once more.
+    entries, loading = ledger.read(), holdings(connection, ledger)
     held = {holding.shard for holding in loading}
-    left = [e.shard for e in entries if e.state != "done" and e.shard not in held]
+    left = [n for n, entry in entries.items() if entry.state != "done" and n not in held]
     again = ledger.read() if left else {}
-    return tuple(n for n in left if n in again and again[n].state != "done")
+    unfinished = (n for n in left if n in again and again[n].state != "done")
+    return Loads(entries, loading, tuple(unfinished))
 
 
 @dataclass(eq=False)

@@ -8,13 +8,12 @@ is then asked of all shards, and what changes them is run on all nodes.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 
 from cliphouse.errors import CliphouseError, EngineError, TableError
-from cliphouse.table.connection import Connection, Parameters, backquote, quote
+from cliphouse.table.connection import Connection, Parameters, backquote, listed, quote
 from cliphouse.table.features import BALANCING, HEDGED, LOCAL_FIRST, SKIP_SHARDS
 
 # A statement ON CLUSTER is waited for until every node has run it, however long a merge takes: it
@@ -91,12 +90,12 @@ class Placement:
     @property
     def whole(self) -> str:
         """The table that is read and inserted into, as SQL."""
-        return self._sql(self.table)
+        return self.sql(self.table)
 
     @property
     def rows(self) -> str:
         """The table that holds rows on a node, as SQL."""
-        return self._sql(self.local)
+        return self.sql(self.local)
 
     @property
     def on(self) -> str:
@@ -145,7 +144,7 @@ class Placement:
     def consistent(self) -> str:
         """The end of a query that must see what was inserted a moment ago: it asks the replicas
         that inserts go to, since the others come after."""
-        return _settings_clause(self.steady)
+        return f" SETTINGS {listed(self.steady)}" if self.steady else ""
 
     @property
     def steady(self) -> dict[str, int | str]:
@@ -215,17 +214,13 @@ class Placement:
                 f"from {connection.address.shown}, so {why}; try again when all nodes are up"
             )
 
-    def _sql(self, table: str) -> str:
+    def sql(self, table: str) -> str:
+        """The full name of a table in the same database, as SQL."""
         return (
             backquote(table)
             if self.database is None
             else f"{backquote(self.database)}.{backquote(table)}"
         )
-
-
-def _settings_clause(settings: Mapping[str, int | str]) -> str:
-    listed = ", ".join(f"{name} = {value!r}" for name, value in settings.items())
-    return f" SETTINGS {listed}" if listed else ""
 
 
 def find_placement(connection: Connection, table: str) -> Placement:

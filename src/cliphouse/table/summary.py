@@ -9,7 +9,7 @@ from datetime import datetime
 
 from cliphouse.table.connection import Connection, identifier
 from cliphouse.table.index import existing_indexes
-from cliphouse.table.lease import Holding, holdings, unfinished_shards
+from cliphouse.table.lease import Holding, read_loads
 from cliphouse.table.ledger import Ledger
 from cliphouse.table.placement import Node, Placement, find_placement
 from cliphouse.table.schema import Measured, TableInfo
@@ -106,12 +106,8 @@ def _summarise(
         f"FROM {placement.system('data_skipping_indices')} WHERE {placement.is_rows} GROUP BY name"
     ).to_pylist()
     sizes = {graph["name"]: graph["bytes"] for graph in graphs}
-    ledger = Ledger(connection, table)
-    is_kept = ledger.exists()
-    entries = list(ledger.read().values()) if is_kept else []
-    loading = holdings(connection, ledger) if is_kept else ()
-    unfinished = unfinished_shards(ledger, entries, loading)
-    times = [entry.at for entry in entries if entry.at is not None]
+    loads = read_loads(connection, Ledger(connection, table))
+    times = [entry.at for entry in loads.entries.values() if entry.at is not None]
     return TableSummary(
         database=connection.address.shown,
         table=table,
@@ -123,9 +119,9 @@ def _summarise(
         dim=info.dim,
         precision=info.precision,
         modalities=info.modalities,
-        shards=len(entries),
-        loading=loading,
-        unfinished=unfinished,
+        shards=len(loads.entries),
+        loading=loads.loading,
+        unfinished=loads.unfinished,
         first_load=min(times, default=None),
         last_load=max(times, default=None),
         columns=tuple(ColumnSize(c["name"], c["kind"], c["bytes"]) for c in columns),

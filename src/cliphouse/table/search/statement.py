@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from cliphouse.errors import QueryError
-from cliphouse.table.connection import identifier
+from cliphouse.table.connection import identifier, listed
 from cliphouse.table.facts import DISTANCE, TableFacts
 from cliphouse.table.features import (
     GLOBAL_IN,
@@ -39,7 +38,6 @@ _EMBEDDED_READ: dict[str, int | str] = {
     "min_bytes_to_use_mmap_io": 1,
     "checksum_on_read": 0,
 }
-Settings = Mapping[str, int | float | str]
 
 
 def condition_of(request: Request, facts: TableFacts) -> Condition | None:
@@ -93,7 +91,7 @@ def search_sql(
         if facts.features.may_set(name, value)
     }
     return f"SELECT {chosen}\nFROM {identifier(table)}\n{where}ORDER BY {order}\nLIMIT {limit}" + (
-        f"\nSETTINGS {_listed(settings)}" if settings else ""
+        f"\nSETTINGS {listed(settings)}" if settings else ""
     )
 
 
@@ -168,7 +166,3 @@ def _settings(
 
 def _multiplier(wanted: int, limit: int) -> float:
     return min(float(MAX_OVERSAMPLING), max(1.0, round(wanted / limit, 3)))
-
-
-def _listed(settings: Settings) -> str:
-    return ", ".join(f"{name} = {value!r}" for name, value in settings.items())
