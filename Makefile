@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TREE := src tests tools benchmarks
 
-.PHONY: demo serve-demo test browser check lint types format docs \
+.PHONY: demo serve-demo test browser check lint types rooms format docs \
   bench-ingest bench-search bench-encode bench-plan bench-centred bench-serve bench-page clean
 
 demo: $(VENV)/.installed
@@ -23,7 +23,7 @@ browser:
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { \
 	  echo "make: the page's tests need a browser; on Debian: apt-get install chromium" >&2; exit 1; }
 
-check: lint types
+check: lint types rooms
 
 lint: $(VENV)/.test-installed
 	$(BIN)/ruff check $(TREE)
@@ -31,6 +31,10 @@ lint: $(VENV)/.test-installed
 
 types: $(VENV)/.test-installed
 	$(BIN)/mypy
+
+# The order of the rooms is a contract in pyproject.toml: an import never runs back up.
+rooms: $(VENV)/.test-installed
+	$(BIN)/lint-imports
 
 format: $(VENV)/.test-installed
 	$(BIN)/ruff check --fix $(TREE)

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
@@ -30,10 +30,11 @@ from numpy.typing import NDArray
 
 import cliphouse
 from clip_like import DIM, ClipLike, write_shard
-from cliphouse.table import costs, planning
-from cliphouse.table.costs import Collection, Layout, Speeds
-from cliphouse.table.planning import Estimate, Machines
-from cliphouse.table.schema import Precision
+from cliphouse.planning import costs
+from cliphouse.planning import plan as planning
+from cliphouse.planning.costs import Collection, Layout, Speeds
+from cliphouse.planning.plan import Estimate, Machines
+from cliphouse.vocabulary import Precision
 from ingest import Machine, disk_used, process_memory
 
 REPORT = Path(__file__).resolve().parents[1] / "docs" / "benchmarks" / "plan.md"
@@ -149,7 +150,7 @@ def build_index(asked: Asked) -> Indexed:
     with cliphouse.open(asked.db, TABLE) as table:
         peak = disk_peak = 0
 
-        def watch(_: float) -> None:
+        def watch(_: Mapping[str, float]) -> None:
             nonlocal peak, disk_peak
             peak = max(peak, process_memory(os.getpid()).own)
             disk_peak = max(disk_peak, disk_used(Path(asked.db)))
@@ -157,7 +158,7 @@ def build_index(asked: Asked) -> Indexed:
         started = time.process_time()
         built = table.index(asked.layout.index, watch)
         processor = time.process_time() - started
-        watch(1.0)
+        watch({})
         figures = table.sql(
             "SELECT data_uncompressed_bytes AS memory, data_compressed_bytes AS disk "
             f"FROM system.data_skipping_indices WHERE table = '{TABLE}' "
@@ -344,7 +345,7 @@ def markdown(checks: Sequence[Check], machine: Machine, load_average: float) -> 
             "`undisturbed` is what is left without other programs: the fastest of the queries, the "
             "processor's seconds of a build over the cores. It is shown and not judged.",
             "",
-            "Predictions of time come from constants (Speeds in cliphouse.table.costs, which "
+            "Predictions of time come from constants (Speeds in cliphouse.planning.costs, which "
             "names the source of each: some were set by a run of this benchmark). "
             "Constants for bytes (memory without a "
             "graph, metadata, how a graph compresses) were set from tables of these sizes and "

@@ -19,7 +19,7 @@ from urllib.request import Request, urlopen
 _SETUP = """
 import os, sys, threading
 from cliphouse.shards import reader
-from cliphouse.table import inserter, lease
+from cliphouse.loading import inserter, lease
 reader.BATCH_ROWS = 25
 machine, renew, dead, look, signal, number = sys.argv[1:7]
 del sys.argv[1:7]

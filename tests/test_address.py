@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cliphouse.cli.title import without_password
+from cliphouse.engine.address import Address, Server
 from cliphouse.errors import TableError
-from cliphouse.table.address import Address, Server
 
 
 def server_of(text: str) -> Server:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from cliphouse.errors import ShardError
-from cliphouse.table.check import check_shards
-from cliphouse.table.table import Table
+from cliphouse.inspection.check import check_shards
+from cliphouse.table import Table
 from conftest import OpenTable, Run
 from shard_files import make_shard
 

@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import pytest
 
+from cliphouse.cluster.placement import Placement
+from cliphouse.engine.features import LIMIT, MULTIPLIER, USE_CODES, WIDTH, Features, Setting
 from cliphouse.errors import QueryError
-from cliphouse.table.facts import TableFacts, VectorIndex
-from cliphouse.table.features import LIMIT, MULTIPLIER, USE_CODES, WIDTH, Features, Setting
-from cliphouse.table.placement import Placement
-from cliphouse.table.schema import Measured, TableInfo
-from cliphouse.table.search import Request, choose
+from cliphouse.schema.facts import TableFacts, VectorIndex
+from cliphouse.schema.info import TableInfo
+from cliphouse.search.planner import choose
+from cliphouse.search.request import Request
+from cliphouse.vocabulary import Measured
 
 KIND = "vector_similarity('hnsw', 'cosineDistance', 512, 'bf16', 32, 128)"
 TARGETS = {"text": 0.95, "image": 0.99}

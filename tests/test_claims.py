@@ -11,12 +11,12 @@ import pytest
 
 import cliphouse
 from cliphouse.errors import EngineError, TableError
+from cliphouse.loading import lease as lease_module
+from cliphouse.loading.inserter import Batch, Inserter
+from cliphouse.loading.lease import LeaseLostError, Leases
+from cliphouse.loading.ledger import Ledger, Line
 from cliphouse.shards import reader
-from cliphouse.table import lease as lease_module
-from cliphouse.table.inserter import Batch, Inserter
-from cliphouse.table.lease import LeaseLostError, Leases
-from cliphouse.table.ledger import Ledger, Line
-from cliphouse.table.table import Table
+from cliphouse.table import Table
 from conftest import OpenTable
 from machines import running_server
 from shard_files import make_shard

@@ -21,7 +21,7 @@ from PIL import Image
 from cliphouse.models import load_encoder
 from cliphouse.pictures import embed_folder
 from cliphouse.pictures.drawn import write_pictures
-from cliphouse.table.table import Table
+from cliphouse.table import Table
 from conftest import Run
 from shard_files import MadeShard, make_shard
 

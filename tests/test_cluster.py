@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 import cliphouse
 from cliphouse import Table
-from cliphouse.table.index import IndexSpec
-from cliphouse.table.schema import with_measured, write_info
+from cliphouse.indexing.index import IndexSpec
+from cliphouse.schema.info import with_measured, write_info
 from shard_files import MadeShard, make_shard
 from standin_cluster import UP, Clusters, StandInCluster
 
@@ -98,7 +98,7 @@ def test_every_row_arrives_once(world: World) -> None:
 @pytest.mark.parametrize("modality", ["image", "text"])
 @pytest.mark.parametrize("least", [None, 180])
 def test_an_exact_search_is_that_of_numpy(
-    world: World, modality: cliphouse.table.schema.Modality, least: int | None
+    world: World, modality: cliphouse.vocabulary.Modality, least: int | None
 ) -> None:
     query = np.random.default_rng(4).standard_normal(DIM).astype(np.float32)
     where = None if least is None else f"width >= {least}"

@@ -11,15 +11,15 @@ from clickhouse_connect.driver.client import Client
 
 import cliphouse
 from cliphouse import Table
+from cliphouse.cluster.placement import Cluster, Node, Placement, find_placement
+from cliphouse.cluster.topology import check_macros, on_every_node
+from cliphouse.engine import connection as connection_module
+from cliphouse.engine.address import Address
+from cliphouse.engine.features import SKIP_SHARDS, Features, Setting
 from cliphouse.errors import CliphouseError, EngineError, TableError
-from cliphouse.table import connection as connection_module
-from cliphouse.table.address import Address
-from cliphouse.table.cluster import check_macros, on_every_node
-from cliphouse.table.facts import read_facts
-from cliphouse.table.features import SKIP_SHARDS, Features, Setting
-from cliphouse.table.index import IndexSpec
-from cliphouse.table.lease import Lease, LeaseLostError, Leases
-from cliphouse.table.placement import Cluster, Node, Placement, find_placement
+from cliphouse.indexing.index import IndexSpec
+from cliphouse.loading.lease import Lease, LeaseLostError, Leases
+from cliphouse.schema.facts import read_facts
 from conftest import OpenTable, Run
 from shard_files import make_shard
 from standin_cluster import DOWN, UP, Clusters, StandInCluster
@@ -181,7 +181,7 @@ def test_a_shard_that_is_down_is_an_error_and_no_fewer_rows(
     folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # It is down for good: nobody need wait for it.
-    monkeypatch.setattr("cliphouse.table.table.LONG", 0.1, raising=False)
+    monkeypatch.setattr("cliphouse.table.LONG", 0.1, raising=False)
     home = folder / "down"
     with (
         StandInCluster(home, TWO, 2, macros=MACROS) as server,
@@ -222,7 +222,7 @@ def test_a_profile_that_skips_dead_shards_is_overruled(
         client.set_client_setting("skip_unavailable_shards", 1)
         return client
 
-    monkeypatch.setattr("cliphouse.table.table.LONG", 0.1)
+    monkeypatch.setattr("cliphouse.table.LONG", 0.1)
     home = folder / "skipping"
     with (
         StandInCluster(home, TWO, 2, macros=MACROS) as server,

@@ -19,15 +19,15 @@ import pyarrow as pa
 import pytest
 
 import cliphouse
+from cliphouse.cluster.ddl import create_statements
+from cliphouse.cluster.placement import Cluster, Node, Placement
+from cliphouse.cluster.topology import on_every_node
+from cliphouse.engine.connection import Address, Connection
+from cliphouse.engine.features import EVERYTHING
 from cliphouse.errors import EngineError
-from cliphouse.table.cluster import on_every_node
-from cliphouse.table.connection import Address, Connection
-from cliphouse.table.features import EVERYTHING
-from cliphouse.table.index import IndexBuilder, IndexSpec
-from cliphouse.table.layout import create_statements
-from cliphouse.table.ledger import LEDGER
-from cliphouse.table.placement import Cluster, Node, Placement
-from cliphouse.table.schema import TableInfo, table_layout, write_info
+from cliphouse.indexing.index import IndexBuilder, IndexSpec
+from cliphouse.loading.ledger import LEDGER
+from cliphouse.schema.info import TableInfo, table_layout, write_info
 from shard_files import make_shard
 from standin_cluster import UP, StandInCluster
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cliphouse.table.search.dedup import fold_duplicates
-from cliphouse.table.search.results import Hit
+from cliphouse.search.dedup import fold_duplicates
+from cliphouse.search.results import Hit
 
 
 def by_the_rule(vectors: NDArray[np.float32], threshold: float) -> dict[int, int]:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from cliphouse.demo import SENTENCES
-from cliphouse.table.table import Table
+from cliphouse.table import Table
 from conftest import Run
 
 

@@ -24,7 +24,7 @@ import pytest
 import yaml
 
 import cliphouse
-from cliphouse.table.index import IndexSpec
+from cliphouse.indexing.index import IndexSpec
 from conftest import Run
 from shard_files import make_shard
 
@@ -205,7 +205,7 @@ def test_the_searcher_searches_and_does_nothing_else(loaded: Path) -> None:
 
 def test_the_searcher_may_ask_for_all_that_is_asked_of_the_engine() -> None:
     """The system tables in this project's statements are those that it was granted."""
-    sources = [path.read_text() for path in (ROOT / "src/cliphouse/table").rglob("*.py")]
+    sources = [path.read_text() for path in (ROOT / "src/cliphouse").rglob("*.py")]
     asked = {name for text in sources for name in re.findall(r"\bsystem\.([a-z_]+)", text)}
     asked |= {name for text in sources for name in re.findall(r"\bsystem\(['\"]([a-z_]+)", text)}
     granted = set(re.findall(r"GRANT SELECT ON system\.([a-z_]+)", USERS.read_text()))

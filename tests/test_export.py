@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from cliphouse.errors import ShardError, TableError
-from cliphouse.table import export as export_module
-from cliphouse.table.table import Table
+from cliphouse.export import exporter as export_module
+from cliphouse.table import Table
 from conftest import OpenTable
 from shard_files import MadeShard, make_shard
 

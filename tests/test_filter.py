@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cliphouse import Filter, QueryError, Table
-from cliphouse.table.facts import read_facts
-from cliphouse.table.search.filter import Condition
-from cliphouse.table.search.selectivity import estimate_selectivity
+from cliphouse.schema.facts import read_facts
+from cliphouse.search.filter import Condition
+from cliphouse.search.selectivity import estimate_selectivity
 from conftest import OpenTable
 from shard_files import make_shard
 

@@ -18,11 +18,11 @@ import pytest
 from numpy.typing import NDArray
 
 import cliphouse
+from cliphouse.engine.statements import split_statements
 from cliphouse.errors import EngineError, QueryError
 from cliphouse.models import load_encoder
 from cliphouse.pictures import embed_folder
 from cliphouse.pictures.drawn import write_pictures
-from cliphouse.table.statements import split_statements
 
 ROWS = 120
 WORDS = "a dog and a cat"

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from cliphouse.errors import QueryError, TableError
-from cliphouse.table.facts import read_facts
-from cliphouse.table.index import IndexSpec, existing_indexes
-from cliphouse.table.recall import turned_aside
-from cliphouse.table.search import Plan, Request
-from cliphouse.table.search.statement import search_sql
-from cliphouse.table.table import Table
-from cliphouse.table.vector import encode_parameter
+from cliphouse.indexing.index import IndexSpec, existing_indexes
+from cliphouse.recall.measure import turned_aside
+from cliphouse.schema.facts import read_facts
+from cliphouse.search.planner import Plan
+from cliphouse.search.query.vector import encode_parameter
+from cliphouse.search.request import Request
+from cliphouse.search.statement import search_sql
+from cliphouse.table import Table
 from conftest import OpenTable
 from shard_files import MadeShard, make_shard
 

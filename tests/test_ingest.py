@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cliphouse.errors import ShardError, TableError
+from cliphouse.loading import lease
+from cliphouse.loading import load as load_module
+from cliphouse.loading.bfloat16 import bfloat16_bits
 from cliphouse.shards import files, reader
-from cliphouse.table import lease
-from cliphouse.table import load as load_module
-from cliphouse.table.bfloat16 import bfloat16_bits
-from cliphouse.table.table import Table
+from cliphouse.table import Table
 from conftest import OpenTable
 from shard_files import MadeShard, make_shard
 

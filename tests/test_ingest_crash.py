@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cliphouse.table.table import Table
+from cliphouse.table import Table
 from crash import TELL, count_steps, run_and_kill
 from shard_files import make_shard
 
@@ -21,7 +21,7 @@ _CHECKSUM = (
 
 _SETUP = f"""{TELL}
 from cliphouse.shards import reader
-from cliphouse.table.connection import Connection
+from cliphouse.engine.connection import Connection
 reader.BATCH_ROWS = 25
 tell(Connection, "command", "query", "insert")
 """

@@ -16,8 +16,8 @@ import pytest
 
 import cliphouse
 from cliphouse.errors import TableError
-from cliphouse.table import lease
-from cliphouse.table.table import Table
+from cliphouse.loading import lease
+from cliphouse.table import Table
 from machines import Load, Server, running_server
 from shard_files import make_shard
 

@@ -19,12 +19,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cliphouse.errors import QueryError
-from cliphouse.table import costs, planning
-from cliphouse.table.costs import Collection, Layout, Speeds
-from cliphouse.table.index import IndexSpec
-from cliphouse.table.planning import Machines, make_plan
-from cliphouse.table.schema import Precision
-from cliphouse.table.table import Table
+from cliphouse.indexing.index import IndexSpec
+from cliphouse.planning import costs
+from cliphouse.planning import plan as planning
+from cliphouse.planning.costs import Collection, Layout, Speeds
+from cliphouse.planning.plan import Machines, make_plan
+from cliphouse.table import Table
+from cliphouse.vocabulary import Precision
 from conftest import OpenTable, Run
 from shard_files import make_shard
 

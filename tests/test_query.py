@@ -17,7 +17,7 @@ import cliphouse
 from cliphouse.errors import PictureError, QueryError
 from cliphouse.models import load_encoder
 from cliphouse.pictures.drawn import write_pictures
-from cliphouse.table.vector import Combination, QueryReader, QueryVector
+from cliphouse.search.query.vector import Combination, QueryReader, QueryVector
 
 ROWS = 60
 

@@ -12,9 +12,10 @@ import pytest
 
 from clip_like import ClipLike, write_shard
 from cliphouse.errors import QueryError, ShardError
-from cliphouse.table import IndexSpec, Table
-from cliphouse.table.bfloat16 import bfloat16_bits
-from cliphouse.table.recall import turned_aside
+from cliphouse.indexing.index import IndexSpec
+from cliphouse.loading.bfloat16 import bfloat16_bits
+from cliphouse.recall.measure import turned_aside
+from cliphouse.table import Table
 from conftest import OpenTable, Run
 from shard_files import MadeShard, make_shard
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cliphouse.errors import QueryError, TableError
-from cliphouse.table.bfloat16 import bfloat16_bits
-from cliphouse.table.table import Table
+from cliphouse.loading.bfloat16 import bfloat16_bits
+from cliphouse.table import Table
 from conftest import OpenTable
 from shard_files import MadeShard, make_shard
 

@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from cliphouse.table import IndexSpec, Table
-from cliphouse.table.bfloat16 import bfloat16_bits
+from cliphouse.indexing.index import IndexSpec
+from cliphouse.loading.bfloat16 import bfloat16_bits
+from cliphouse.table import Table
 from shard_files import make_shard
 
 DIM = 64

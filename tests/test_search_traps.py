@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from cliphouse.errors import QueryError, TableError
-from cliphouse.table import Filter, IndexSpec, Table
-from cliphouse.table.index import existing_indexes
+from cliphouse.indexing.index import IndexSpec, existing_indexes
+from cliphouse.search.filter import Filter
+from cliphouse.table import Table
 from conftest import OpenTable
 from shard_files import make_shard
 

@@ -21,8 +21,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cliphouse.cli.app import app
+from cliphouse.engine.lockfile import occupant, occupy
 from cliphouse.errors import UserError
-from cliphouse.table.occupant import occupant, occupy
 from conftest import Run
 from serving import Drawn, draw
 

@@ -17,9 +17,9 @@ import pytest
 import trustme
 
 import cliphouse
+from cliphouse.engine.connection import Connection
 from cliphouse.errors import QueryError, TableError, UnreachableError
 from cliphouse.server.settings import ServeSettings
-from cliphouse.table.connection import Connection
 from conftest import Run
 from shard_files import make_shard
 from standin.process import StandIn, stand_in

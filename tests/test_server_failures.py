@@ -17,14 +17,15 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 import cliphouse
+from cliphouse import table as table_module
+from cliphouse.engine import connection as connection_module
+from cliphouse.engine.address import Address
+from cliphouse.engine.features import Features, Setting
 from cliphouse.errors import EngineError, TableError, UnreachableError
+from cliphouse.indexing.index import IndexSpec
+from cliphouse.loading.tokens import token_settings
 from cliphouse.shards import reader
-from cliphouse.table import IndexSpec, Table
-from cliphouse.table import connection as connection_module
-from cliphouse.table import table as table_module
-from cliphouse.table.address import Address
-from cliphouse.table.features import Features, Setting
-from cliphouse.table.tokens import token_settings
+from cliphouse.table import Table
 from shard_files import MadeShard, make_shard
 from standin.process import StandIn, stand_in
 

@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 
 import cliphouse
 from cliphouse.errors import QueryError, TableError
-from cliphouse.table import Filter, IndexSpec, Table
-from cliphouse.table.vector import encode_parameter
+from cliphouse.indexing.index import IndexSpec
+from cliphouse.search.filter import Filter
+from cliphouse.search.query.vector import encode_parameter
+from cliphouse.table import Table
 from shard_files import MadeShard, make_shard
 from standin.pretend import Pretence
 from standin.process import StandIn, stand_in

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cliphouse.engine.connection import StagedRows
+from cliphouse.loading.inserter import Batch, Inserter
 from cliphouse.shards import reader
-from cliphouse.table.connection import StagedRows
-from cliphouse.table.inserter import Batch, Inserter
-from cliphouse.table.table import Table
+from cliphouse.table import Table
 from shard_files import MadeShard, make_shard
 from test_ingest import unfinish
 

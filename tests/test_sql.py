@@ -17,11 +17,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from cliphouse.cli.timing import timing_line
+from cliphouse.engine.answer import Answer
+from cliphouse.engine.reading import Reading
 from cliphouse.models import load_encoder
 from cliphouse.pictures.drawn import write_pictures
 from cliphouse.pictures.files import open_picture
-from cliphouse.table import Answer, Table
-from cliphouse.table.reading import Reading
+from cliphouse.table import Table
 from conftest import Run
 from forked import python
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cliphouse.table.retired import respelled
-from cliphouse.table.statements import (
+from cliphouse.engine.deprecated import respelled
+from cliphouse.engine.statements import (
     is_finished,
     names_format,
     only_reads,

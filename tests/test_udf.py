@@ -21,7 +21,7 @@ import cliphouse
 from cliphouse.errors import EngineError, ModelError, PictureError
 from cliphouse.models import load_encoder
 from cliphouse.pictures.drawn import write_pictures
-from cliphouse.table.schema import TableInfo
+from cliphouse.schema.info import TableInfo
 from conftest import Run
 
 # What a format with escapes would change, and what no text file can hold.

@@ -18,11 +18,12 @@ from pathlib import Path
 
 from cliphouse.cli.plan import duration
 from cliphouse.cli.show import size
+from cliphouse.indexing.index import IndexSpec
+from cliphouse.planning import costs
+from cliphouse.planning import plan as planning
+from cliphouse.planning.costs import Collection, Layout, Speeds
+from cliphouse.planning.plan import Estimate, Machines
 from cliphouse.shards.reader import BATCH_ROWS
-from cliphouse.table import costs, planning
-from cliphouse.table.costs import Collection, Layout, Speeds
-from cliphouse.table.index import IndexSpec
-from cliphouse.table.planning import Estimate, Machines
 from paper_data import SIZES, TARGETS, codes_recall, figures, recalls, width_law
 from paper_picture import draw_queries
 

@@ -14,10 +14,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from cliphouse.table import costs, planning
-from cliphouse.table.costs import Collection, Layout, Speeds
-from cliphouse.table.index import IndexSpec
-from cliphouse.table.planning import Machines
+from cliphouse.indexing.index import IndexSpec
+from cliphouse.planning import costs
+from cliphouse.planning import plan as planning
+from cliphouse.planning.costs import Collection, Layout, Speeds
+from cliphouse.planning.plan import Machines
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "docs" / "benchmarks"
 CORES = 2  # of the machine that all of it was measured on

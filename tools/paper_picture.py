@@ -10,8 +10,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from cliphouse.table import costs
-from cliphouse.table.costs import Collection, Layout, Speeds
+from cliphouse.planning import costs
+from cliphouse.planning.costs import Collection, Layout, Speeds
 from paper_data import CORES, GRAPH, SIZES, measured_seconds, width_law
 
 LARGEST = 8_000_000_000

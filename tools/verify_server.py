@@ -32,7 +32,8 @@ from cliphouse.errors import TableError
 from cliphouse.models import load_encoder
 from cliphouse.pictures import embed_folder, open_picture
 from cliphouse.pictures.drawn import write_pictures
-from cliphouse.table import SearchResult, Table
+from cliphouse.search.results import SearchResult
+from cliphouse.table import Table
 from verify_report import LeftOutError, Report, WrongError, expect
 
 MODEL = "tiny"

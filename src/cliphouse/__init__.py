@@ -19,11 +19,14 @@ from cliphouse.errors import (
     TableError,
     UserError,
 )
+from cliphouse.indexing.index import IndexSpec
 from cliphouse.models import Encoder, load_encoder
 from cliphouse.pictures import embed_folder
-from cliphouse.table import Filter, Hit, IndexSpec, SearchResult, Table
-from cliphouse.table.search import Request
-from cliphouse.table.vector import Combination
+from cliphouse.search.filter import Filter
+from cliphouse.search.query.vector import Combination
+from cliphouse.search.request import Request
+from cliphouse.search.results import Hit, SearchResult
+from cliphouse.table import Table
 
 open = Table
 

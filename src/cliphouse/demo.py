@@ -7,25 +7,26 @@ step does only what is not done yet.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from cliphouse.indexing.index import BuiltIndex
+from cliphouse.loading.ingest import IngestReport
 from cliphouse.models import load_encoder
 from cliphouse.pictures import EmbedReport, embed_folder, open_picture
 from cliphouse.pictures.drawn import draw, random_scene, write_pictures
 from cliphouse.pictures.sheet import Cell, contact_sheet
-from cliphouse.table import BuiltIndex, IngestReport, Measured, SearchResult, Table
-from cliphouse.table.table import AUTO_KS
+from cliphouse.search.results import SearchResult
+from cliphouse.table import AUTO_KS, Table
+from cliphouse.vocabulary import BuildProgress, Measured, Progress
 
 SENTENCES = ("a red heart", "two blue circles", "a large green triangle in the middle")
 DEFAULT_ROWS = 5000
 MODEL = "tiny"
 _SEED = 400_000_000
 _QUERY_SEED = 5_000_000
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Demo:
     def ingest(self, progress: Progress) -> IngestReport:
         return self.table.ingest(self.shards, progress=progress)
 
-    def index(self, progress: Callable[[Mapping[str, float]], None]) -> BuiltIndex:
+    def index(self, progress: BuildProgress) -> BuiltIndex:
         return self.table.index("image", progress)
 
     def measure(self, progress: Progress) -> tuple[Measured, ...]:

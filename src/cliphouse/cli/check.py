@@ -9,10 +9,10 @@ import typer
 
 import cliphouse
 from cliphouse.cli import options, show
+from cliphouse.engine.address import Address
+from cliphouse.inspection.check import CheckReport, check_shards
 from cliphouse.json_text import to_json
 from cliphouse.shards import parse_shard_numbers
-from cliphouse.table.address import Address
-from cliphouse.table.check import CheckReport, check_shards
 
 NAME = "check"
 

@@ -12,8 +12,8 @@ import typer
 
 from cliphouse.cli import show
 from cliphouse.demo import DEFAULT_ROWS, SENTENCES, Demo
-from cliphouse.table import Measured
-from cliphouse.table.search.choose import taken_by_auto
+from cliphouse.search.planner import taken_by_auto
+from cliphouse.vocabulary import Measured
 
 NAME = "demo"
 

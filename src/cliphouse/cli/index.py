@@ -11,11 +11,10 @@ import cliphouse
 from cliphouse.cli import options, show
 from cliphouse.cli.recall import draw
 from cliphouse.errors import QueryError
-from cliphouse.table import IndexSpec, Table
-from cliphouse.table.costs import Collection, Speeds, cache_bytes, index_seconds
-from cliphouse.table.index import DEFAULT_EF_CONSTRUCTION, DEFAULT_M, IndexForecast
-from cliphouse.table.schema import Modality
-from cliphouse.table.table import AUTO_KS
+from cliphouse.indexing.index import DEFAULT_EF_CONSTRUCTION, DEFAULT_M, IndexForecast, IndexSpec
+from cliphouse.planning.costs import Collection, Speeds, cache_bytes, index_seconds
+from cliphouse.table import AUTO_KS, Table
+from cliphouse.vocabulary import Modality
 
 NAME = "index"
 _NO_ANNOY = (

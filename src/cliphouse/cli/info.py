@@ -10,10 +10,9 @@ import typer
 import cliphouse
 from cliphouse.cli import options, show
 from cliphouse.cli.recall import draw
+from cliphouse.client import Client
+from cliphouse.inspection.summary import NodeSize, TableSummary
 from cliphouse.json_text import to_json
-from cliphouse.server.client import Client
-from cliphouse.table import TableSummary
-from cliphouse.table.summary import NodeSize
 
 NAME = "info"
 

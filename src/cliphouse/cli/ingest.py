@@ -12,8 +12,9 @@ import typer
 import cliphouse
 from cliphouse.cli import options, show
 from cliphouse.json_text import to_json
+from cliphouse.loading.lease import Holding
+from cliphouse.loading.load import ShardLoad
 from cliphouse.shards import parse_shard_numbers
-from cliphouse.table import Holding, ShardLoad
 
 NAME = "ingest"
 _SHOWN = 5

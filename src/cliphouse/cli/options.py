@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cliphouse.table import DEFAULT_DB, DEFAULT_TABLE
+from cliphouse.vocabulary import DEFAULT_DB, DEFAULT_TABLE
 
 Db = Annotated[
     str,

@@ -13,9 +13,10 @@ import typer
 from cliphouse.cli import options, show
 from cliphouse.errors import QueryError
 from cliphouse.json_text import to_json
-from cliphouse.table import costs, planning
-from cliphouse.table.costs import Collection, Speeds
-from cliphouse.table.planning import Estimate, Machines, TablePlan
+from cliphouse.planning import costs
+from cliphouse.planning import plan as planning
+from cliphouse.planning.costs import Collection, Speeds
+from cliphouse.planning.plan import Estimate, Machines, TablePlan
 
 NAME = "plan"
 _NUMBER = re.compile(r"(\d+\.?\d*(?:e\d{1,2})?)\s*([a-z]*)", re.IGNORECASE)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cliphouse.errors import QueryError
-from cliphouse.table import Measured
+from cliphouse.vocabulary import Measured
 
 _ENDINGS = (".svg", ".png", ".pdf")
 _COLOURS = {"text": "#c44e52", "image": "#4c72b0"}

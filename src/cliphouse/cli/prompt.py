@@ -12,8 +12,8 @@ from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
 from cliphouse.cli import show
+from cliphouse.engine.statements import is_finished
 from cliphouse.errors import CliphouseError
-from cliphouse.table.statements import is_finished
 
 _LEAVE = ("exit", "quit", "\\q")
 _SECRET = re.compile(r"\bIDENTIFIED\b|\bpassword\b|://[^/\s]*:.*@", re.IGNORECASE)

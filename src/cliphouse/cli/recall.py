@@ -13,10 +13,10 @@ import cliphouse
 from cliphouse.cli import options, show
 from cliphouse.cli.plot import check_plot, plot_recall
 from cliphouse.json_text import to_json
-from cliphouse.table import Measured, Table
-from cliphouse.table.rounding import RoundingCost
-from cliphouse.table.schema import Modality
-from cliphouse.table.search.choose import taken_by_auto
+from cliphouse.recall.rounding import RoundingCost
+from cliphouse.search.planner import taken_by_auto
+from cliphouse.table import Table
+from cliphouse.vocabulary import Measured, Modality
 
 NAME = "recall"
 

@@ -14,13 +14,13 @@ import typer
 import cliphouse
 from cliphouse.cli import options, show
 from cliphouse.cli.formats import Format, write
+from cliphouse.client import Client
 from cliphouse.errors import QueryError
-from cliphouse.server.client import Client
-from cliphouse.table import Hit, SearchResult
-from cliphouse.table.search import Request
-from cliphouse.table.search.columns import HITS
-from cliphouse.table.search.paging import Cursor
-from cliphouse.table.vector import Combination
+from cliphouse.search.arrow import HITS
+from cliphouse.search.paging import Cursor
+from cliphouse.search.query.vector import Combination
+from cliphouse.search.request import Request
+from cliphouse.search.results import Hit, SearchResult
 
 NAME = "search"
 _QUERY = pa.field("query", pa.string())

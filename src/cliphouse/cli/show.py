@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     SpinnerColumn,
     TaskID,
     TaskProgressColumn,
@@ -18,8 +17,13 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.progress import (
+    Progress as Bars,
+)
 from rich.table import Table
 from rich.text import Text
+
+from cliphouse.vocabulary import BuildProgress, Progress
 
 out = Console(highlight=False, soft_wrap=True, emoji=False)
 if not out.is_terminal:
@@ -27,11 +31,9 @@ if not out.is_terminal:
 err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 _LOG_SECONDS = 10.0
 
-Advance = Callable[[int, int], None]
-
 
 @contextmanager
-def progress(what: str, unit: str = "rows") -> Iterator[Advance]:
+def progress(what: str, unit: str = "rows") -> Iterator[Progress]:
     """A function to call with (done, total): a bar with rate and time left, or a line every ten
     seconds where standard error is no terminal."""
     if err.is_terminal:
@@ -42,7 +44,7 @@ def progress(what: str, unit: str = "rows") -> Iterator[Advance]:
 
 
 @contextmanager
-def _bar(what: str, unit: str) -> Iterator[Advance]:
+def _bar(what: str, unit: str) -> Iterator[Progress]:
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -53,7 +55,7 @@ def _bar(what: str, unit: str) -> Iterator[Advance]:
         TimeRemainingColumn(),
     )
     started = time.monotonic()
-    with Progress(*columns, console=err, transient=True) as bars:
+    with Bars(*columns, console=err, transient=True) as bars:
         task = bars.add_task(what, total=None, rate="")
 
         def advance(done: int, total: int) -> None:
@@ -63,7 +65,7 @@ def _bar(what: str, unit: str) -> Iterator[Advance]:
         yield advance
 
 
-def _log(what: str, unit: str) -> Advance:
+def _log(what: str, unit: str) -> Progress:
     started = last = time.monotonic()
 
     def advance(done: int, total: int) -> None:
@@ -80,7 +82,7 @@ def _log(what: str, unit: str) -> Advance:
 
 
 @contextmanager
-def shares(what: str) -> Iterator[Callable[[Mapping[str, float]], None]]:
+def shares(what: str) -> Iterator[BuildProgress]:
     """A function to call with the finished shares of a step, 0 to 1, each by the name of the node
     that is about it: a bar for each, or a line with the share of them all."""
     if not err.is_terminal:
@@ -88,7 +90,7 @@ def shares(what: str) -> Iterator[Callable[[Mapping[str, float]], None]]:
         yield lambda done: log(round(sum(done.values()) / max(1, len(done)) * 100), 100)
         return
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=err) as bars:
+    with Bars(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=err) as bars:
         tasks: dict[str, TaskID] = {}
 
         def advance(done: Mapping[str, float]) -> None:

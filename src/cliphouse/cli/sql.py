@@ -14,9 +14,10 @@ from cliphouse.cli import options, show
 from cliphouse.cli.formats import Format, as_rows, draw_rows, write
 from cliphouse.cli.parameters import read_parameters
 from cliphouse.cli.timing import timing_line
+from cliphouse.engine.answer import Answer
+from cliphouse.engine.statements import returns_rows, split_statements
 from cliphouse.errors import CliphouseError, QueryError
-from cliphouse.table import Answer, Table
-from cliphouse.table.statements import returns_rows, split_statements
+from cliphouse.table import Table
 
 NAME = "sql"
 

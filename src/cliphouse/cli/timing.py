@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cliphouse.table import Answer
+from cliphouse.engine.answer import Answer
 
 _UNITS = ("", " thousand", " million", " billion", " trillion")
 _BYTES = (" B", " KB", " MB", " GB", " TB")

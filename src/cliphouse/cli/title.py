@@ -6,7 +6,7 @@ import sys
 
 from setproctitle import setproctitle
 
-from cliphouse.table.address import has_password, without_password
+from cliphouse.engine.address import has_password, without_password
 
 
 def hide_passwords() -> None:

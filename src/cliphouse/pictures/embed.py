@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,10 +25,10 @@ from cliphouse.models import Encoder
 from cliphouse.pictures.files import MAX_PIXELS, Picture, find_pictures, open_picture
 from cliphouse.shards import Shard, ShardWriter, find_shards
 from cliphouse.shards.manifest import Manifest, read_manifest, write_manifest
+from cliphouse.vocabulary import Progress
 
 SHARD_ROWS = 4096  # what a crash can lose: a few minutes of ViT-B/32 on two cores
 BATCH = 64
-Progress = Callable[[int, int], None]  # rows done, rows in all
 
 _SCHEMA = pa.schema(
     [

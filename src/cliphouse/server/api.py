@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 import cliphouse
 from cliphouse.errors import MissingError
+from cliphouse.search.results import SearchResult
 from cliphouse.server.failures import RESPONSES, json_answer
 from cliphouse.server.query import QueryPart, SearchQuery
 from cliphouse.server.schema import (
@@ -25,8 +26,7 @@ from cliphouse.server.schema import (
 )
 from cliphouse.server.service import Service
 from cliphouse.server.settings import MAX_DEPTH
-from cliphouse.table import SearchResult
-from cliphouse.table.schema import Modality
+from cliphouse.vocabulary import Modality
 
 router = APIRouter(prefix="/api", responses=RESPONSES)
 TableName = Annotated[Name | None, Query(description="By default the first that is served")]

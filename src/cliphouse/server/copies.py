@@ -12,15 +12,15 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from cliphouse.engine.address import Address
 from cliphouse.json_text import to_json
+from cliphouse.search.arrow import hits_table
+from cliphouse.search.results import SearchResult
 from cliphouse.server.api import service_of
 from cliphouse.server.failures import RESPONSES, json_answer
 from cliphouse.server.recipe import Recipe
 from cliphouse.server.schema import SearchBody
 from cliphouse.server.service import Service
-from cliphouse.table import SearchResult
-from cliphouse.table.address import Address
-from cliphouse.table.search.columns import hits_table
 
 router = APIRouter(prefix="/api", responses=RESPONSES)
 FileFormat = Literal["json", "csv", "parquet"]

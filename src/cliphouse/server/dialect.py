@@ -21,6 +21,8 @@ from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field, ValidationError
 
 from cliphouse.errors import MissingError, PictureError, QueryError
+from cliphouse.search.filter import Filter
+from cliphouse.search.results import DETAILS, Hit
 from cliphouse.server.api import service_of
 from cliphouse.server.failures import RESPONSES, json_answer
 from cliphouse.server.images import Pictures
@@ -28,8 +30,6 @@ from cliphouse.server.query import SearchQuery
 from cliphouse.server.schema import Id, decode_picture
 from cliphouse.server.settings import MAX_DEPTH
 from cliphouse.server.summary import summarise_metrics
-from cliphouse.table import Filter, Hit
-from cliphouse.table.search.results import DETAILS
 
 IGNORED_HEADER = "X-Cliphouse-Ignored"
 UNSAFE = ("NSFW", "UNSURE")  # of LAION-400M's three tags the third is UNLIKELY

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cliphouse.errors import QueryError
-from cliphouse.table import Filter
-from cliphouse.table.schema import Modality
-from cliphouse.table.search import Metric, Mode, Request
-from cliphouse.table.search.paging import Cursor
+from cliphouse.search.filter import Filter
+from cliphouse.search.paging import Cursor
+from cliphouse.search.request import Mode, Request
+from cliphouse.vocabulary import Metric, Modality
 
 _KINDS = ("words", "picture", "picture_url", "vector", "id")
 
@@ -54,7 +54,7 @@ class SearchQuery:
     """A search: what for (any of the first five, and ``operands``, are summed) and how.
 
     ``picture`` holds the bytes of a picture's file. ``filter``, ``metric``, ``mode``, ``ef``,
-    ``oversampling`` and ``dedup`` are those of cliphouse.table.search.Request; ``cursor`` is the
+    ``oversampling`` and ``dedup`` are those of cliphouse.search.request.Request; ``cursor`` is the
     token of an earlier result. ``count`` asks for the rows read, which is answered where nothing
     else ran beside it.
 

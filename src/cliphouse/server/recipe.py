@@ -10,10 +10,10 @@ from dataclasses import dataclass, fields
 from pathlib import PurePath
 
 from cliphouse.pictures.files import SUFFIXES
+from cliphouse.search.filter import Filter
+from cliphouse.search.query.literal import Spelled, written_out
+from cliphouse.search.query.vector import as_row_id, is_url
 from cliphouse.server.query import QueryPart, SearchQuery
-from cliphouse.table.search.filter import Filter
-from cliphouse.table.search.literal import Spelled, written_out
-from cliphouse.table.vector import as_row_id, is_url
 
 _WEIGHTED = re.compile(r"\s*\d+(\.\d+)?:\S")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")  # what a terminal would act upon
@@ -60,7 +60,9 @@ class Recipe:
             given.append(f"filter={_filter(self.query.filter)}")
         arguments = "".join(f"    {argument},\n" for argument in given)
         words = [part.words for part in self.query.parts if part.words is not None]
-        operand = "from cliphouse.table.vector import Operand\n" * any(map(_is_ambiguous, words))
+        operand = "from cliphouse.search.query.vector import Operand\n" * any(
+            map(_is_ambiguous, words)
+        )
         return (
             f"import cliphouse\n{operand}\n"
             f"table = cliphouse.open({self.database!r}, table={self.table!r})\n"

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import uvicorn
 
+from cliphouse.engine.address import Address
+from cliphouse.engine.lockfile import occupy
 from cliphouse.errors import UserError
 from cliphouse.server.app import create_app
 from cliphouse.server.service import Service
 from cliphouse.server.settings import ServeSettings
-from cliphouse.table.address import Address
-from cliphouse.table.occupant import occupy
 
 _FINISH_SECONDS = 30  # what requests under way have to end when the service does
 _BACKLOG = 512

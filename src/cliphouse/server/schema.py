@@ -9,9 +9,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from cliphouse.errors import QueryError
+from cliphouse.search.filter import Filter
+from cliphouse.search.results import SearchStats
 from cliphouse.server.query import QueryPart, SearchQuery
-from cliphouse.server.settings import MAX_BATCH, MAX_DEPTH, MAX_OPERANDS
-from cliphouse.table import Filter, SearchStats
+from cliphouse.server.settings import MAX_DEPTH, MAX_OPERANDS
+from cliphouse.vocabulary import MAX_BATCH
 
 _INT64 = 2**63
 Finite = Annotated[float, Field(allow_inf_nan=False)]

@@ -19,20 +19,22 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cliphouse.errors import MissingError, OverloadError, PictureError, QueryError
+from cliphouse.inspection.statistics import TableStatistics
+from cliphouse.inspection.summary import TableSummary
 from cliphouse.models import Encoder
 from cliphouse.pictures.files import read_picture
 from cliphouse.pictures.public import FetchLimits, fetch_public
+from cliphouse.search.query.literal import Spelled
+from cliphouse.search.query.vector import Combination, Operand, Query, QueryVector
+from cliphouse.search.request import Request
+from cliphouse.search.results import SearchResult
 from cliphouse.server.encoders import Encoders
 from cliphouse.server.encoding import EncoderThread
 from cliphouse.server.metrics import Metrics
 from cliphouse.server.query import QueryPart, SearchQuery
 from cliphouse.server.settings import MAX_DEPTH, ServeSettings
 from cliphouse.server.workers import Tables, Workers
-from cliphouse.table import SearchResult, Table, TableSummary
-from cliphouse.table.search import Request
-from cliphouse.table.search.literal import Spelled
-from cliphouse.table.statistics import TableStatistics
-from cliphouse.table.vector import Combination, Operand, Query, QueryVector
+from cliphouse.table import Table
 
 log = logging.getLogger("cliphouse.server")
 Fetch = Callable[[str], bytes]
@@ -168,7 +170,7 @@ class Service:
             return await self._work(lambda tables: tables[name].statistics())
 
     async def spell_out(self, table: str | None, parts: Sequence[Spelled], request: Request) -> str:
-        """A search as a SQL statement to copy (see cliphouse.table.search.literal)."""
+        """A search as a SQL statement to copy (see cliphouse.search.query.literal)."""
         name = self.resolve(table)
         with self._admitted():
             return await self._work(lambda tables: tables[name].spell_out(parts, request))

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cliphouse.errors import UserError
-from cliphouse.table import DEFAULT_DB, DEFAULT_TABLE
+from cliphouse.vocabulary import DEFAULT_DB, DEFAULT_TABLE
 
 PORT = 1234  # clip-retrieval's own
 DEFAULT_TABLES = (DEFAULT_TABLE,)
 MAX_DEPTH = 10_000  # how far down its list of rows a search may be followed
 MAX_OPERANDS = 16
-MAX_BATCH = 32
 
 
 @dataclass(frozen=True)

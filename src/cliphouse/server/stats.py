@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from cliphouse.inspection.statistics import TableStatistics
 from cliphouse.server.api import TableName, service_of
 from cliphouse.server.failures import RESPONSES, json_answer
 from cliphouse.server.service import Service
-from cliphouse.table.statistics import TableStatistics
 
 router = APIRouter(prefix="/api", responses=RESPONSES)
 _KEPT_SECONDS = 300.0

@@ -1,0 +1,158 @@
+"""A client of the service, for the command line and for programs."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+
+from cliphouse import errors
+from cliphouse.errors import PictureError, QueryError, ServiceError, UserError
+from cliphouse.inspection.summary import ColumnSize, IndexSize, NodeSize, TableSummary
+from cliphouse.loading.lease import Holding
+from cliphouse.search.query.vector import (
+    Combination,
+    Query,
+    as_row_id,
+    is_url,
+    load_npy,
+    names_a_file,
+)
+from cliphouse.search.request import Request
+from cliphouse.search.results import Hit, SearchResult, SearchStats
+from cliphouse.vocabulary import MAX_BATCH, Measured
+
+_SECONDS = 120.0
+_OPTIONS = ("modality", "k", "offset", "metric", "mode", "ef", "oversampling", "dedup")
+
+
+class Client:
+    """Talks to ``cliphouse serve`` at ``url``.
+
+    >>> with Client("http://127.0.0.1:1234") as service:
+    ...     results = service.search_many([Combination("a red circle")], Request(k=5))
+
+    Its methods raise ServiceError where the service cannot be reached or failed, and the error
+    that the service names where a question cannot be asked.
+    """
+
+    def __init__(self, url: str, api_key: str | None = None) -> None:
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self.url = url.rstrip("/")
+        try:
+            self._http = httpx.Client(base_url=self.url, headers=headers, timeout=_SECONDS)
+        except (httpx.InvalidURL, ValueError) as error:
+            raise UserError(f"--server {url}: no address of a service: {error}") from error
+
+    def search_many(
+        self,
+        combinations: Sequence[Combination],
+        request: Request,
+        table: str | None = None,
+    ) -> list[SearchResult]:
+        """A result for each combination; pictures and vectors are read here and sent. A condition
+        in SQL is not for services."""
+        if request.where:
+            raise QueryError("a service takes no SQL: leave --where out")
+        options = {name: getattr(request, name) for name in _OPTIONS}
+        options["cursor"] = request.cursor.to_token() if request.cursor else None
+        options |= {"table": table}
+        given = {name: value for name, value in options.items() if value is not None}
+        queries = [{"operands": _operands(combination)} for combination in combinations]
+        found: list[SearchResult] = []
+        for start in range(0, len(queries), MAX_BATCH):
+            body = given | {"queries": queries[start : start + MAX_BATCH]}
+            answer = self._ask("POST", "/api/search/batch", json=body)
+            found += [_result(result) for result in answer["results"]]
+        return found
+
+    def info(self, table: str | None = None) -> TableSummary:
+        """What a table of the service holds."""
+        answer = self._ask("GET", "/api/info", params={} if table is None else {"table": table})
+        return _summary(answer["summary"] | {"database": self.url})
+
+    def close(self) -> None:
+        self._http.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _ask(self, method: str, path: str, **given: Any) -> dict[str, Any]:
+        try:
+            response = self._http.request(method, path, **given)
+            answer = response.json()
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            reason = str(error) or type(error).__name__
+            raise ServiceError(f"{self.url}: cannot be reached: {reason}") from error
+        except ValueError:
+            answer = None
+        if response.is_success and isinstance(answer, dict):
+            return answer
+        raise self._failure(response.status_code, answer)
+
+    def _failure(self, status: int, answer: object) -> Exception:
+        told = answer.get("error") if isinstance(answer, dict) else None
+        if not isinstance(told, dict):
+            return ServiceError(f"{self.url}: answers {status}; is it cliphouse serve?")
+        message = f"{self.url}: {told.get('message')}"
+        if status == 401:
+            return UserError(f"{message} (here: --api-key or CLIPHOUSE_API_KEY)")
+        kind = getattr(errors, str(told.get("type")), None)
+        if isinstance(kind, type) and issubclass(kind, UserError):
+            return kind(message)
+        return UserError(message) if status in (400, 404, 413, 422) else ServiceError(message)
+
+
+def _operands(combination: Combination) -> list[dict[str, Any]]:
+    return [_part(one.query) | {"weight": one.weight} for one in combination.operands()]
+
+
+def _part(query: Query) -> dict[str, Any]:
+    """A query as the command line takes it, for the service: files of this machine are read."""
+    if isinstance(query, str) and (row_id := as_row_id(query)) is not None:
+        return {"id": row_id}
+    if isinstance(query, str) and is_url(query):
+        return {"picture_url": query}
+    if isinstance(query, Path) or (isinstance(query, str) and names_a_file(query)):
+        path = Path(query).expanduser()
+        if path.suffix.lower() == ".npy":
+            return {"vector": np.ravel(load_npy(path)).astype(float).tolist()}
+        try:
+            return {"picture": base64.b64encode(path.read_bytes()).decode()}
+        except OSError as error:
+            raise PictureError(f"{path}: cannot be read: {error.strerror}") from error
+    if isinstance(query, str):
+        return {"words": query}
+    raise QueryError("a service is sent words, files, addresses, rows and .npy vectors")
+
+
+def _result(answer: Mapping[str, Any]) -> SearchResult:
+    hits = tuple(map(_hit, answer["hits"]))
+    return SearchResult(hits, SearchStats(**answer["search"]), "", answer["cursor"])
+
+
+def _hit(answer: Mapping[str, Any]) -> Hit:
+    """JSON has no NaN, which stands for what is unknown."""
+    known: dict[str, Any] = {n: float("nan") if v is None else v for n, v in answer.items()}
+    return Hit(**known)
+
+
+def _summary(answer: Mapping[str, Any]) -> TableSummary:
+    values = dict(answer)
+    kinds = {"columns": ColumnSize, "indexes": IndexSize, "measured": Measured, "nodes": NodeSize}
+    for name, kind in kinds.items():
+        values[name] = tuple(kind(**entry) for entry in values[name])
+    for name in ("first_load", "last_load"):
+        values[name] = None if values[name] is None else datetime.fromisoformat(values[name])
+    values["loading"] = tuple(Holding(**entry) for entry in values.get("loading", ()))
+    for name in ("modalities", "unfinished", "lacking", "forbidden"):
+        values[name] = tuple(values.get(name, ()))
+    return TableSummary(**values)

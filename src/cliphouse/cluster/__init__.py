@@ -1,0 +1,1 @@
+"""Where a table's rows are: placement, topology and CREATE statements."""

@@ -1,0 +1,1 @@
+"""One ClickHouse connection, embedded or over HTTP: address, features, errors, retries, locks."""

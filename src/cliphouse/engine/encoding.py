@@ -1,0 +1,61 @@
+"""Which model encode_text and encode_image use in an embedded database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from cliphouse.engine.connection import Connection
+from cliphouse.engine.embedded import tell_encoder
+from cliphouse.errors import ModelError
+from cliphouse.models import DEFAULT_MODEL, load_encoder
+from cliphouse.udf import EncoderSettings
+
+
+def choose_encoder(
+    connection: Connection,
+    model: str | None,
+    model_dir: str | None,
+    made_with: Mapping[str, str],
+) -> EncoderSettings:
+    """The encoder for SQL: ``model``, else the one that the database's tables were made with
+    (``made_with``, by table), else ViT-B/32. An embedded engine's functions use it from the next
+    call on, and open pictures below the working folder; a server's are what was installed on it.
+
+    Where tables were made with different models and nobody says which, that is the settings'
+    ``problem``, and every call of a function fails with it.
+    """
+    problem = None
+    if model is None:
+        names = sorted(set(made_with.values()))
+        model = names[0] if names else DEFAULT_MODEL
+        if len(names) > 1:
+            listed = ", ".join(f"{table} with {name}" for table, name in made_with.items())
+            problem = f"tables were made with different models ({listed}); say which by --model"
+    settings = EncoderSettings(model, model_dir, (str(Path.cwd()),), problem)
+    if connection.is_embedded:
+        tell_encoder(settings)
+    return settings
+
+
+def reload_functions(connection: Connection) -> None:
+    """Let a server read its functions again; its configuration it looks after by itself."""
+    connection.command("SYSTEM RELOAD FUNCTIONS")
+
+
+def encoder_difference(connection: Connection, model: str, model_dir: str | None) -> float:
+    """The largest difference, in any dimension, between encode_text in SQL and the encoder in this
+    process. Two machines differ by some 1e-6; two models by some 0.1.
+
+    Raises ModelError where the database's function gives another dimension.
+    """
+    found = connection.query("SELECT encode_text('cat') AS vector").column("vector")[0].as_py()
+    expected = load_encoder(model, model_dir).encode_text(["cat"])[0]
+    if len(found) != len(expected):
+        raise ModelError(
+            f"{connection.address.shown}: encode_text gives {len(found)} dimensions, model {model} "
+            f"{len(expected)}; another function of that name is installed"
+        )
+    return float(np.abs(np.array(found, np.float32) - expected).max())

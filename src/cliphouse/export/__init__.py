@@ -1,0 +1,1 @@
+"""A table, or part of it, as files."""

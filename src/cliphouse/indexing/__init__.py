@@ -1,0 +1,1 @@
+"""The HNSW index: what it takes, building it, dropping it."""

@@ -1,0 +1,1 @@
+"""What a table holds, and whether it is in order."""

@@ -1,0 +1,156 @@
+"""What a table holds: rows, shards, disk by column, indexes and measured recall."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+
+from cliphouse.cluster.placement import Node, Placement, find_placement
+from cliphouse.engine.connection import Connection, identifier
+from cliphouse.indexing.index import existing_indexes
+from cliphouse.loading.lease import Holding, read_loads
+from cliphouse.loading.ledger import Ledger
+from cliphouse.schema.info import TableInfo
+from cliphouse.vocabulary import Measured
+
+
+@dataclass(frozen=True)
+class ColumnSize:
+    """A column, its type and its bytes on disk."""
+
+    name: str
+    type: str
+    disk_bytes: int
+
+
+@dataclass(frozen=True)
+class IndexSize:
+    """A vector index, its type and its bytes in memory when in use."""
+
+    name: str
+    type: str
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class NodeSize:
+    """A node of a cluster, the shard that it keeps a replica of, and the rows and bytes it has:
+    0 where it cannot be reached."""
+
+    name: str
+    shard: int
+    is_reachable: bool
+    rows: int
+    disk_bytes: int
+
+
+@dataclass(frozen=True)
+class TableSummary:
+    """A table in figures. ``loading`` are shards that workers have at this moment, ``unfinished``
+    those whose load was cut off. On a cluster the figures are of one replica of each shard that can
+    be reached, and ``nodes`` lists every one. ``engine`` is ClickHouse's version, ``lacking`` what
+    it has not for this project, in words, and ``forbidden`` the settings of searches that this
+    user may not change."""
+
+    database: str
+    table: str
+    rows: int
+    parts: int
+    disk_bytes: int
+    model: str | None
+    dim: int
+    precision: str
+    modalities: tuple[str, ...]
+    shards: int
+    loading: tuple[Holding, ...]
+    unfinished: tuple[int, ...]
+    first_load: datetime | None
+    last_load: datetime | None
+    columns: tuple[ColumnSize, ...]
+    indexes: tuple[IndexSize, ...]
+    measured: tuple[Measured, ...]
+    cluster: str | None = None
+    nodes: tuple[NodeSize, ...] = ()
+    engine: str = ""
+    lacking: tuple[str, ...] = ()
+    forbidden: tuple[str, ...] = ()
+
+
+def summarise(connection: Connection, table: str, info: TableInfo) -> TableSummary:
+    """Read the engine's own figures about ``table``, on a cluster those of all shards: where some
+    cannot be reached, of those that can be."""
+    placement = find_placement(connection, table)
+    lost = placement.unreachable(connection)
+    if not lost:
+        return _summarise(connection, placement, info, lost)
+    with closing(connection.without_dead_shards()) as reachable:
+        return _summarise(reachable, placement, info, lost)
+
+
+def _summarise(
+    connection: Connection, placement: Placement, info: TableInfo, lost: Sequence[Node]
+) -> TableSummary:
+    table = placement.table
+    totals = connection.query(
+        "SELECT sum(rows) AS rows, count() AS parts, sum(bytes_on_disk) AS bytes "
+        f"FROM {placement.system('parts')} WHERE active AND {placement.is_rows}"
+    ).to_pylist()[0]
+    columns = connection.query(
+        "SELECT name, any(type) AS kind, sum(data_compressed_bytes) AS bytes "
+        f"FROM {placement.system('columns')} WHERE {placement.is_rows} "
+        "GROUP BY name ORDER BY min(position)"
+    ).to_pylist()
+    graphs = connection.query(
+        "SELECT name, sum(data_uncompressed_bytes) AS bytes "
+        f"FROM {placement.system('data_skipping_indices')} WHERE {placement.is_rows} GROUP BY name"
+    ).to_pylist()
+    sizes = {graph["name"]: graph["bytes"] for graph in graphs}
+    loads = read_loads(connection, Ledger(connection, table))
+    times = [entry.at for entry in loads.entries.values() if entry.at is not None]
+    return TableSummary(
+        database=connection.address.shown,
+        table=table,
+        # Rows deleted but not merged away yet are still in system.parts, so the table is asked.
+        rows=int(connection.command(f"SELECT count() FROM {identifier(table)}")),
+        parts=totals["parts"],
+        disk_bytes=totals["bytes"] or 0,
+        model=info.model,
+        dim=info.dim,
+        precision=info.precision,
+        modalities=info.modalities,
+        shards=len(loads.entries),
+        loading=loads.loading,
+        unfinished=loads.unfinished,
+        first_load=min(times, default=None),
+        last_load=max(times, default=None),
+        columns=tuple(ColumnSize(c["name"], c["kind"], c["bytes"]) for c in columns),
+        indexes=tuple(
+            IndexSize(name, kind, sizes.get(name, 0))
+            for name, kind in existing_indexes(connection, table).items()
+        ),
+        measured=info.measured,
+        cluster=placement.cluster.name if placement.cluster else None,
+        nodes=_nodes(connection, placement, lost),
+        engine=connection.features.version,
+        lacking=tuple(connection.features.lacking),
+        forbidden=tuple(connection.features.forbidden),
+    )
+
+
+def _nodes(
+    connection: Connection, placement: Placement, lost: Sequence[Node]
+) -> tuple[NodeSize, ...]:
+    if placement.cluster is None:
+        return ()
+    found = connection.query(
+        "SELECT _shard_num AS place, sum(rows) AS rows, sum(bytes_on_disk) AS bytes "
+        f"FROM {placement.system('parts', replicas=True)} "
+        f"WHERE active AND {placement.is_rows} GROUP BY place"
+    ).to_pylist()
+    sizes = {row["place"]: (row["rows"], row["bytes"]) for row in found}
+    return tuple(
+        NodeSize(str(node), node.shard, node not in lost, *sizes.get(place, (0, 0)))
+        for place, node in enumerate(placement.cluster.places, 1)
+    )

@@ -1,0 +1,1 @@
+"""Shards into a table: every row once, by any number of workers."""

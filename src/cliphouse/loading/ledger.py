@@ -1,0 +1,268 @@
+"""What has been loaded, and who is loading: an append-only table beside the data, one line for each
+change of state.
+
+A worker has a shard from its line ``claimed`` on, which bears the number of the claim, the
+*generation*. It writes ``loading`` before the shard's first row, ``renewed`` as a sign of life, and
+at last ``done``, or ``released`` where it gives the shard up. A killed worker leaves its last line,
+and who comes after claims the next generation. Lines of generation 0 are of versions that made no
+claims.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Literal
+
+import xxhash
+
+from cliphouse.cluster.ddl import Layout, create_table
+from cliphouse.cluster.placement import Placement, find_placement
+from cliphouse.engine.connection import Connection, identifier
+from cliphouse.loading.tokens import token_settings
+from cliphouse.schema.info import column_types, keep_tokens
+from cliphouse.shards import DataFile
+from cliphouse.shards.source import LocalShard
+
+LineState = Literal["claimed", "loading", "renewed", "released", "done"]
+State = Literal["loading", "done"]
+_CHUNK = 8 * 2**20
+_NEW_COLUMNS = ("generation", "attempt")  # that ledgers of earlier versions lack
+# A claim ends the line before it; within a generation, later than its other lines are these.
+_LAST = "generation > 0 AND state IN ('done', 'released', 'forgotten')"
+# On a cluster all lines of one shard are in one place, where the engine compares their tokens.
+LEDGER = Layout(
+    columns=(
+        "shard UInt32",
+        "at DateTime64(6) DEFAULT now64(6)",
+        "state LowCardinality(String)",
+        "rows UInt64",
+        "files String",
+        "worker String",
+        *(f"{column} UInt32" for column in _NEW_COLUMNS),
+    ),
+    order_by="(shard, at)",
+    sharding_key="shard",
+    comment="What cliphouse has loaded, shard by shard",
+)
+
+
+@dataclass(frozen=True)
+class LoadedFile:
+    """A file as it was when its shard was loaded. ``checksum`` is XXH3-128 of its bytes."""
+
+    name: str
+    size: int
+    version: str
+    checksum: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the table holds of a shard, as far as it is known. ``attempt`` is the number of the
+    round that was the last to send rows (see cliphouse.loading.load)."""
+
+    shard: int
+    state: State
+    rows: int
+    files: tuple[LoadedFile, ...]
+    at: datetime | None = None
+    attempt: int = 0
+
+    def same_files(self, files: Sequence[DataFile]) -> bool:
+        """Whether ``files`` are those of this entry, by size and version, or by content."""
+        if [f.size for f in files] != [f.size for f in self.files]:
+            return False
+        versions = [f.version for f in files]
+        if all(versions) and versions == [f.version for f in self.files]:
+            return True
+        return [checksum(f) for f in files] == [f.checksum for f in self.files]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line to be written. ``rows``, ``files`` and ``attempt`` are told by loading and done."""
+
+    shard: int
+    state: LineState
+    generation: int
+    worker: str
+    rows: int = 0
+    files: tuple[LoadedFile, ...] = ()
+    attempt: int = 0
+
+    @property
+    def token(self) -> str:
+        """Of all claims of one generation the engine keeps the first; other lines are kept once,
+        however often they are sent."""
+        own = "" if self.state == "claimed" else f":{uuid.uuid4().hex}"
+        return f"{self.shard}:{self.generation}:{self.state}{own}"
+
+
+@dataclass(frozen=True)
+class Tenure:
+    """The last claim to a shard: by whom, since when, and where it has got to. ``silence`` is the
+    time since its last line, in seconds, by the server's clock."""
+
+    shard: int
+    generation: int
+    state: str
+    worker: str
+    since: datetime
+    silence: float
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the worker has not ended it."""
+        return self.generation > 0 and self.state in ("claimed", "loading")
+
+
+class Ledger:
+    """The ledger of one table, named after it."""
+
+    def __init__(self, connection: Connection, table: str) -> None:
+        self._connection = connection
+        self._table = f"{table}_ledger"
+        self._name = identifier(self._table)
+        self._placement = find_placement(connection, self._table)
+
+    def exists(self) -> bool:
+        return bool(self._connection.command(f"EXISTS TABLE {self._name}"))
+
+    @classmethod
+    def make(cls, connection: Connection, placement: Placement) -> Ledger:
+        """The ledger of the table at ``placement``, made where it is not there; one of an earlier
+        version is given what it lacks."""
+        create_table(connection, placement.beside("ledger"), LEDGER)
+        ledger = cls(connection, placement.table)
+        for column in ledger._absent_columns:
+            for name in dict.fromkeys((ledger._placement.rows, ledger._placement.whole)):
+                ledger._placement.run(
+                    connection,
+                    f"ALTER TABLE {name}{ledger._placement.on} "
+                    f"ADD COLUMN IF NOT EXISTS {column} UInt32",
+                )
+        ledger._absent_columns = ()
+        keep_tokens(connection, ledger._table)
+        return ledger
+
+    def now(self) -> int:
+        """The server's time, in microseconds since 1970."""
+        return int(self._connection.command("SELECT toUnixTimestamp64Micro(now64(6))"))
+
+    def read(self, shard: int | None = None) -> dict[int, Entry]:
+        """What the table holds of every shard, or of one, by shard number."""
+        found = self._query(
+            "shard, argMax(tuple(state, rows, files, at), "
+            f"tuple(generation, {_LAST}, attempt, at)) AS last, max(attempt) AS attempts",
+            "state IN ('loading', 'done', 'forgotten')",
+            (0, 2**32 - 1) if shard is None else (shard, shard),
+        )
+        entries = {}
+        for row in found:
+            state, rows, files, at = row["last"].values()
+            if state != "forgotten":
+                listed = tuple(LoadedFile(**file) for file in json.loads(files))
+                entries[row["shard"]] = Entry(
+                    row["shard"], state, rows, listed, at, row["attempts"]
+                )
+        return entries
+
+    def tenures(self, first: int = 0, last: int = 2**32 - 1) -> dict[int, Tenure]:
+        """The last claims to the shards from ``first`` to ``last``, by shard number. Where two have
+        claimed one generation, which the engine keeps from happening, it is the earlier's."""
+        claim = "tuple(generation, state = 'claimed', -toUnixTimestamp64Micro(at))"
+        found = self._query(
+            "shard, max(generation) AS last_generation, "
+            f"argMaxIf(state, tuple(generation, {_LAST}, at), state != 'renewed') AS last_state, "
+            f"argMax(worker, {claim}) AS owner, argMax(at, {claim}) AS since, "
+            "dateDiff('microsecond', argMax(at, tuple(generation, at)), now64(6)) / 1e6 AS silence",
+            "1",
+            (first, last),
+        )
+        return {
+            row["shard"]: Tenure(
+                row["shard"],
+                row["last_generation"],
+                row["last_state"],
+                row["owner"],
+                row["since"],
+                row["silence"],
+            )
+            for row in found
+        }
+
+    def append(self, line: Line) -> None:
+        """Write a line. A claim is kept only where it is the first of its generation."""
+        self._connection.command(
+            f"INSERT INTO {self._name} "
+            "(shard, state, rows, files, worker, generation, attempt) "
+            "SELECT {shard:UInt32}, {state:String}, {rows:UInt64}, {files:String}, "
+            "{worker:String}, {generation:UInt32}, {attempt:UInt32}",
+            asdict(line) | {"files": json.dumps([asdict(file) for file in line.files])},
+            self._insert_settings | {"insert_deduplication_token": line.token},
+        )
+
+    def forget(self, before: int) -> None:
+        """What the lines up to ``before`` (as of ``now``) say is no more: for a table that was
+        dropped and is made anew, by another worker too, whose lines are later than that."""
+        self._connection.command(
+            f"INSERT INTO {self._name} (shard, state, files, generation) "
+            f"SELECT shard, 'forgotten', '[]', max(generation) + 1 FROM {self._name} "
+            "WHERE toUnixTimestamp64Micro(at) <= {before:Int64} GROUP BY shard",
+            {"before": before},
+            self._insert_settings | {"insert_deduplication_token": uuid.uuid4().hex},
+        )
+
+    def _query(self, columns: str, where: str, shards: tuple[int, int]) -> list[dict[str, Any]]:
+        absent = "".join(f", toUInt32(0) AS {column}" for column in self._absent_columns)
+        found: list[dict[str, Any]] = self._connection.query(
+            f"SELECT {columns} FROM (SELECT *{absent} FROM {self._name}) "
+            f"WHERE {where} AND shard BETWEEN {{first:UInt32}} AND {{last:UInt32}} "
+            f"GROUP BY shard ORDER BY shard{self._consistent}",
+            {"first": shards[0], "last": shards[1]},
+        ).to_pylist()
+        return found
+
+    def settle(self) -> None:
+        """Return when every replica has all lines that any has (see Placement.settle)."""
+        self._placement.settle(self._connection)
+
+    @property
+    def _insert_settings(self) -> dict[str, int | str]:
+        return token_settings(self._connection) | self._placement.insert_settings
+
+    @property
+    def _consistent(self) -> str:
+        """Who may only read needs no more than what any replica has."""
+        steady = self._placement.steady
+        may = steady and all(self._connection.features.may_set(n, v) for n, v in steady.items())
+        return self._placement.consistent if may else ""
+
+    @cached_property
+    def _absent_columns(self) -> tuple[str, ...]:
+        """Columns that a ledger of an earlier version lacks, where only reading is allowed."""
+        present = column_types(self._connection, self._table)
+        return tuple(column for column in _NEW_COLUMNS if column not in present)
+
+
+def describe_files(shard: LocalShard) -> tuple[LoadedFile, ...]:
+    """The files a shard comes from, with checksums of their local copies where there are any."""
+    copies = {file.name: file for file in shard.reader.shard.files}
+    return tuple(
+        LoadedFile(file.name, file.size, file.version, checksum(copies.get(file.name, file)))
+        for file in shard.source.files
+    )
+
+
+def checksum(file: DataFile) -> str:
+    """XXH3-128 of the file's bytes, in hexadecimal."""
+    digest = xxhash.xxh3_128()
+    with file.open() as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,289 @@
+"""The formulas of a plan: bytes and seconds of a layout, from what a collection is.
+
+Bytes follow from the formats and are tested against tables the engine built. Times are scaled from
+the figures in Speeds; ``benchmarks/plan.py`` compares them with measured ones.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from statistics import NormalDist
+from typing import Literal
+
+from cliphouse.errors import QueryError
+from cliphouse.indexing.index import IndexSpec
+from cliphouse.search.allowed import SPARE_CANDIDATES
+from cliphouse.vocabulary import Precision
+
+Codes = Literal["rabitq", "turboquant"]
+
+# Bytes a row on disk: id, url, caption and the rest after compression, measured on rows of LAION's
+# lengths (37 to 47 in tables of 100,000 to 5,000 rows). An array keeps its length beside it.
+METADATA_BYTES = 42
+ARRAY_BYTES = 8
+ELEMENT_BYTES: dict[Precision, int] = {"float32": 4, "bfloat16": 2}
+# A code has so many bits a dimension, and 4 bytes of scale; measured with the Quantized codec.
+CODE_BITS: dict[Codes, int] = {"rabitq": 1, "turboquant": 2}
+CODE_SCALE_BYTES = 4
+# The engine compresses a graph's file: bf16 graphs of M 32 and 64 over 5,000 to 100,000 rows
+# took 918 to 1,227 bytes a row of the 1,280 and 1,536 they have in memory.
+VECTORS_ON_DISK = 0.9
+LINKS_ON_DISK = 0.5
+# The engine counts a graph that it has loaded by what it has reserved for it: vectors and links
+# (with 20 bytes a row besides) each in pieces of 8, 16, 32 ... MiB, and a pointer for each row.
+# Measured on graphs of 10,000 to 60,000 rows.
+FIRST_PIECE = 8 * 2**20
+NODE_BYTES = 20
+POINTER_BYTES = 8
+
+BUILD_THREADS = 16  # its default max_build_vector_similarity_index_thread_pool_size
+GRANULE_ROWS = 512  # the tables' index_granularity
+ROWS_A_READER = 163_840  # its default merge_tree_min_rows_for_concurrent_read
+# Up to so many bytes, some 500 parts of 80 MB, a load leaves parts as they were inserted; beyond,
+# three merges of a dozen parts each take them to MERGED_BYTES (assumed).
+UNMERGED_BYTES = 40_000_000_000
+MERGED_BYTES = 40_000_000_000
+MERGED_BYTES = 150 * 2**30  # the engine's default max_bytes_to_merge_at_max_space_in_pool
+LOAD_MERGES = 3
+
+PLANNED_K = 10
+PLANNED_EF = 1024
+PLANNED_OVERSAMPLING = 20
+ANSWER_BYTES = 400  # a row of an answer: id, distance, url, caption and the rest
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """What one machine did: AMD EPYC, 2 cores, 24 GiB, a virtual disk; embedded engine.
+
+    Loading, in seconds: the slope of docs/benchmarks/ingest.json between 100,000 and 1,000,000 rows
+    of 2 x 512 elements (2 cores; it is a pipeline that more would not speed up), and a start that
+    lies between that benchmark's and docs/benchmarks/plan.json's. How it divides between a row and
+    its elements is assumed.
+
+    ``scan_bytes``, ``code_bytes``, ``rescore_row`` and ``search_start`` are fitted to earlier
+    measurements on such a machine that are not committed, and agree with docs/benchmarks/plan.json
+    and search.json; ``place`` and ``code_element`` are set by plan.json (20,000 and 100,000 rows),
+    ``graph_start``, ``visit`` and ``spread`` by search.json (100,000 and 1,000,000 rows, widths of
+    512 to 4096; smaller graphs, which the processor's caches hold, are faster), ``merge_bytes`` by
+    a merge of 1.2 GB in one thread. ``disk_bytes`` is a round figure (the disk here gave 0.2 to
+    4e9) and ``graph_load_bytes`` half of it, assumed. So are what no machine here has: the
+    ``memory_bytes`` that all cores of a server read together, and a cluster's network,
+    ``round_trip`` (a remote statement's start in it) and ``network_bytes`` (10 Gbit/s).
+
+    All are of one core where a step spreads over the cores. Rates are bytes a second, the rest
+    seconds: ``code_element`` to code one number, ``rescore_row`` to look at one candidate,
+    ``visit`` one step of a search in a graph, for each unit of ef and each doubling of the rows,
+    ``place`` the like for placing a row, for each unit of ef_construction. ``spread`` is the
+    standard deviation of the logarithm of a search's time, from its 95th percentile over its
+    median.
+    """
+
+    load_start: float = 1.05
+    load_row: float = 1.0e-6
+    load_element: dict[Precision, float] = field(
+        default_factory=lambda: {"float32": 9.9e-9, "bfloat16": 7.6e-9}
+    )
+    code_element: dict[Codes, float] = field(
+        default_factory=lambda: {"rabitq": 1.2e-8, "turboquant": 2.2e-8}
+    )
+    scan_bytes: dict[Precision, float] = field(
+        default_factory=lambda: {"float32": 8.5e9, "bfloat16": 5.3e9}
+    )
+    code_bytes: dict[Codes, float] = field(
+        default_factory=lambda: {"rabitq": 4.2e8, "turboquant": 7e8}
+    )
+    rescore_row: float = 2e-5
+    disk_bytes: float = 1e9
+    graph_load_bytes: float = 5e8
+    place: float = 4.2e-7
+    search_start: float = 0.005
+    graph_start: float = 0.012
+    visit: float = 7e-7
+    spread: float = 0.16
+    merge_bytes: float = 3.1e8
+    memory_bytes: float = 2e11
+    round_trip: float = 2e-3
+    network_bytes: float = 1.25e9
+
+    def with_disk(self, disk_bytes: float) -> Speeds:
+        """These with another disk, from which graphs are loaded at half its rate.
+
+        Raises QueryError where the rate is not positive.
+        """
+        if disk_bytes <= 0:
+            raise QueryError(f"disk is {disk_bytes:g} bytes a second; it must be more than 0")
+        return replace(self, disk_bytes=disk_bytes, graph_load_bytes=disk_bytes / 2)
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What is to be kept: ``modalities`` embeddings a row (image, or image and text) of ``dim``.
+
+    Raises QueryError where a number is out of range.
+    """
+
+    rows: int
+    dim: int = 512
+    modalities: int = 2
+
+    def __post_init__(self) -> None:
+        if self.rows < 1:
+            raise QueryError(f"rows is {self.rows}; it must be at least 1")
+        if self.dim < 1:
+            raise QueryError(f"dim is {self.dim}; it must be at least 1")
+        if self.modalities not in (1, 2):
+            raise QueryError(f"modalities is {self.modalities}; it must be 1 (image) or 2")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A way to keep a table: precision, codes on every embedding, or a graph on ``indexed``
+    modalities."""
+
+    precision: Precision
+    codes: Codes | None = None
+    index: IndexSpec | None = None
+    indexed: int = 0
+
+    @property
+    def name(self) -> str:
+        element = {"float32": "Float32", "bfloat16": "BFloat16"}[self.precision]
+        if self.codes:
+            return f"{element}, {self.codes}"
+        if self.index is None:
+            return f"{element}, exact"
+        which = "image" if self.indexed == 1 else "both"
+        return f"{element}, hnsw {self.index.m}/{self.index.ef_construction} {which}"
+
+
+def table_bytes(layout: Layout, share: Collection) -> int:
+    """Disk of metadata, embeddings and codes; embeddings are kept uncompressed."""
+    embedding = _vector_bytes(layout, share) + code_bytes(layout.codes, share.dim)
+    return share.rows * (METADATA_BYTES + share.modalities * embedding)
+
+
+def code_bytes(codes: Codes | None, dim: int) -> int:
+    """Bytes of a vector's code: dim bits of rabitq or 2 dim of turboquant, and a scale."""
+    return math.ceil(dim * CODE_BITS[codes] / 8) + CODE_SCALE_BYTES if codes else 0
+
+
+def graph_disk_bytes(index: IndexSpec, share: Collection) -> int:
+    """One graph's file: its vectors and links as in IndexSpec.memory_bytes, compressed."""
+    links = share.rows * 8 * index.m
+    vectors = index.memory_bytes(share.rows, share.dim) - links
+    return int(VECTORS_ON_DISK * vectors + LINKS_ON_DISK * links)
+
+
+def cache_bytes(index: IndexSpec, share: Collection) -> int:
+    """What one graph counts for in the cache of graphs: up to twice the memory that it takes."""
+    links = share.rows * 8 * index.m
+    vectors = index.memory_bytes(share.rows, share.dim) - links
+    pieces = _reserved(vectors) + _reserved(links + share.rows * NODE_BYTES)
+    return pieces + share.rows * POINTER_BYTES
+
+
+def _reserved(used: int) -> int:
+    """The least of 1, 3, 7, 15 ... first pieces that holds ``used`` bytes."""
+    pieces = math.ceil(used / FIRST_PIECE)
+    return FIRST_PIECE * ((1 << pieces.bit_length()) - 1)
+
+
+def searched_bytes(layout: Layout, share: Collection) -> int:
+    """What a search of one modality reads from its first to its last byte."""
+    if layout.index:
+        return 0  # besides rescored_bytes
+    if layout.codes:
+        return share.rows * code_bytes(layout.codes, share.dim)
+    return share.rows * _vector_bytes(layout, share)
+
+
+def rescored_bytes(layout: Layout, share: Collection) -> int:
+    """What a search by a graph or by codes reads to compare its candidates exactly: the granule of
+    each, since the engine reads no less."""
+    if layout.index is None and layout.codes is None:
+        return 0
+    candidates = PLANNED_K + SPARE_CANDIDATES if layout.index else PLANNED_K * PLANNED_OVERSAMPLING
+    return min(share.rows, candidates * GRANULE_ROWS) * _vector_bytes(layout, share)
+
+
+def _vector_bytes(layout: Layout, share: Collection) -> int:
+    return share.dim * ELEMENT_BYTES[layout.precision] + ARRAY_BYTES
+
+
+def load_seconds(layout: Layout, loading: Collection, share: Collection, speeds: Speeds) -> float:
+    """Until the slowest is through: a loading machine with its part of the rows, ``loading``, or
+    the disk of a machine that takes ``share``, merges included."""
+    elements = loading.rows * loading.modalities * loading.dim
+    coding = elements * speeds.code_element[layout.codes] if layout.codes else 0.0
+    storing = elements * speeds.load_element[layout.precision]
+    sending = speeds.load_start + loading.rows * speeds.load_row + storing + coding
+    return max(sending, written_bytes(layout, share) / speeds.disk_bytes)
+
+
+def written_bytes(layout: Layout, share: Collection) -> int:
+    """What a machine writes while it is loaded: the table, and again with every merge."""
+    table = table_bytes(layout, share)
+    return table * (1 + LOAD_MERGES) if table > UNMERGED_BYTES else table
+
+
+def merge_seconds(layout: Layout, share: Collection, speeds: Speeds) -> float:
+    """Merging the table into one part, in one thread. A table of one batch has nothing to merge;
+    that is too little to tell."""
+    return table_bytes(layout, share) / speeds.merge_bytes
+
+
+def merged_parts(layout: Layout, share: Collection) -> int:
+    """The fewest parts that merges of the engine's own leave; OPTIMIZE FINAL makes them one."""
+    return math.ceil(table_bytes(layout, share) / MERGED_BYTES)
+
+
+def index_seconds(index: IndexSpec, share: Collection, cores: int, speeds: Speeds) -> float:
+    """Building one graph: each row is placed by a search of width ef_construction, whose length
+    grows with the logarithm of the rows (Malkov and Yashunin 2016, 4.2)."""
+    steps = share.rows * index.ef_construction * math.log2(share.rows + 1)
+    return steps * speeds.place * share.dim / 512 / min(cores, BUILD_THREADS)
+
+
+def query_seconds(
+    layout: Layout, share: Collection, cores: int, speeds: Speeds, ef: int = PLANNED_EF
+) -> float:
+    """One query of PLANNED_K rows on one machine, with all it needs in memory."""
+    if layout.index:
+        steps = ef * math.log2(share.rows + 1)
+        return speeds.graph_start + steps * speeds.visit * share.dim / 512
+    readers = busy_cores(layout, share, cores)
+    scanned = searched_bytes(layout, share)
+    if layout.codes:
+        rescored = min(share.rows, PLANNED_OVERSAMPLING * PLANNED_K)
+        rate = readers * speeds.code_bytes[layout.codes]
+        seconds = scanned / min(rate, speeds.memory_bytes) + rescored * speeds.rescore_row
+    else:
+        rate = readers * speeds.scan_bytes[layout.precision]
+        seconds = scanned / min(rate, speeds.memory_bytes)
+    return speeds.search_start + seconds
+
+
+def busy_cores(layout: Layout, share: Collection, cores: int) -> int:
+    """How many cores a query keeps busy: a graph one, a scan one for every ROWS_A_READER begun."""
+    return 1 if layout.index else min(cores, math.ceil(share.rows / ROWS_A_READER))
+
+
+def cluster_seconds(seconds: float, shards: int, speeds: Speeds) -> float:
+    """A query of so many shards at once, each of which takes ``seconds`` in the median: the
+    median of the slowest, where the logarithm of a time is normal with ``spread``, and what the
+    network takes to ask and to bring PLANNED_K rows of each shard."""
+    if shards == 1:
+        return seconds
+    slowest = math.exp(speeds.spread * NormalDist().inv_cdf(0.5 ** (1 / shards)))
+    answers = shards * PLANNED_K * ANSWER_BYTES / speeds.network_bytes
+    return seconds * slowest + speeds.round_trip + answers
+
+
+def from_disk_seconds(layout: Layout, share: Collection, speeds: Speeds) -> float:
+    """What a query takes longer where nothing is in memory: reading what it scans, or the graph,
+    and the candidates."""
+    read = searched_bytes(layout, share) + rescored_bytes(layout, share)
+    graph = graph_disk_bytes(layout.index, share) if layout.index else 0
+    return read / speeds.disk_bytes + graph / speeds.graph_load_bytes

@@ -1,0 +1,278 @@
+"""What a table will cost before there is one: disk, memory and time of every layout.
+
+The formulas are in ``costs``. Nothing here reads or writes anything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from cliphouse.errors import QueryError
+from cliphouse.indexing.index import IndexSpec
+from cliphouse.planning import costs
+from cliphouse.planning.costs import ELEMENT_BYTES, Codes, Collection, Layout, Speeds
+from cliphouse.vocabulary import Precision
+
+BASE_MEMORY = 125_000_000  # a process that builds, without its graph: 120 to 125 MB
+USABLE_MEMORY = 0.9  # the engine's default max_server_memory_usage_to_ram_ratio
+GRAPH_CACHE_BYTES = 5 * 2**30  # its default vector_similarity_index_cache_size
+GRAPH_CACHE_OF_MEMORY = 0.5  # its default cache_size_to_ram_max_ratio
+QUICK_SECONDS = 0.2  # an exact search below this needs nothing approximate
+_OWN = IndexSpec()
+_GUIDE = IndexSpec(m=64, ef_construction=256)
+
+
+@dataclass(frozen=True)
+class Machines:
+    """``nodes`` alike machines, each with so many cores and so many bytes of memory. Every row is
+    on ``replicas`` of them, so that nodes / replicas shards share the rows. ``loaders`` machines
+    load at once (by default as many as there are nodes). ``graph_cache_bytes`` is what a node's
+    engine is told to keep of graphs; by default half of one machine's memory, and of several the
+    engine's own 5 GiB.
+
+    Raises QueryError where a number is out of range.
+    """
+
+    cores: int
+    memory_bytes: int
+    nodes: int = 1
+    replicas: int = 1
+    loaders: int | None = None
+    graph_cache_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        named = {"nodes": self.nodes, "replicas": self.replicas, "cores": self.cores}
+        for name, value in (named | {"loaders": self.loaders or self.nodes}).items():
+            if value < 1:
+                raise QueryError(f"{name} is {value}; it must be at least 1")
+        if self.nodes % self.replicas:
+            raise QueryError(
+                f"nodes is {self.nodes} and replicas {self.replicas}: the nodes must be a multiple"
+            )
+        if self.memory_bytes < BASE_MEMORY:
+            raise QueryError(f"memory is below the {BASE_MEMORY:,} bytes the engine itself takes")
+
+    @property
+    def shards(self) -> int:
+        return self.nodes // self.replicas
+
+    @property
+    def graph_cache(self) -> int:
+        """Bytes of graphs that stay in memory between searches: one machine is taken for an
+        embedded engine, which is given as much as it takes (cliphouse.engine.embedded)."""
+        if self.graph_cache_bytes is not None:
+            return self.graph_cache_bytes
+        most = int(self.memory_bytes * GRAPH_CACHE_OF_MEMORY)
+        return most if self.nodes == 1 else min(GRAPH_CACHE_BYTES, most)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A layout on each machine. Bytes are of one machine, which holds ``rows``; seconds and
+    ``queries_per_second`` (with as many asked at once as keep it busy) of all together.
+
+    ``indexing_disk_bytes`` is the most while the index is built: merging into one part writes the
+    table once more, and ``index_seconds`` include it. ``merged_parts`` are those that loading
+    alone leaves, each of which would have a graph of its own. ``memory_bytes`` must be there to
+    search, ``building_memory_bytes`` to build; the engine counts the graphs it has loaded as
+    ``graph_cache_bytes``; ``cached_bytes`` is what the page cache has to hold
+    besides, for ``query_seconds`` to be true. ``disk_query_seconds`` is a query that finds nothing
+    in memory. ``fits``: whether it can be built and searched. ``is_cached``: whether a query goes
+    at the speed of memory. ``rescores_from_disk``: whether the vectors of a graph's or a code's
+    candidates are read from the disk, which ``query_seconds`` then include.
+    """
+
+    layout: Layout
+    rows: int
+    disk_bytes: int
+    indexing_disk_bytes: int
+    memory_bytes: int
+    building_memory_bytes: int
+    cached_bytes: int
+    graph_bytes: int
+    graph_cache_bytes: int
+    merged_parts: int
+    load_seconds: float
+    index_seconds: float
+    query_seconds: float
+    disk_query_seconds: float
+    queries_per_second: float
+    fits: bool
+    is_cached: bool
+    rescores_from_disk: bool
+    outgrows_graph_cache: bool
+
+    @property
+    def expected_seconds(self) -> float:
+        return self.query_seconds if self.is_cached else self.disk_query_seconds
+
+
+@dataclass(frozen=True)
+class TablePlan:
+    """Every layout's estimate, and one sentence of advice."""
+
+    collection: Collection
+    machines: Machines
+    speeds: Speeds
+    ef: int
+    estimates: tuple[Estimate, ...]
+    recommended: str | None
+    recommendation: str
+
+
+def make_plan(
+    collection: Collection,
+    machines: Machines,
+    speeds: Speeds | None = None,
+    ef: int = costs.PLANNED_EF,
+) -> TablePlan:
+    """Estimate every layout for ``collection`` on ``machines`` and recommend one. ``ef`` is how
+    wide graphs are searched."""
+    chosen = speeds or Speeds()
+    estimates = tuple(
+        estimate(layout, collection, machines, chosen, ef) for layout in layouts(collection)
+    )
+    best = recommend(estimates, machines)
+    name = best.layout.name if best else None
+    sentence = _advice(best, machines) if best else _more_machines(collection, machines, chosen)
+    return TablePlan(collection, machines, chosen, ef, estimates, name, sentence)
+
+
+def layouts(collection: Collection) -> Iterator[Layout]:
+    precisions: tuple[Precision, ...] = ("float32", "bfloat16")
+    codes: tuple[Codes, ...] = ("rabitq", "turboquant")
+    for precision in precisions:
+        yield Layout(precision)
+        for kind in codes:
+            yield Layout(precision, codes=kind)
+        for index in (_OWN, _GUIDE):
+            for indexed in range(1, collection.modalities + 1):
+                yield Layout(precision, index=index, indexed=indexed)
+
+
+def estimate(
+    layout: Layout,
+    collection: Collection,
+    machines: Machines,
+    speeds: Speeds,
+    ef: int = costs.PLANNED_EF,
+) -> Estimate:
+    """What ``layout`` costs on each machine."""
+    share = replace(collection, rows=math.ceil(collection.rows / machines.shards))
+    loaders = machines.loaders or machines.nodes
+    loading = replace(collection, rows=math.ceil(collection.rows / loaders))
+    table = costs.table_bytes(layout, share)
+    graph = layout.index.memory_bytes(share.rows, share.dim) if layout.index else 0
+    graphs = graph * layout.indexed
+    weight = costs.cache_bytes(layout.index, share) * layout.indexed if layout.index else 0
+    memory = BASE_MEMORY + graphs
+    cached = costs.searched_bytes(layout, share)
+    usable = int(machines.memory_bytes * USABLE_MEMORY)
+    fits = memory <= usable
+    is_cached = fits and memory + cached <= usable and weight <= machines.graph_cache
+    rescored = costs.rescored_bytes(layout, share)
+    column = costs.searched_bytes(Layout(layout.precision), share)
+    from_disk = rescored > 0 and memory + cached + column > usable
+    rescoring = rescored / speeds.disk_bytes if from_disk else 0.0
+    in_memory = costs.query_seconds(layout, share, machines.cores, speeds, ef)
+    cold = in_memory + costs.from_disk_seconds(layout, share, speeds)
+    at_once = machines.cores / costs.busy_cores(layout, share, machines.cores)
+    rate = min(at_once / in_memory, 1 / rescoring if from_disk else math.inf)
+    files = costs.graph_disk_bytes(layout.index, share) * layout.indexed if layout.index else 0
+    return Estimate(
+        layout,
+        share.rows,
+        disk_bytes=table + files,
+        indexing_disk_bytes=2 * table + files if layout.index else table,
+        memory_bytes=memory,
+        building_memory_bytes=BASE_MEMORY + graph,
+        cached_bytes=cached,
+        graph_bytes=graphs,
+        graph_cache_bytes=weight,
+        merged_parts=costs.merged_parts(layout, share),
+        load_seconds=costs.load_seconds(layout, loading, share, speeds),
+        index_seconds=_index_seconds(layout, share, machines.cores, speeds),
+        query_seconds=costs.cluster_seconds(in_memory + rescoring, machines.shards, speeds),
+        disk_query_seconds=costs.cluster_seconds(cold, machines.shards, speeds),
+        queries_per_second=machines.replicas * (rate if is_cached else 1 / cold),
+        fits=fits,
+        is_cached=is_cached,
+        rescores_from_disk=from_disk,
+        outgrows_graph_cache=weight > machines.graph_cache,
+    )
+
+
+def _index_seconds(layout: Layout, share: Collection, cores: int, speeds: Speeds) -> float:
+    if layout.index is None:
+        return 0.0
+    building = layout.indexed * costs.index_seconds(layout.index, share, cores, speeds)
+    return building + costs.merge_seconds(layout, share, speeds)
+
+
+def recommend(estimates: Sequence[Estimate], machines: Machines) -> Estimate | None:
+    """The first of these: exact where that is quick, Float32 before BFloat16; a graph of our own
+    parameters on the image embeddings; codes. Float32 under a graph only where its embeddings stay
+    in memory too, for exact answers. None where nothing answers from memory.
+    """
+    by_layout = {estimate.layout: estimate for estimate in estimates}
+    for element in ELEMENT_BYTES:
+        exact = by_layout[Layout(element)]
+        if exact.is_cached and exact.query_seconds <= QUICK_SECONDS:
+            return exact
+    graph = by_layout[Layout("float32", index=_OWN, indexed=1)]
+    beside = graph.memory_bytes + by_layout[Layout("float32")].cached_bytes
+    if beside > machines.memory_bytes * USABLE_MEMORY:
+        graph = by_layout[Layout("bfloat16", index=_OWN, indexed=1)]
+    if graph.fits:
+        return graph
+    codes = by_layout[Layout("bfloat16", codes="rabitq")]
+    return codes if codes.is_cached else None
+
+
+def _advice(best: Estimate, machines: Machines) -> str:
+    name = best.layout.name
+    if best.layout.index and best.outgrows_graph_cache:
+        of_memory = best.graph_cache_bytes / machines.memory_bytes
+        ratio = (
+            f" and cache_size_to_ram_max_ratio above {of_memory:.2f}"
+            if of_memory > GRAPH_CACHE_OF_MEMORY
+            else ""
+        )
+        return (
+            f"{name}: fast only once vector_similarity_index_cache_size is raised above "
+            f"{best.graph_cache_bytes / 1e9:,.1f} GB{ratio} on the server (plan for it with "
+            "--graph-cache); until then every search reads the graph again."
+        )
+    if best.layout.index:
+        return f"{name}: an exact search would be slow; measure the recall before relying on it."
+    if best.layout.codes:
+        return (
+            f"{name}: a graph does not fit into memory and codes do; measure the recall of text "
+            "queries, which codes serve worst."
+        )
+    if best.layout.precision == "bfloat16":
+        return f"{name}: half of Float32's bytes, and nothing else is given up."
+    return f"{name}: quick enough with nothing approximate."
+
+
+def _more_machines(collection: Collection, machines: Machines, speeds: Speeds) -> str:
+    """How many machines of this kind would do, by doubling and halving the search for them."""
+
+    def is_enough(shards: int) -> bool:
+        wider = replace(machines, nodes=shards * machines.replicas)
+        found = [estimate(one, collection, wider, speeds) for one in layouts(collection)]
+        return recommend(found, wider) is not None
+
+    enough = machines.shards + 1
+    while not is_enough(enough):
+        enough *= 2
+    low = machines.shards
+    while enough - low > 1:
+        middle = (low + enough) // 2
+        low, enough = (low, middle) if is_enough(middle) else (middle, enough)
+    return (
+        "nothing answers from memory on these machines: take more memory, or --nodes "
+        f"{enough * machines.replicas:,} like them."
+    )

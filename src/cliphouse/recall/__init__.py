@@ -1,0 +1,1 @@
+"""Recall and rounding, measured on the table itself."""

@@ -1,0 +1,141 @@
+"""What rounding to bfloat16 costs: a table's exact answers against those of the shards' vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cliphouse.engine.connection import Connection, identifier
+from cliphouse.errors import ShardError
+from cliphouse.recall.measure import sample_rows
+from cliphouse.schema.facts import TableFacts
+from cliphouse.search.filter import Filter
+from cliphouse.search.planner import exact_plan
+from cliphouse.search.query.vector import QueryVector
+from cliphouse.search.request import Request
+from cliphouse.search.run import Searcher
+from cliphouse.search.statement import condition_of
+from cliphouse.shards import ShardReader
+from cliphouse.shards.npy import NpyFile
+from cliphouse.shards.reader import ID_BITS
+from cliphouse.shards.source import Source
+from cliphouse.vocabulary import Metric, Modality
+
+_BLOCK_ROWS = 20_000
+
+
+@dataclass(frozen=True)
+class RoundingCost:
+    """The mean share of the top k over the shards' own vectors that is in the table's exact top k,
+    for ``queries`` queries of one kind."""
+
+    modality: Modality
+    query: Modality
+    k: int
+    recall: float
+    queries: int
+
+
+def measure_rounding(
+    connection: Connection,
+    table: str,
+    facts: TableFacts,
+    sources: Sequence[Source],
+    request: Request,
+    queries: int,
+) -> tuple[RoundingCost, ...]:
+    """Compare exact searches of the table's rows of these shards, by the modality, metric and k of
+    ``request``, with brute force over the files, without the rows that the table has no more.
+
+    Queries are rows of the table, with their vectors as the shards have them. The files are read
+    once for each kind of query, a block at a time.
+
+    Raises ShardError where the table has no rows of the shards, or they are CSV files or lack
+    embeddings that the table has.
+    """
+    readers = {source.number: _reader(source) for source in sources}
+    k, modality = request.k, request.modality
+    request = replace(request, k=k + 1, filter=Filter(shards=tuple(readers)))
+    searcher = Searcher(connection, table, facts)
+    condition = condition_of(request, facts)
+    assert condition is not None
+    present = connection.query(f"SELECT id FROM {identifier(table)} WHERE {condition.sql}")
+    known = np.sort(present.column("id").to_numpy())
+    if not len(known):
+        raise ShardError(f"table {table} has no rows of these shards; give those it was made of")
+    costs = []
+    for kind in facts.info.modalities:
+        ids = [s.id for s in sample_rows(connection, table, kind, queries, condition)]
+        vectors = np.concatenate([_row(_column(readers[i >> ID_BITS], kind), i) for i in ids])
+        truth = _brute_force(readers.values(), request, vectors, known)
+        shares = []
+        for row_id, vector, nearest in zip(ids, vectors, truth, strict=True):
+            plan = exact_plan("what the shards' own vectors are compared with")
+            found = searcher.run(QueryVector(vector, kind), request, plan, condition)
+            mine = [hit.id for hit in found.hits if hit.id != row_id][:k]
+            wanted = [i for i in nearest.tolist() if i not in (row_id, -1)][:k]
+            shares.append(len(set(mine) & set(wanted)) / max(len(wanted), 1))
+        costs.append(RoundingCost(modality, kind, k, float(np.mean(shares)), len(ids)))
+    return tuple(costs)
+
+
+def _brute_force(
+    readers: Iterable[ShardReader],
+    request: Request,
+    queries: NDArray[np.float32],
+    known: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """The ids of the ``request.k`` nearest of the ``known`` rows (sorted ids) for each query, best
+    first: int64 of shape (queries, k)."""
+    best = np.full((len(queries), request.k), -np.inf, dtype=np.float32)
+    ids = np.full((len(queries), request.k), -1, dtype=np.int64)
+    for reader in readers:
+        for start in range(0, reader.rows, _BLOCK_ROWS):
+            stop = min(start + _BLOCK_ROWS, reader.rows)
+            block = reader.first_id + np.arange(start, stop)
+            rows = _column(reader, request.modality).read(start, stop).astype(np.float32)
+            scores = _nearness(queries, rows, request.metric)
+            scores[:, ~np.isin(block, known, assume_unique=True)] = -np.inf
+            all_scores = np.concatenate((best, scores), axis=1)
+            all_ids = np.concatenate((ids, np.broadcast_to(block, scores.shape)), axis=1)
+            order = np.argsort(-all_scores, axis=1, kind="stable")[:, : request.k]
+            best = np.take_along_axis(all_scores, order, axis=1)
+            ids = np.take_along_axis(all_ids, order, axis=1)
+    return np.where(np.isfinite(best), ids, -1)
+
+
+def _nearness(
+    queries: NDArray[np.float32], rows: NDArray[np.float32], metric: Metric
+) -> NDArray[np.float32]:
+    """What ranks rows as the metric does, the nearest highest: float32 of shape (queries, rows)."""
+    if metric == "cosine":
+        nearness: NDArray[np.float32] = _unit(queries) @ _unit(rows).T
+    else:
+        nearness = 2 * queries @ rows.T - np.einsum("ij,ij->i", rows, rows)
+    return nearness
+
+
+def _row(column: NpyFile, row_id: int) -> NDArray[np.float32]:
+    row = row_id & (2**ID_BITS - 1)
+    return column.read(row, row + 1).astype(np.float32)
+
+
+def _column(reader: ShardReader, modality: Modality) -> NpyFile:
+    column = reader.image if modality == "image" else reader.text
+    if column is None:
+        raise ShardError(f"shard {reader.shard.number}: it has no {modality} embeddings")
+    return column
+
+
+def _reader(source: Source) -> ShardReader:
+    if source.reader is None:
+        raise ShardError(f"shard {source.number}: rounding is measured against .npy files")
+    return source.reader
+
+
+def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    unit: NDArray[np.float32] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return unit

@@ -1,0 +1,1 @@
+"""A table's columns, and what is kept with it."""

@@ -1,0 +1,118 @@
+"""What a search must know of a table beforehand, read in one statement."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from cliphouse.cluster.placement import Placement, find_placement
+from cliphouse.engine.connection import Connection, identifier
+from cliphouse.engine.features import EVERYTHING, Features
+from cliphouse.errors import TableError
+from cliphouse.schema.info import TableInfo, describe_table, embedding_column
+from cliphouse.vocabulary import Metric, Modality
+
+DISTANCE: dict[Metric, str] = {"cosine": "cosineDistance", "l2": "L2Distance"}
+
+
+@dataclass(frozen=True)
+class VectorIndex:
+    """An HNSW index, whoever made it and whatever its name; ``type`` is its SQL. ``is_built`` is
+    false where no part of the table has a graph, as after parts were merged."""
+
+    name: str
+    column: str
+    type: str
+    is_built: bool = True
+
+    @property
+    def quantization(self) -> str:
+        """What the graph keeps of each number: bf16 (the default), i8 ..."""
+        match = re.search(r"'[^']*',\s*'[^']*',\s*\d+,\s*'(\w+)'", self.type)
+        return match[1] if match else "bf16"
+
+
+@dataclass(frozen=True)
+class TableFacts:
+    """A table as a search sees it. ``rows`` counts deleted rows too until they are merged away;
+    ``largest_part`` is in rows, 0 where the engine has no parts. ``features`` are the engine's."""
+
+    info: TableInfo
+    columns: tuple[str, ...]
+    indexes: tuple[VectorIndex, ...]
+    rows: int
+    largest_part: int
+    is_embedded: bool
+    placement: Placement
+    features: Features = EVERYTHING
+
+    @property
+    def vector_bytes(self) -> int:
+        """Bytes of one modality's vectors, which an exact search reads."""
+        return self.rows * self.info.dim * (2 if self.info.precision == "bfloat16" else 4)
+
+    def index(self, modality: Modality, metric: Metric) -> VectorIndex | None:
+        """The index that a search by this distance can use: a built one, if there is one."""
+        mine = [
+            index
+            for index in self.indexes
+            if index.column == embedding_column(modality) and f"'{DISTANCE[metric]}'" in index.type
+        ]
+        return max(mine, key=lambda index: index.is_built, default=None)
+
+
+def _read_sql(placement: Placement) -> str:
+    return f"""
+SELECT
+    (SELECT (comment, engine, total_rows) FROM system.tables
+        WHERE database = currentDatabase() AND name = {{table:String}}) AS made,
+    (SELECT groupArray((name, type)) FROM (
+        SELECT name, type FROM system.columns
+        WHERE database = currentDatabase() AND table = {{table:String}} ORDER BY position
+    )) AS columns,
+    (SELECT groupArray((name, expr, type_full, is_built)) FROM (
+        SELECT name, expr, type_full, max(data_compressed_bytes) > 0 AS is_built
+        FROM {placement.system("data_skipping_indices")}
+        WHERE {placement.is_rows} AND type = 'vector_similarity'
+        GROUP BY name, expr, type_full ORDER BY name, type_full
+    )) AS indexes,
+    (SELECT (sum(rows), max(rows)) FROM {placement.system("parts")}
+        WHERE active AND {placement.is_rows}) AS rows
+"""
+
+
+def read_facts(connection: Connection, table: str) -> TableFacts:
+    """Raises TableError where there is no such table, or one that no search can name rows of."""
+    placement = find_placement(connection, table)
+    found = connection.query(_read_sql(placement), {"table": table}).to_pylist()[0]
+    shown = connection.address.shown
+    types = dict(map(_values, found["columns"]))
+    if not types:
+        raise TableError(f"{shown}: no table {table}; make it with: cliphouse ingest DIR")
+    comment, engine, total_rows = _values(found["made"])
+    info = TableInfo.from_comment(comment) or describe_table(connection, table)
+    if not re.fullmatch(r"U?Int\d+", types.get("id", "")):
+        raise TableError(
+            f"{shown}: table {table} has no column id of whole numbers, by which a hit is named"
+        )
+    features = EVERYTHING if connection.is_embedded else connection.features
+    rows, largest_part = (int(value or 0) for value in _values(found["rows"]))
+    if not rows and not engine.endswith("MergeTree"):
+        # A view, or another table without parts of its own.
+        rows = int(total_rows or connection.command(f"SELECT count() FROM {identifier(table)}"))
+    return TableFacts(
+        info=info,
+        columns=tuple(types),
+        indexes=tuple(VectorIndex(*_values(entry)) for entry in found["indexes"]),
+        rows=rows,
+        largest_part=largest_part,
+        is_embedded=connection.is_embedded,
+        placement=placement,
+        features=features,
+    )
+
+
+def _values(entry: Any) -> list[Any]:
+    """A tuple of the engine's, which comes as a mapping or a list."""
+    return list(entry.values()) if isinstance(entry, dict) else list(entry)

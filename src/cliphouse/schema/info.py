@@ -1,0 +1,201 @@
+"""The layout of the table, and what is kept about it: as JSON in the table's own comment."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from cliphouse.cluster.ddl import Layout
+from cliphouse.cluster.placement import find_placement
+from cliphouse.engine.connection import Connection, identifier, quote
+from cliphouse.errors import TableError
+from cliphouse.shards.reader import ID_BITS
+from cliphouse.vocabulary import MODALITIES, Codes, Measured, Modality, Precision
+
+_ELEMENT = {"float32": "Float32", "bfloat16": "BFloat16"}
+_COMMENT_KEY = "cliphouse"
+_TOKENS = "non_replicated_deduplication_window"
+CODES_SETTINGS = {"enable_quantized_codec": 1}
+
+
+@dataclass(frozen=True)
+class TableInfo:
+    """What a table was made with. ``model`` is None where nobody said which it was."""
+
+    model: str | None
+    dim: int
+    precision: Precision
+    modalities: tuple[Modality, ...]
+    measured: tuple[Measured, ...] = field(default=())
+    codes: Codes = "none"
+
+    def to_comment(self) -> str:
+        return json.dumps({_COMMENT_KEY: asdict(self)}, separators=(",", ":"))
+
+    @classmethod
+    def from_comment(cls, comment: str | None) -> TableInfo | None:
+        """None where the comment is not one of ours."""
+        try:
+            values: dict[str, Any] = json.loads(comment or "")[_COMMENT_KEY]
+            measured = tuple(
+                entry for entry in map(_measured, values.pop("measured")) if entry is not None
+            )
+            modalities = tuple(values.pop("modalities"))
+            return cls(**values, modalities=modalities, measured=measured)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+
+def _measured(entry: dict[str, Any]) -> Measured | None:
+    """None for an entry of another version of the project: measuring again replaces it."""
+    try:
+        return Measured(**entry)
+    except TypeError:
+        return None
+
+
+def embedding_column(modality: Modality) -> str:
+    return f"{modality}_embedding"
+
+
+def table_layout(info: TableInfo) -> Layout:
+    """The columns of a table of image-text pairs, and how it keeps them.
+
+    Embeddings are incompressible, so CODEC(NONE) saves time and costs no space; the Quantized codec
+    keeps the same bytes and some 60 to 260 bytes of code a vector beside them. Granules of 512
+    rows keep the reading around a found row small, and wide parts let a scan read one column. A
+    merge does not rebuild a vector index by itself, which would take minutes unasked. A cluster's
+    shards get even shares of the ids by their hash.
+    """
+    codec = "NONE" if info.codes == "none" else f"Quantized('{info.codes}', {info.dim})"
+    vectors = (
+        f"{embedding_column(modality)} Array({_ELEMENT[info.precision]}) CODEC({codec})"
+        for modality in info.modalities
+    )
+    return Layout(
+        columns=(
+            "id Int64",
+            "url String CODEC(ZSTD)",
+            "caption String CODEC(ZSTD)",
+            "NSFW LowCardinality(String)",
+            "similarity Float32",
+            *vectors,
+            "width Int32",
+            "height Int32",
+            "license LowCardinality(String)",
+        ),
+        order_by="id",
+        sharding_key="intHash64(id)",
+        comment=info.to_comment(),
+        settings={
+            "index_granularity": 512,
+            "min_bytes_for_wide_part": 0,
+            "materialize_skip_indexes_on_merge": 0,
+        },
+        made_with={} if info.codes == "none" else CODES_SETTINGS,
+    )
+
+
+def read_info(connection: Connection, name: str) -> TableInfo | None:
+    """What the table was made with; None where there is no such table.
+
+    A table made by other hands, such as the guide's, is described by its columns and first row.
+    """
+    comment = read_comment(connection, name)
+    if comment is None:
+        return None
+    info = TableInfo.from_comment(comment)
+    return info or describe_table(connection, name)
+
+
+def read_comment(connection: Connection, name: str) -> str | None:
+    """The table's comment; None where there is no such table."""
+    found = connection.query(
+        "SELECT comment FROM system.tables "
+        "WHERE database = currentDatabase() AND name = {name:String}",
+        {"name": name},
+    )
+    return found.column("comment")[0].as_py() if found.num_rows else None
+
+
+def models_by_table(connection: Connection) -> dict[str, str]:
+    """The model of each table of the database that knows it."""
+    tables = connection.query(
+        "SELECT name, comment FROM system.tables "
+        "WHERE database = currentDatabase() AND comment != '' ORDER BY name"
+    ).to_pylist()
+    infos = {table["name"]: TableInfo.from_comment(table["comment"]) for table in tables}
+    return {name: info.model for name, info in infos.items() if info is not None and info.model}
+
+
+def column_types(connection: Connection, name: str) -> dict[str, str]:
+    """The table's columns in their order, with their types."""
+    columns = connection.query(
+        "SELECT name, type FROM system.columns "
+        "WHERE database = currentDatabase() AND table = {name:String} ORDER BY position",
+        {"name": name},
+    ).to_pylist()
+    return {column["name"]: column["type"] for column in columns}
+
+
+def write_info(connection: Connection, name: str, info: TableInfo) -> bool:
+    """Keep ``info`` with the table; not where that would replace a comment of its owner's. Returns
+    whether it is kept."""
+    comment = read_comment(connection, name)
+    if comment and TableInfo.from_comment(comment) is None:
+        return False
+    placement = find_placement(connection, name)
+    placement.run(
+        connection,
+        f"ALTER TABLE {placement.whole}{placement.on} MODIFY COMMENT {quote(info.to_comment())}",
+        is_queued=True,
+    )
+    return True
+
+
+def keep_tokens(connection: Connection, name: str) -> None:
+    """Let a table made by other hands remember insert tokens too, without which the engine would
+    keep the same batch twice. Replicated tables remember by themselves."""
+    found = connection.query(
+        "SELECT engine, create_table_query AS statement FROM system.tables "
+        "WHERE database = currentDatabase() AND name = {name:String}",
+        {"name": name},
+    ).to_pylist()[0]
+    if found["engine"] == "MergeTree" and _TOKENS not in found["statement"]:
+        connection.command(f"ALTER TABLE {identifier(name)} MODIFY SETTING {_TOKENS} = 10000")
+
+
+def rows_by_shard(connection: Connection, name: str) -> dict[int, int]:
+    """How many rows of each shard there are."""
+    found = connection.query(
+        f"SELECT bitShiftRight(id, {ID_BITS}) AS shard, count() AS rows "
+        f"FROM {identifier(name)} GROUP BY shard"
+    )
+    return dict(
+        zip(found.column("shard").to_pylist(), found.column("rows").to_pylist(), strict=True)
+    )
+
+
+def with_measured(info: TableInfo, measured: tuple[Measured, ...]) -> TableInfo:
+    """``info`` with new measurements in the place of older ones of the same modality, metric and
+    k."""
+    new = {(entry.modality, entry.metric, entry.k) for entry in measured}
+    kept = tuple(e for e in info.measured if (e.modality, e.metric, e.k) not in new)
+    return replace(info, measured=kept + measured)
+
+
+def describe_table(connection: Connection, name: str) -> TableInfo:
+    """What can be seen of a table made by other hands: its columns and the length of its first
+    vector. Raises TableError where it has no embeddings."""
+    types = column_types(connection, name)
+    modalities = tuple(m for m in MODALITIES if embedding_column(m) in types)
+    if not modalities:
+        raise TableError(
+            f"table {name} has neither image_embedding nor text_embedding: no table to search"
+        )
+    first = embedding_column(modalities[0])
+    lengths = connection.query(f"SELECT length({first}) AS dim FROM {identifier(name)} LIMIT 1")
+    dim = lengths.column("dim")[0].as_py() if lengths.num_rows else 0
+    precision: Precision = "bfloat16" if "BFloat16" in types[first] else "float32"
+    return TableInfo(None, dim, precision, modalities)

@@ -1,0 +1,37 @@
+"""Rows of the table by their ids, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from cliphouse.engine.connection import Connection, backquote, identifier
+from cliphouse.errors import TableError
+from cliphouse.schema.info import column_types, embedding_column
+from cliphouse.vocabulary import MODALITIES
+
+_EMBEDDINGS = frozenset(embedding_column(modality) for modality in MODALITIES)
+
+
+def read_rows(connection: Connection, table: str, ids: Sequence[int]) -> list[dict[str, Any]]:
+    """The rows of ``ids`` that are there, in the order of ``ids``, each with all its columns but
+    the embeddings. Bytes that are no UTF-8 are replaced.
+
+    Raises TableError where there is no such table.
+    """
+    columns = [name for name in column_types(connection, table) if name not in _EMBEDDINGS]
+    if not columns:
+        raise TableError(f"{connection.address.shown}: no table {table}")
+    if not ids:
+        return []
+    chosen = ", ".join(backquote(name) for name in columns)
+    found = connection.rows(
+        f"SELECT {chosen} FROM {identifier(table)} WHERE id IN {{ids:Array(Int64)}}",
+        {"ids": list(ids)},
+    )
+    rows = {row["id"]: {name: _text(value) for name, value in row.items()} for row in found}
+    return [rows[row_id] for row_id in ids if row_id in rows]
+
+
+def _text(value: Any) -> Any:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

@@ -1,0 +1,204 @@
+"""Running a search: choosing its way, and going on until k rows are there if there are k."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cliphouse.engine.connection import Connection
+from cliphouse.engine.reading import ReadingMeter
+from cliphouse.schema.facts import TableFacts
+from cliphouse.search.allowed import is_allowed
+from cliphouse.search.dedup import fold_duplicates
+from cliphouse.search.filter import Condition
+from cliphouse.search.paging import Cursor
+from cliphouse.search.planner import WIDEST, Plan, choose, exact_plan
+from cliphouse.search.query.vector import QueryVector, encode_parameter
+from cliphouse.search.request import MAX_K, Request
+from cliphouse.search.results import Hit, SearchResult, SearchStats
+from cliphouse.search.selectivity import estimate_selectivity
+from cliphouse.search.statement import (
+    DISTANCE_NAME,
+    MATCH_NAME,
+    VECTOR_NAME,
+    condition_of,
+    search_sql,
+)
+
+_WIDER = 4  # how much wider a search that found too few rows tries again
+_DEDUP_SPARE = 2  # how many times as many rows a search with dedup begins with
+
+
+@dataclass(frozen=True)
+class Found:
+    """The nearest rows there are (all of them where fewer than were asked for), and how they were
+    found in how many milliseconds. ``vectors`` are theirs, float32 of shape (rows, dim), where the
+    request has near-duplicates left out."""
+
+    hits: list[Hit]
+    vectors: NDArray[np.float32] | None
+    plan: Plan
+    sql: str
+    milliseconds: float
+
+
+class Searcher:
+    """Searches one table as ``facts`` describe it."""
+
+    def __init__(self, connection: Connection, table: str, facts: TableFacts) -> None:
+        self._connection = connection
+        self._table = table
+        self._facts = facts
+        self._shares: dict[tuple[str, str], float] = {}
+
+    def search(
+        self, vector: QueryVector, request: Request, encode_ms: float = 0.0, count: bool = False
+    ) -> SearchResult:
+        """The page of hits that ``request`` asks for. ``count`` has the rows counted that an
+        embedded engine reads, which takes some milliseconds.
+
+        Raises QueryError where a mode is asked for that the table does not have.
+        """
+        meter = ReadingMeter(self._connection) if count and self._facts.is_embedded else None
+        started = time.perf_counter()
+        found, page, deep = self._paged(vector, request)
+        elapsed = (time.perf_counter() - started) * 1000
+        stats = SearchStats(
+            mode=found.plan.mode,
+            width=found.plan.width,
+            recall=found.plan.recall,
+            reason=found.plan.reason,
+            filtered=found.plan.filtered,
+            metric=request.metric,
+            modality=request.modality,
+            query=vector.kind,
+            k=request.k,
+            encode_ms=encode_ms,
+            search_ms=elapsed,
+            rows_read=meter.read().rows if meter else None,
+        )
+        return SearchResult(tuple(page), stats, found.sql, _next_cursor(page, request, deep))
+
+    def _paged(self, vector: QueryVector, request: Request) -> tuple[Found, Sequence[Hit], int]:
+        """The search, the page of its hits, and how deep it went for them.
+
+        An approximate search may find rows this time that belong before the cursor; then it has to
+        go as many deeper.
+        """
+        deep = request.needed
+        while True:
+            found, kept = self._deduplicated(vector, request, deep)
+            page = _page(kept, request)
+            if len(page) == request.k or len(kept) < deep or deep == MAX_K:
+                return found, page, deep
+            deep = min(deep + max(request.k, deep // 4), MAX_K)
+
+    def _deduplicated(
+        self, vector: QueryVector, request: Request, needed: int
+    ) -> tuple[Found, list[Hit]]:
+        """The search, and its hits without near-duplicates: as many as are needed, if there are as
+        many."""
+        if request.dedup is None:
+            found = self.nearest(vector, request, needed)
+            return found, found.hits
+        limit = min(needed * _DEDUP_SPARE, MAX_K)
+        while True:
+            found = self.nearest(vector, request, limit)
+            assert found.vectors is not None
+            kept = fold_duplicates(found.hits, found.vectors, request.dedup)
+            if len(kept) >= needed or len(found.hits) < limit or limit == MAX_K:
+                return found, kept[:needed]
+            limit = min(limit * _WIDER, MAX_K)
+
+    def nearest(self, vector: QueryVector, request: Request, limit: int) -> Found:
+        """The ``limit`` nearest rows, by the way that the table's measurements advise or that
+        was asked for, and by wider ones until there are so many or no more."""
+        condition = condition_of(request, self._facts)
+        asked = replace(request, k=limit, offset=0, cursor=None)
+        plan = self._choose(asked, vector.kind, condition)
+        found = self.run(vector, asked, plan, condition)
+        while len(found.hits) < min(limit, self._facts.rows) and found.plan.mode != "exact":
+            # Deleted rows are still in the graph, or fewer rows pass the filter near here than
+            # elsewhere.
+            plan = _wider(found.plan, condition is not None, self._facts, limit)
+            again = self.run(vector, asked, plan, condition)
+            found = replace(again, milliseconds=found.milliseconds + again.milliseconds)
+        return found
+
+    def run(
+        self, vector: QueryVector, request: Request, plan: Plan, condition: Condition | None = None
+    ) -> Found:
+        """The ``request.k`` nearest rows by exactly this way, fewer where it finds fewer."""
+        sql = search_sql(self._table, self._facts, request, plan, request.k, condition)
+        parameters = {"target": encode_parameter(vector.values, self._facts.info.precision)}
+        started = time.perf_counter()
+        rows = self._connection.rows(sql, parameters | (condition.parameters if condition else {}))
+        elapsed = (time.perf_counter() - started) * 1000
+        rows.sort(key=lambda row: (row[DISTANCE_NAME], row["id"]))
+        vectors = None
+        if request.dedup is not None:
+            listed = [row.pop(VECTOR_NAME) for row in rows]
+            vectors = np.array(listed, np.float32).reshape(len(rows), self._facts.info.dim)
+        return Found([_hit(row) for row in rows], vectors, plan, sql, elapsed)
+
+    def _choose(self, request: Request, kind: str, condition: Condition | None) -> Plan:
+        plan = choose(request, kind, self._facts)
+        if condition is None:
+            return plan
+        if plan.mode == "hnsw":
+            return choose(request, kind, self._facts, self._selectivity(condition))
+        return replace(
+            plan,
+            recall=1.0 if plan.mode == "exact" else None,
+            filtered="applied while scanning",
+        )
+
+    def _selectivity(self, condition: Condition) -> float:
+        """The share of rows that pass, counted once for all queries."""
+        key = (condition.sql, repr(condition.parameters))
+        if key not in self._shares:
+            share = estimate_selectivity(self._connection, self._table, self._facts, condition)
+            self._shares[key] = share
+        return self._shares[key]
+
+
+def _wider(plan: Plan, is_filtered: bool, facts: TableFacts, limit: int) -> Plan:
+    width = (plan.width or 0) * _WIDER
+    may_widen = width <= WIDEST and is_allowed(facts, "hnsw", width, limit)
+    if plan.mode == "hnsw" and is_filtered and may_widen:
+        note = f"{plan.filtered}, then {width} since too few passed"
+        return replace(plan, width=width, recall=None, filtered=note)
+    return exact_plan(
+        f"{plan.mode} gave too few rows",
+        f"{plan.filtered}; then every row was scanned" * is_filtered,
+    )
+
+
+def _page(hits: Sequence[Hit], request: Request) -> Sequence[Hit]:
+    if request.cursor is None:
+        return hits[request.offset : request.offset + request.k]
+    place = request.cursor
+    return [hit for hit in hits if place.is_before(hit.distance, hit.id)][: request.k]
+
+
+def _next_cursor(page: Sequence[Hit], request: Request, deep: int) -> str | None:
+    """Only a full page can have another after it, and no search goes deeper than MAX_K."""
+    if len(page) < request.k or deep >= MAX_K:
+        return None
+    return Cursor(page[-1].distance, page[-1].id, deep, request.fingerprint).to_token()
+
+
+def _hit(row: dict[str, Any]) -> Hit:
+    values: dict[str, Any] = {
+        name: value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        for name, value in row.items()
+        if value is not None  # a table made by other hands may lack a value: that is the default
+    }
+    distance = values.pop(DISTANCE_NAME)
+    match = values.pop(MATCH_NAME, None)
+    return Hit(similarity=1 - distance if match is None else match, distance=distance, **values)

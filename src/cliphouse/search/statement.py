@@ -1,0 +1,168 @@
+"""The statement of a search. The query's vector is its parameter ``target``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cliphouse.engine.connection import identifier, listed
+from cliphouse.engine.features import (
+    GLOBAL_IN,
+    IGNORE_INDEXES,
+    LIMIT,
+    MULTIPLIER,
+    RESCORING,
+    SKIP_SHARDS,
+    STRATEGY,
+    USE_CODES,
+    USE_INDEX,
+    WIDTH,
+)
+from cliphouse.engine.statements import is_balanced
+from cliphouse.errors import QueryError
+from cliphouse.schema.facts import DISTANCE, TableFacts
+from cliphouse.schema.info import embedding_column
+from cliphouse.search.allowed import SPARE_CANDIDATES, most_rows
+from cliphouse.search.filter import Condition
+from cliphouse.search.planner import Plan
+from cliphouse.search.query.vector import decode_expression
+from cliphouse.search.request import MAX_OVERSAMPLING, Request
+from cliphouse.search.results import DETAILS
+
+# Names of the statement's own, which no table is likely to have: a condition may use its columns.
+DISTANCE_NAME, MATCH_NAME, VECTOR_NAME = "query_distance", "query_match", "query_vector"
+
+# Reading mapped pages without checksums halves an exact search (docs/benchmarks); only the
+# embedded engine may be told so, since a server's disks are its own matter.
+_EMBEDDED_READ: dict[str, int | str] = {
+    "local_filesystem_read_method": "mmap",
+    "min_bytes_to_use_mmap_io": 1,
+    "checksum_on_read": 0,
+}
+
+
+def condition_of(request: Request, facts: TableFacts) -> Condition | None:
+    """The request's two filters as one condition; None where it has none.
+
+    Raises QueryError where a filter needs a column that the table does not have, or a bracket of
+    the SQL condition would close what it does not open.
+    """
+    terms: list[str] = []
+    parameters: dict[str, Any] = {}
+    if request.where and request.where.strip():
+        if not is_balanced(request.where):
+            raise QueryError(f"where {request.where!r}: a bracket or a quote has no counterpart")
+        # The line break ends a comment that the condition may end with.
+        terms.append(f"({request.where}\n)")
+    if request.filter:
+        condition = request.filter.condition(facts.columns)
+        terms.append(condition.sql)
+        parameters = condition.parameters
+    return Condition(" AND ".join(terms), parameters) if terms else None
+
+
+def search_sql(
+    table: str,
+    facts: TableFacts,
+    request: Request,
+    plan: Plan,
+    limit: int,
+    condition: Condition | None = None,
+) -> str:
+    """The statement that finds the ``limit`` nearest rows in the way of ``plan``, with the query's
+    vector as parameter ``target`` (see encode_parameter); with ``dedup`` their vectors too."""
+    distance = _distance(request, facts)
+    chosen = ", ".join(_chosen(facts, request, distance))
+    where = f"WHERE {condition.sql}\n" if condition else ""
+    order = f"{DISTANCE_NAME} ASC, id ASC"
+    # Where the engine may not be told to compare the candidates exactly, the statement does it.
+    rescored = facts.features.may_set(RESCORING, 1) and facts.features.may_set(MULTIPLIER, 2.0)
+    in_stages = plan.mode == "hnsw" and (condition is not None or not rescored)
+    if in_stages:
+        passing = condition.sql if condition else "1"
+        candidates = _candidates(facts.placement.rows, distance, limit, condition)
+        where = f"WHERE {passing} AND id IN (\n{candidates})\n"
+    elif plan.mode != "exact":
+        order = (
+            f"{DISTANCE_NAME} ASC"  # a second key would keep the engine from its two-stage searches
+        )
+    settings = {
+        name: value
+        for name, value in _settings(facts, plan, limit, in_stages).items()
+        if facts.features.may_set(name, value)
+    }
+    return f"SELECT {chosen}\nFROM {identifier(table)}\n{where}ORDER BY {order}\nLIMIT {limit}" + (
+        f"\nSETTINGS {listed(settings)}" if settings else ""
+    )
+
+
+def _candidates(rows: str, distance: str, limit: int, condition: Condition | None) -> str:
+    """The rows that the index finds and that pass the filter, by its own rounded distances; the
+    statement around it compares them exactly. Each shard of a cluster has candidates of its own."""
+    where = f" WHERE {condition.sql}" if condition else ""
+    return (
+        f"    SELECT id FROM {rows}{where}\n"
+        f"    ORDER BY {distance} ASC LIMIT {limit + SPARE_CANDIDATES}\n"
+    )
+
+
+def _distance(request: Request, facts: TableFacts) -> str:
+    target = decode_expression("target", facts.info.precision)
+    return f"{DISTANCE[request.metric]}({embedding_column(request.modality)}, {target})"
+
+
+def _chosen(facts: TableFacts, request: Request, distance: str) -> list[str]:
+    chosen = ["id", f"{distance} AS {DISTANCE_NAME}"]
+    if request.metric != "cosine":
+        cosine = distance.replace(DISTANCE[request.metric], DISTANCE["cosine"])
+        chosen.append(f"1 - {cosine} AS {MATCH_NAME}")
+    if request.dedup is not None:
+        vector = f"CAST({embedding_column(request.modality)}, 'Array(Float32)')"
+        chosen.append(f"{vector} AS {VECTOR_NAME}")
+    if "similarity" in facts.columns:
+        chosen.append("similarity AS pair_similarity")
+    return chosen + [name for name in DETAILS if name in facts.columns]
+
+
+def _settings(
+    facts: TableFacts, plan: Plan, limit: int, in_stages: bool
+) -> dict[str, int | float | str]:
+    settings: dict[str, int | float | str] = dict(_EMBEDDED_READ) if facts.is_embedded else {}
+    if facts.placement.cluster is not None:
+        # Whatever the user's profile says: no row goes unsearched in silence.
+        settings[SKIP_SHARDS] = 0
+        if in_stages:
+            # Each shard's candidates are its own: those of the node that is asked are no others'.
+            settings[GLOBAL_IN] = 0
+    if plan.mode == "exact":
+        # Not needed, since no search with a second sort key uses an index, but plainer.
+        return settings | {USE_INDEX: 0}
+    assert plan.width is not None
+    if plan.mode == "codes":
+        settings |= {
+            USE_CODES: 1,
+            MULTIPLIER: plan.width,
+        }
+        if facts.indexes:
+            names = ",".join(index.name for index in facts.indexes)
+            settings[IGNORE_INDEXES] = names
+        return settings
+    settings |= {
+        WIDTH: plan.width,
+        LIMIT: most_rows(plan.width, limit),
+    }
+    if in_stages:
+        taken = limit + SPARE_CANDIDATES
+        return settings | {
+            STRATEGY: "postfilter",
+            RESCORING: 0,
+            MULTIPLIER: _multiplier(plan.width, taken),
+        }
+    return settings | {
+        # Distances are then those of the stored vectors, also where part of the table has no index.
+        RESCORING: 1,
+        MULTIPLIER: _multiplier(limit + SPARE_CANDIDATES, limit),
+    }
+
+
+def _multiplier(wanted: int, limit: int) -> float:
+    return min(float(MAX_OVERSAMPLING), max(1.0, round(wanted / limit, 3)))

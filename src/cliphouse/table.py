@@ -1,0 +1,523 @@
+"""The one object that carries the whole API; the command line only mirrors it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from cliphouse.cluster.placement import find_placement
+from cliphouse.engine.address import Address
+from cliphouse.engine.answer import Answer, run_statement
+from cliphouse.engine.connection import Connection, identifier
+from cliphouse.engine.encoding import choose_encoder, encoder_difference, reload_functions
+from cliphouse.engine.features import USE_INDEX
+from cliphouse.engine.retry import LONG, SHORT
+from cliphouse.errors import ModelError, QueryError, TableError, UnreachableError
+from cliphouse.export.exporter import Exporter, ExportFormat, ExportReport
+from cliphouse.indexing import index as index_module
+from cliphouse.indexing.index import BuiltIndex, IndexForecast, IndexSpec
+from cliphouse.inspection.check import CheckReport, check_table
+from cliphouse.inspection.statistics import TableStatistics, read_statistics
+from cliphouse.inspection.summary import TableSummary, summarise
+from cliphouse.loading.ingest import IngestReport, ingest
+from cliphouse.loading.scheduler import Waiting
+from cliphouse.models import DEFAULT_MODEL, Encoder, load_encoder, model_spec
+from cliphouse.pictures import open_picture
+from cliphouse.recall.measure import RecallSpec, measure_recall
+from cliphouse.recall.rounding import RoundingCost, measure_rounding
+from cliphouse.schema.facts import TableFacts, read_facts
+from cliphouse.schema.info import TableInfo, models_by_table, read_info, with_measured, write_info
+from cliphouse.search.filter import Filter
+from cliphouse.search.paging import Cursor
+from cliphouse.search.query.literal import Spelled, Target, literal_sql
+from cliphouse.search.query.vector import (
+    Combination,
+    Query,
+    QueryReader,
+    QueryVector,
+    mean_vectors,
+    recognise,
+)
+from cliphouse.search.request import Mode, Request, one_of
+from cliphouse.search.results import SearchResult
+from cliphouse.search.rows import read_rows
+from cliphouse.search.run import Searcher
+from cliphouse.shards.source import find_sources
+from cliphouse.udf import EncoderSettings
+from cliphouse.vocabulary import (
+    DEFAULT_DB,
+    DEFAULT_TABLE,
+    MODALITIES,
+    BuildProgress,
+    Codes,
+    Measured,
+    Metric,
+    Modality,
+    Precision,
+    Progress,
+)
+
+AUTO_KS = (10, 100)  # what mode auto is measured for when an index is built
+_KNOWN_SECONDS = 2.0
+_GOES_ON = "run the same command again: it goes on where it stopped"
+_AGAIN = "run the same command again"
+
+
+class Table:
+    """A table of image-text pairs, in an embedded folder or on a ClickHouse server.
+
+    The database is opened, and the encoder loaded, when first needed. A Table serves one thread.
+
+    >>> with cliphouse.open("laion.chdb") as laion:
+    ...     laion.ingest("shards/")
+    ...     hits = laion.search("a dog and a cat", k=10, where="similarity > 0.3")
+    """
+
+    def __init__(
+        self,
+        db: str | Path = DEFAULT_DB,
+        table: str = DEFAULT_TABLE,
+        model: str | None = None,
+        model_dir: str | None = None,
+    ) -> None:
+        """``model`` is the encoder for words and pictures where the table does not say which made
+        it; ``model_dir`` the folder of its files, offline."""
+        identifier(table)
+        self.address = Address.parse(str(db))
+        self.name = table
+        self._model = model
+        self._model_dir = model_dir
+        self._encode_with = model
+        self._open: Connection | None = None
+        self._patience = SHORT
+        self._known: TableFacts | None = None
+        self._known_until = 0.0
+        self._means: dict[Modality, NDArray[np.float32]] | None = None
+
+    @property
+    def connection(self) -> Connection:
+        """The open database. Raises TableError where there is none, or another process has it."""
+        if self._open is None:
+            self._open = Connection(self.address, patience=self._patience)
+            if self._open.is_embedded:
+                self._choose_encoder()
+            else:
+                # On a cluster, lets no answer be without the rows of a shard that is down.
+                find_placement(self._open, self.name)
+        return self._open
+
+    @property
+    def info(self) -> TableInfo:
+        """What the table was made with. Raises TableError where there is no such table."""
+        info = read_info(self.connection, self.name)
+        if info is None:
+            raise TableError(
+                f"{self.address.shown}: no table {self.name}; make it with: cliphouse ingest DIR"
+            )
+        return info
+
+    def ingest(
+        self,
+        *folders: str | Path,
+        shards: Collection[int] | None = None,
+        precision: Precision | None = None,
+        replace: bool = False,
+        progress: Progress | None = None,
+        codes: Codes | None = None,
+        cluster: str | None = None,
+        waiting: Waiting | None = None,
+    ) -> IngestReport:
+        """Load the shards below ``folders`` (see cliphouse.loading.ingest.ingest), making the
+        database and the table where they are not there: on every node of ``cluster``, where one
+        is named."""
+        self._known = self._means = None
+
+        def connect() -> Connection:
+            connection = self._create()
+            if not connection.is_embedded:
+                shown = self.address.shown
+                connection.features.require(shown, precision or "float32", codes or "none")
+            return connection
+
+        with self._patiently(_GOES_ON):
+            report = ingest(
+                connect,
+                self.name,
+                [str(folder) for folder in folders],
+                shards,
+                self._model,
+                precision,
+                replace,
+                progress,
+                codes,
+                cluster,
+                waiting,
+            )
+        if self._open is not None and self._open.is_embedded:
+            self._choose_encoder()  # the table may say now which model it is
+        return report
+
+    def index(
+        self,
+        spec: IndexSpec | Modality = "image",
+        progress: BuildProgress | None = None,
+        measure: bool = False,
+        force: bool = False,
+    ) -> BuiltIndex:
+        """Build an HNSW index (see cliphouse.indexing.index.build_index); ``measure`` has its
+        recall measured and kept for mode auto, at k of 10 and of 100. ``force`` builds it even
+        where its graph does not fit into memory."""
+        spec = spec if isinstance(spec, IndexSpec) else IndexSpec(spec)
+        with self._patiently(_GOES_ON):
+            self._require_index()
+            built = index_module.build_index(
+                self.connection, self.name, self.info, spec, progress, force
+            )
+        if built.seconds:
+            self._forget_recall(spec.modality, spec.metric)
+        self._known = None
+        if measure:
+            self.recall(spec.modality, AUTO_KS, metric=spec.metric, save=True)
+        return built
+
+    def forecast(self, spec: IndexSpec) -> IndexForecast:
+        """The memory that an index will take, and what there is. Raises TableError where the
+        engine has no such index."""
+        self._require_index()
+        return index_module.forecast(
+            self.connection, self.name, self._facts(spec.modality).info, spec
+        )
+
+    def drop_index(self, modality: Modality = "image", metric: Metric = "cosine") -> bool:
+        """Drop an index; returns whether there was one."""
+        dropped = index_module.drop_index(self.connection, self.name, modality, metric)
+        if dropped:
+            self._forget_recall(modality, metric)
+        return dropped
+
+    def recall(
+        self,
+        modality: Modality = "image",
+        k: int | Sequence[int] = 10,
+        queries: int = 200,
+        target: float | None = None,
+        metric: Metric = "cosine",
+        save: bool = False,
+        progress: Progress | None = None,
+    ) -> tuple[Measured, ...]:
+        """Measure recall@k and latency of every way to search ``modality`` (see
+        cliphouse.recall.measure.measure_recall); ``save`` keeps the figures with the table, for
+        mode auto. ``target`` is the recall that auto must reach, by default 0.95 for text queries
+        and 0.99 for image queries.
+
+        Raises TableError where they should be kept and the table's comment is its owner's.
+        """
+        ks = (k,) if isinstance(k, int) else tuple(k)
+        spec = RecallSpec(modality, metric, ks, queries, target, save)
+        with self._patiently(_AGAIN):
+            facts = self._facts(modality)
+            measured = measure_recall(self.connection, self.name, facts, spec, progress)
+        if save:
+            # Measuring takes minutes, in which others may have written.
+            kept = write_info(self.connection, self.name, with_measured(self.info, measured))
+            self._known = None
+            if not kept:
+                raise TableError(
+                    f"table {self.name} has a comment of its own, where the figures are kept; "
+                    f"clear it with: ALTER TABLE {self.name} MODIFY COMMENT ''"
+                )
+        return measured
+
+    def rounding_cost(
+        self,
+        *places: str | Path,
+        modality: Modality = "image",
+        k: int = 10,
+        queries: int = 200,
+        metric: Metric = "cosine",
+    ) -> tuple[RoundingCost, ...]:
+        """What bfloat16 rounding costs: the share of the exact top k over the shards' own vectors
+        that is in the exact top k of the table (see cliphouse.recall.rounding)."""
+        sources = find_sources([str(place) for place in places], None)
+        facts, request = self._facts(modality), Request(k=k, modality=modality, metric=metric)
+        return measure_rounding(self.connection, self.name, facts, sources, request, queries)
+
+    def search(
+        self,
+        query: Query,
+        k: int = 10,
+        modality: Modality = "image",
+        where: str | None = None,
+        metric: Metric = "cosine",
+        mode: Mode = "auto",
+        ef: int | None = None,
+        *,
+        add: Sequence[Query] = (),
+        subtract: Sequence[Query] = (),
+        filter: Filter | None = None,
+        oversampling: int | None = None,
+        dedup: float | None = None,
+        offset: int = 0,
+        cursor: str | None = None,
+        count: bool = False,
+    ) -> SearchResult:
+        """The ``k`` rows whose ``modality`` embedding is nearest to ``query``.
+
+        ``query``, and what is added to it and subtracted from it, is words, the path or URL of a
+        picture, the path of a .npy vector, ``id:N``, a PIL image or an array; text may begin with
+        a weight as in ``2:cat``. ``where`` is a SQL condition and ``filter`` one made of plain
+        values. ``mode`` auto takes an approximate way only where its measured recall is good and
+        it is faster; ``ef`` is the search width of mode hnsw, ``oversampling`` that of mode codes.
+        ``dedup`` leaves out rows of that cosine similarity to a nearer one (0.94 is usual).
+        ``offset`` skips rows; ``cursor`` goes on after an earlier result's ``cursor``. ``count``
+        has the rows counted that the engine reads.
+
+        Raises QueryError, PictureError, ModelError or TableError, each saying what to do.
+        """
+        request = Request(
+            k=k,
+            modality=modality,
+            where=where,
+            metric=metric,
+            mode=mode,
+            ef=ef,
+            oversampling=oversampling,
+            filter=filter,
+            dedup=dedup,
+            offset=offset,
+            cursor=None if cursor is None else Cursor.from_token(cursor),
+        )
+        combination = Combination(query, tuple(add), tuple(subtract))
+        return self.search_many([combination], request, count)[0]
+
+    def search_many(
+        self,
+        queries: Sequence[Query | Combination],
+        request: Request | None = None,
+        count: bool = False,
+    ) -> list[SearchResult]:
+        """A result for each query, all asked alike; words are encoded together."""
+        request = request or Request()
+        facts = self._facts(request.modality)
+        combinations = [q if isinstance(q, Combination) else Combination(q) for q in queries]
+        started = time.perf_counter()
+        reader = QueryReader(
+            self.connection, self.name, facts.info, lambda: self._encoder_for(facts.info)
+        )
+        vectors = [self._recognised(v, facts) for v in reader.read(combinations, request.modality)]
+        encode_ms = (time.perf_counter() - started) * 1000 / max(len(vectors), 1)
+        searcher = Searcher(self.connection, self.name, facts)
+        return [searcher.search(vector, request, encode_ms, count) for vector in vectors]
+
+    def sql(self, statement: str, parameters: dict[str, Any] | None = None) -> pa.Table:
+        """The result of one SQL statement as an Arrow table, empty where it has none.
+
+        ``parameters`` are for ``{name:Type}`` in the statement. ``encode_text`` and
+        ``encode_image`` use the model that the tables were made with (see
+        cliphouse.engine.encoding).
+
+        Raises QueryError, TableError or EngineError where the engine refuses the statement, and
+        ModelError or PictureError where a function cannot encode.
+        """
+        answer = self.run(statement, parameters)
+        if answer.rows is None:
+            raise QueryError("the result cannot be read: give the statement without FORMAT")
+        return answer.rows
+
+    def run(
+        self, statement: str, parameters: dict[str, Any] | None = None, metered: bool = False
+    ) -> Answer:
+        """The same with what it took, and for statements with a FORMAT of their own too."""
+        if self.connection.is_embedded:
+            self._choose_encoder()
+        self._known = self._means = None
+        return run_statement(self.connection, statement, parameters, metered)
+
+    def encode(self, query: str | Path) -> NDArray[np.float32]:
+        """The vector of words (str) or of a picture's file (Path), float32 of shape (dim,), as
+        encode_text and encode_image make it in SQL.
+
+        Raises ModelError where no model can be chosen or loaded, PictureError for a bad picture.
+        """
+        settings = self._choose_encoder()
+        if settings.problem is not None:
+            raise ModelError(settings.problem)
+        encoder = load_encoder(settings.model, settings.model_dir)
+        if isinstance(query, Path):
+            (vector,) = encoder.encode_image([encoder.shrink(open_picture(query))])
+        else:
+            (vector,) = encoder.encode_text([query])
+        return np.asarray(vector, np.float32)
+
+    def check_functions(self) -> float:
+        """Let a server read its functions again, and compare its encode_text with the encoder of
+        this process: the largest difference in any dimension (see
+        cliphouse.engine.encoding.encoder_difference)."""
+        reload_functions(self.connection)
+        return encoder_difference(
+            self.connection, self._encode_with or DEFAULT_MODEL, self._model_dir
+        )
+
+    def check(
+        self,
+        *places: str | Path,
+        shards: Collection[int] | None = None,
+    ) -> CheckReport:
+        """Compare the table with its ledger and, where ``places`` are given, with their shards
+        (see cliphouse.inspection.check)."""
+        with self._patiently(_AGAIN):
+            info = self.info
+            sources = find_sources([str(place) for place in places], shards) if places else ()
+            return check_table(self.connection, self.name, info, sources)
+
+    def export(
+        self,
+        output: str | Path,
+        format: ExportFormat,
+        where: str | None = None,
+        ids: Sequence[int] | None = None,
+        progress: Progress | None = None,
+    ) -> ExportReport:
+        """Write rows to files (see cliphouse.export.exporter.Exporter)."""
+        with self._patiently(_AGAIN):
+            exporter = Exporter(self.connection, self.name, self.info, where, ids, progress)
+            return exporter.write(format, Path(output))
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder that the table was made with. Raises ModelError where there is none that
+        fits; its files are looked for on first use."""
+        return self._encoder_for(self.info)
+
+    def items(self, ids: Sequence[int]) -> list[dict[str, Any]]:
+        """Rows by their ids, without embeddings (see cliphouse.search.rows.read_rows)."""
+        return read_rows(self.connection, self.name, ids)
+
+    def summary(self) -> TableSummary:
+        """Rows, shards, disk, indexes and measured recall."""
+        return summarise(self.connection, self.name, self.info)
+
+    def statistics(self) -> TableStatistics:
+        """Histograms and frequent values of the columns (see cliphouse.inspection.statistics)."""
+        return read_statistics(self.connection, self.name)
+
+    def spell_out(self, parts: Sequence[Spelled], request: Request) -> str:
+        """The exact search for ``parts`` as a statement to copy (see
+        cliphouse.search.query.literal)."""
+        facts = self._facts(request.modality)
+        target = Target(
+            self.name,
+            facts.columns,
+            request.modality,
+            facts.info.precision,
+            facts.features.may_set(USE_INDEX, 0),
+        )
+        return literal_sql(target, parts, request.k, request.metric, request.filter)
+
+    def close(self) -> None:
+        """Let go of the database, so that another process can have it."""
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+    def __enter__(self) -> Table:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @cached_property
+    def _default_encoder(self) -> Encoder:
+        return load_encoder(self._model or DEFAULT_MODEL, self._model_dir)
+
+    def _encoder_for(self, info: TableInfo) -> Encoder:
+        """The encoder the table was made with, which is the only one whose vectors mean anything
+        in it."""
+        if info.model is not None:
+            if self._model and model_spec(self._model).name != info.model:
+                raise ModelError(
+                    f"table {self.name} was made with model {info.model}; words and pictures "
+                    f"encoded with {model_spec(self._model).name} would find nothing in it"
+                )
+            self._model = info.model
+        encoder = self._default_encoder
+        if encoder.dim != info.dim:
+            raise ModelError(
+                f"table {self.name} has vectors of dimension {info.dim}, model {encoder.name} of "
+                f"{encoder.dim}: it was made with another model; search with a .npy vector or id:N"
+            )
+        return encoder
+
+    def _facts(self, modality: Modality) -> TableFacts:
+        """What a search must know; what was read a moment ago is taken to hold, since a search
+        stays right where it does not."""
+        one_of("modality", modality, MODALITIES)
+        if self._known is None or time.monotonic() > self._known_until:
+            self._known = read_facts(self.connection, self.name)
+            self._known_until = time.monotonic() + _KNOWN_SECONDS
+        facts = self._known
+        if modality not in facts.info.modalities:
+            raise TableError(f"table {self.name} has no {modality} embeddings")
+        if facts.rows == 0:
+            raise TableError(f"table {self.name} is empty; load it with: cliphouse ingest DIR")
+        return facts
+
+    def _recognised(self, vector: QueryVector, facts: TableFacts) -> QueryVector:
+        if vector.kind != "vector" or facts.info.modalities != MODALITIES:
+            return vector
+        if self._means is None:
+            self._means = mean_vectors(self.connection, self.name)
+        return recognise(vector, self._means)
+
+    def _choose_encoder(self) -> EncoderSettings:
+        """Before every statement, since the one before may have made or dropped a table."""
+        made_with = {} if self._encode_with else models_by_table(self.connection)
+        return choose_encoder(self.connection, self._encode_with, self._model_dir, made_with)
+
+    def _create(self) -> Connection:
+        if self._open is None:
+            self._open = Connection(self.address, create=True, patience=self._patience)
+        return self._open
+
+    @contextmanager
+    def _patiently(self, advice: str) -> Iterator[None]:
+        """Long work, which survives that a server is away for a while; where it stays away, the
+        error gives ``advice``."""
+        self._set_patience(LONG)
+        try:
+            yield
+        except UnreachableError as error:
+            raise UnreachableError(f"{error}; {advice}", error.may_have_run) from error
+        finally:
+            self._set_patience(SHORT)
+
+    def _set_patience(self, seconds: float) -> None:
+        self._patience = seconds
+        if self._open is not None:
+            self._open.patience = seconds
+
+    def _require_index(self) -> None:
+        if not self.connection.is_embedded:
+            self.connection.features.require_index(self.address.shown)
+
+    def _forget_recall(self, modality: Modality, metric: Metric) -> None:
+        info = self.info
+        kept = tuple(e for e in info.measured if (e.modality, e.metric) != (modality, metric))
+        if kept != info.measured:
+            write_info(self.connection, self.name, replace(info, measured=kept))
+        self._known = None

@@ -1,0 +1,60 @@
+"""The words of the house: kinds of embeddings, distances, precisions, and what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+Modality = Literal["image", "text"]
+MODALITIES: tuple[Modality, ...] = ("image", "text")
+Metric = Literal["cosine", "l2"]
+METRICS: tuple[Metric, ...] = ("cosine", "l2")
+Precision = Literal["float32", "bfloat16"]
+Codes = Literal["none", "rabitq", "turboquant"]
+Quantization = Literal["bf16", "f32", "f16", "i8", "b1"]
+
+DEFAULT_TABLE = "laion"
+DEFAULT_DB = "laion.chdb"
+MAX_BATCH = 32  # searches that one call of a service may hold
+
+
+class Progress(Protocol):
+    """Called as work advances: so many of ``total`` rows, files or steps are done."""
+
+    def __call__(self, done: int, total: int, /) -> None: ...
+
+
+class BuildProgress(Protocol):
+    """Called while an index is built with the finished share of each node's work, 0 to 1, by the
+    node's name ("" on one server)."""
+
+    def __call__(self, shares: Mapping[str, float], /) -> None: ...
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Recall@k of one search method at one width, measured on this table.
+
+    ``width`` is the method's own: the ef of hnsw, the oversampling of codes, 0 for exact.
+    ``recall`` is the mean share of the exact top k that ``queries`` queries found, and
+    ``standard_error`` the standard error of that mean; ``milliseconds`` and ``p95`` are the median
+    and the 95th percentile of a search. ``index`` is the type of the index, or the name of the
+    codes, that was measured: the figures hold for no other. ``target`` is the recall that a search
+    in mode auto must reach.
+    """
+
+    modality: Modality
+    query: Modality
+    mode: str
+    width: int
+    k: int
+    recall: float
+    milliseconds: float
+    queries: int
+    rows: int
+    index: str = ""
+    metric: str = "cosine"
+    standard_error: float = 0.0
+    p95: float = 0.0
+    target: float = 0.95
