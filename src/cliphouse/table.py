@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from cliphouse.cluster.placement import find_placement
 from cliphouse.engine.address import Address
 from cliphouse.engine.answer import Answer, run_statement
-from cliphouse.engine.connection import Connection, identifier
+from cliphouse.engine.connection import Connection
 from cliphouse.engine.encoding import choose_encoder, encoder_difference, reload_functions
 from cliphouse.engine.features import USE_INDEX
+from cliphouse.engine.quoting import identifier
 from cliphouse.engine.retry import LONG, SHORT
 from cliphouse.errors import ModelError, QueryError, TableError, UnreachableError
 from cliphouse.export.exporter import Exporter, ExportFormat, ExportReport

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cliphouse.cluster.placement import Placement
-from cliphouse.engine.connection import Connection, quote
+from cliphouse.engine.connection import Connection
+from cliphouse.engine.quoting import quote
 from cliphouse.errors import TableError
 
 _WINDOW = 10_000  # insert tokens that a table remembers, and for how long a Replicated one does

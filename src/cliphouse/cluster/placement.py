@@ -12,8 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 
-from cliphouse.engine.connection import Connection, Parameters, backquote, listed, quote
+from cliphouse.engine.connection import Connection, Parameters
 from cliphouse.engine.features import BALANCING, HEDGED, LOCAL_FIRST, SKIP_SHARDS
+from cliphouse.engine.quoting import backquote, quote, settings_list
 from cliphouse.errors import CliphouseError, EngineError, TableError
 
 # A statement ON CLUSTER is waited for until every node has run it, however long a merge takes: it
@@ -144,7 +145,7 @@ class Placement:
     def consistent(self) -> str:
         """The end of a query that must see what was inserted a moment ago: it asks the replicas
         that inserts go to, since the others come after."""
-        return f" SETTINGS {listed(self.steady)}" if self.steady else ""
+        return f" SETTINGS {settings_list(self.steady)}" if self.steady else ""
 
     @property
     def steady(self) -> dict[str, int | str]:

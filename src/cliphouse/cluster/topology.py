@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Collection
 
 from cliphouse.cluster.placement import Cluster, Node, Placement, find_placement, read_cluster
-from cliphouse.engine.connection import Connection, backquote, quote
+from cliphouse.engine.connection import Connection
+from cliphouse.engine.quoting import backquote, quote
 from cliphouse.errors import TableError
 
 _TABLES = ("{}_local", "{}", "{}_ledger_local", "{}_ledger")

@@ -27,6 +27,7 @@ from cliphouse.engine import embedded
 from cliphouse.engine.address import Address
 from cliphouse.engine.error_translation import is_safe, one_line, translate
 from cliphouse.engine.features import SKIP_SHARDS, Features, read_features
+from cliphouse.engine.quoting import identifier, quote
 from cliphouse.engine.retry import SHORT, is_repeatable, persist
 from cliphouse.engine.statements import only_reads, returns_rows
 from cliphouse.errors import EngineError, QueryError
@@ -264,28 +265,6 @@ class Connection:
             unread = exceptions.OperationalError(str(error))
             unread.__cause__ = error
             raise translate(unread, self.address) from error
-
-
-def identifier(name: str) -> str:
-    """``name`` quoted for SQL. Raises QueryError where it is no plain table or column name."""
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,127}", name):
-        raise QueryError(f"{name!r} is no table name: letters, digits and _ only")
-    return f"`{name}`"
-
-
-def backquote(name: str) -> str:
-    """Any name quoted for SQL, whatever it holds: those of databases and columns of one's own."""
-    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
-
-
-def listed(settings: Parameters) -> str:
-    """Settings as they stand behind the word SETTINGS."""
-    return ", ".join(f"{name} = {value!r}" for name, value in settings.items())
-
-
-def quote(text: str) -> str:
-    """A SQL string literal, for statements that take no parameters (comments, DDL, INFILE)."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _open(address: Address) -> Client:

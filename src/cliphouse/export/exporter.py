@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cliphouse.engine.connection import Connection, backquote, identifier
+from cliphouse.engine.connection import Connection
 from cliphouse.engine.features import VALID_JSON
+from cliphouse.engine.quoting import backquote, identifier
 from cliphouse.errors import EngineError, QueryError, TableError
 from cliphouse.schema.info import TableInfo, column_types, embedding_column
 from cliphouse.shards import ShardWriter

@@ -10,7 +10,8 @@ from typing import Any
 import psutil
 
 from cliphouse.cluster.placement import Placement, find_placement
-from cliphouse.engine.connection import Connection, Parameters, identifier, quote
+from cliphouse.engine.connection import Connection, Parameters
+from cliphouse.engine.quoting import identifier, quote
 from cliphouse.errors import EngineError, QueryError, TableError, UnreachableError
 from cliphouse.schema.facts import DISTANCE
 from cliphouse.schema.info import TableInfo, embedding_column

@@ -8,7 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from cliphouse.engine.connection import Connection, identifier
+from cliphouse.engine.connection import Connection
+from cliphouse.engine.quoting import identifier
 from cliphouse.errors import ShardError
 from cliphouse.loading.lease import Holding, read_loads
 from cliphouse.loading.ledger import Entry, Ledger

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cliphouse.cluster.placement import Node, Placement, find_placement
-from cliphouse.engine.connection import Connection, identifier
+from cliphouse.engine.connection import Connection
+from cliphouse.engine.quoting import identifier
 from cliphouse.indexing.index import existing_indexes
 from cliphouse.loading.lease import Holding, read_loads
 from cliphouse.loading.ledger import Ledger

@@ -22,7 +22,8 @@ import xxhash
 
 from cliphouse.cluster.ddl import Layout, create_table
 from cliphouse.cluster.placement import Placement, find_placement
-from cliphouse.engine.connection import Connection, identifier
+from cliphouse.engine.connection import Connection
+from cliphouse.engine.quoting import identifier
 from cliphouse.loading.tokens import token_settings
 from cliphouse.schema.info import column_types, keep_tokens
 from cliphouse.shards import DataFile

@@ -35,7 +35,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cliphouse.cluster.placement import find_placement
-from cliphouse.engine.connection import Connection, identifier, quote
+from cliphouse.engine.connection import Connection
+from cliphouse.engine.quoting import identifier, quote
 from cliphouse.engine.workspace import is_running
 from cliphouse.errors import EngineError, ShardError, TableError
 from cliphouse.loading.bfloat16 import round_to_bfloat16

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cliphouse.engine.connection import Connection, identifier
+from cliphouse.engine.connection import Connection
+from cliphouse.engine.quoting import identifier
 from cliphouse.errors import QueryError
 from cliphouse.schema.facts import TableFacts
 from cliphouse.schema.info import embedding_column

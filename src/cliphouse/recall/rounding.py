@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cliphouse.engine.connection import Connection, identifier
+from cliphouse.engine.connection import Connection
+from cliphouse.engine.quoting import identifier
 from cliphouse.errors import ShardError
 from cliphouse.recall.measure import sample_rows
 from cliphouse.schema.facts import TableFacts

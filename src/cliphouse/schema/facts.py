@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from cliphouse.cluster.placement import Placement, find_placement
-from cliphouse.engine.connection import Connection, identifier
+from cliphouse.engine.connection import Connection
 from cliphouse.engine.features import EVERYTHING, Features
+from cliphouse.engine.quoting import identifier
 from cliphouse.errors import TableError
 from cliphouse.schema.info import TableInfo, describe_table, embedding_column
 from cliphouse.vocabulary import Metric, Modality

@@ -8,7 +8,8 @@ from typing import Any
 
 from cliphouse.cluster.ddl import Layout
 from cliphouse.cluster.placement import find_placement
-from cliphouse.engine.connection import Connection, identifier, quote
+from cliphouse.engine.connection import Connection
+from cliphouse.engine.quoting import identifier, quote
 from cliphouse.errors import TableError
 from cliphouse.shards.reader import ID_BITS
 from cliphouse.vocabulary import MODALITIES, Codes, Measured, Modality, Precision

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cliphouse.engine.connection import Connection, backquote, identifier
+from cliphouse.engine.connection import Connection
+from cliphouse.engine.quoting import backquote, identifier
 from cliphouse.errors import TableError
 from cliphouse.schema.info import column_types, embedding_column
 from cliphouse.vocabulary import MODALITIES

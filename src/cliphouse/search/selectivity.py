@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from cliphouse.engine.connection import Connection, identifier
+from cliphouse.engine.connection import Connection
+from cliphouse.engine.quoting import identifier
 from cliphouse.schema.facts import TableFacts
 from cliphouse.search.filter import Condition
 

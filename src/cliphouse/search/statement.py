@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from cliphouse.engine.connection import identifier, listed
 from cliphouse.engine.features import (
     GLOBAL_IN,
     IGNORE_INDEXES,
@@ -17,6 +16,7 @@ from cliphouse.engine.features import (
     USE_INDEX,
     WIDTH,
 )
+from cliphouse.engine.quoting import identifier, settings_list
 from cliphouse.engine.statements import is_balanced
 from cliphouse.errors import QueryError
 from cliphouse.schema.facts import DISTANCE, TableFacts
@@ -91,7 +91,7 @@ def search_sql(
         if facts.features.may_set(name, value)
     }
     return f"SELECT {chosen}\nFROM {identifier(table)}\n{where}ORDER BY {order}\nLIMIT {limit}" + (
-        f"\nSETTINGS {listed(settings)}" if settings else ""
+        f"\nSETTINGS {settings_list(settings)}" if settings else ""
     )
 
 

@@ -7,8 +7,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cliphouse.engine.connection import identifier, quote
 from cliphouse.engine.features import USE_INDEX
+from cliphouse.engine.quoting import identifier, quote
 from cliphouse.schema.facts import DISTANCE
 from cliphouse.schema.info import embedding_column
 from cliphouse.search.filter import Condition, Filter
