@@ -18,7 +18,8 @@ from cliphouse.engine.connection import Connection
 from cliphouse.engine.features import VALID_JSON
 from cliphouse.engine.quoting import backquote, identifier
 from cliphouse.errors import EngineError, QueryError, TableError
-from cliphouse.schema.info import TableInfo, column_types, embedding_column
+from cliphouse.schema.columns import embedding_column
+from cliphouse.schema.info import TableInfo, column_types
 from cliphouse.shards import ShardWriter
 from cliphouse.shards.manifest import Manifest, write_manifest
 from cliphouse.shards.reader import ID_BITS

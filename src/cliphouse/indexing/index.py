@@ -13,8 +13,9 @@ from cliphouse.cluster.placement import Placement, find_placement
 from cliphouse.engine.connection import Connection, Parameters
 from cliphouse.engine.quoting import identifier, quote
 from cliphouse.errors import EngineError, QueryError, TableError, UnreachableError
+from cliphouse.schema.columns import embedding_column
 from cliphouse.schema.facts import DISTANCE
-from cliphouse.schema.info import TableInfo, embedding_column
+from cliphouse.schema.info import TableInfo
 from cliphouse.search.planner import index_name
 from cliphouse.vocabulary import BuildProgress, Metric, Modality, Quantization
 

@@ -13,7 +13,8 @@ from cliphouse.engine.quoting import identifier
 from cliphouse.errors import ShardError
 from cliphouse.loading.lease import Holding, read_loads
 from cliphouse.loading.ledger import Entry, Ledger
-from cliphouse.schema.info import TableInfo, embedding_column
+from cliphouse.schema.columns import embedding_column
+from cliphouse.schema.info import TableInfo
 from cliphouse.shards import ShardReader, find_shards
 from cliphouse.shards.npy import NpyFile
 from cliphouse.shards.reader import ID_BITS

@@ -45,13 +45,8 @@ from cliphouse.loading.lease import Lease, LeaseLostError, Leases
 from cliphouse.loading.ledger import Entry, Ledger, describe_files
 from cliphouse.loading.prefetch import prefetch
 from cliphouse.loading.tokens import token_settings
-from cliphouse.schema.info import (
-    CODES_SETTINGS,
-    TableInfo,
-    column_types,
-    embedding_column,
-    read_comment,
-)
+from cliphouse.schema.columns import embedding_column
+from cliphouse.schema.info import CODES_SETTINGS, TableInfo, column_types, read_comment
 from cliphouse.shards.source import LocalShard, Source
 from cliphouse.vocabulary import Progress
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from cliphouse.engine.connection import Connection
 from cliphouse.engine.quoting import identifier
 from cliphouse.errors import QueryError
+from cliphouse.schema.columns import embedding_column
 from cliphouse.schema.facts import TableFacts
-from cliphouse.schema.info import embedding_column
 from cliphouse.search.allowed import is_allowed
 from cliphouse.search.filter import Condition
 from cliphouse.search.planner import Plan, exact_plan

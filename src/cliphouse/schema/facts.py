@@ -11,7 +11,8 @@ from cliphouse.engine.connection import Connection
 from cliphouse.engine.features import EVERYTHING, Features
 from cliphouse.engine.quoting import identifier
 from cliphouse.errors import TableError
-from cliphouse.schema.info import TableInfo, describe_table, embedding_column
+from cliphouse.schema.columns import embedding_column
+from cliphouse.schema.info import TableInfo, describe_table
 from cliphouse.vocabulary import Metric, Modality
 
 DISTANCE: dict[Metric, str] = {"cosine": "cosineDistance", "l2": "L2Distance"}

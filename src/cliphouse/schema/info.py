@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from cliphouse.cluster.placement import find_placement
 from cliphouse.engine.connection import Connection
 from cliphouse.engine.quoting import identifier, quote
 from cliphouse.errors import TableError
+from cliphouse.schema.columns import COLUMNS, Column, Embedding, embedding_column
 from cliphouse.shards.reader import ID_BITS
 from cliphouse.vocabulary import MODALITIES, Codes, Measured, Modality, Precision
 
@@ -56,11 +58,7 @@ def _measured(entry: dict[str, Any]) -> Measured | None:
         return None
 
 
-def embedding_column(modality: Modality) -> str:
-    return f"{modality}_embedding"
-
-
-def table_layout(info: TableInfo) -> Layout:
+def table_layout(info: TableInfo, columns: Sequence[Column] = COLUMNS) -> Layout:
     """The columns of a table of image-text pairs, and how it keeps them.
 
     Embeddings are incompressible, so CODEC(NONE) saves time and costs no space; the Quantized codec
@@ -69,23 +67,8 @@ def table_layout(info: TableInfo) -> Layout:
     merge does not rebuild a vector index by itself, which would take minutes unasked. A cluster's
     shards get even shares of the ids by their hash.
     """
-    codec = "NONE" if info.codes == "none" else f"Quantized('{info.codes}', {info.dim})"
-    vectors = (
-        f"{embedding_column(modality)} Array({_ELEMENT[info.precision]}) CODEC({codec})"
-        for modality in info.modalities
-    )
     return Layout(
-        columns=(
-            "id Int64",
-            "url String CODEC(ZSTD)",
-            "caption String CODEC(ZSTD)",
-            "NSFW LowCardinality(String)",
-            "similarity Float32",
-            *vectors,
-            "width Int32",
-            "height Int32",
-            "license LowCardinality(String)",
-        ),
+        columns=tuple(_definition(column, info) for column in columns if _has(info, column)),
         order_by="id",
         sharding_key="intHash64(id)",
         comment=info.to_comment(),
@@ -96,6 +79,19 @@ def table_layout(info: TableInfo) -> Layout:
         },
         made_with={} if info.codes == "none" else CODES_SETTINGS,
     )
+
+
+def _has(info: TableInfo, column: Column) -> bool:
+    """Whether a table has the column: it may lack embeddings of a modality."""
+    return not isinstance(column.type, Embedding) or column.type.modality in info.modalities
+
+
+def _definition(column: Column, info: TableInfo) -> str:
+    if isinstance(column.type, Embedding):
+        codec = "NONE" if info.codes == "none" else f"Quantized('{info.codes}', {info.dim})"
+        return f"{column.name} Array({_ELEMENT[info.precision]}) CODEC({codec})"
+    codec = f" CODEC({column.type.codec})" if column.type.codec else ""
+    return f"{column.name} {column.type.sql}{codec}"
 
 
 def read_info(connection: Connection, name: str) -> TableInfo | None:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from cliphouse.errors import QueryError
+from cliphouse.schema.columns import embedding_column
 from cliphouse.schema.facts import TableFacts
-from cliphouse.schema.info import embedding_column
 from cliphouse.search.allowed import is_allowed
 from cliphouse.search.request import MAX_OVERSAMPLING, Request
 from cliphouse.vocabulary import Measured, Metric, Modality

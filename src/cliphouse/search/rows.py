@@ -8,7 +8,8 @@ from typing import Any
 from cliphouse.engine.connection import Connection
 from cliphouse.engine.quoting import backquote, identifier
 from cliphouse.errors import TableError
-from cliphouse.schema.info import column_types, embedding_column
+from cliphouse.schema.columns import embedding_column
+from cliphouse.schema.info import column_types
 from cliphouse.vocabulary import MODALITIES
 
 _EMBEDDINGS = frozenset(embedding_column(modality) for modality in MODALITIES)

@@ -19,8 +19,8 @@ from cliphouse.engine.features import (
 from cliphouse.engine.quoting import identifier, settings_list
 from cliphouse.engine.statements import is_balanced
 from cliphouse.errors import QueryError
+from cliphouse.schema.columns import embedding_column
 from cliphouse.schema.facts import DISTANCE, TableFacts
-from cliphouse.schema.info import embedding_column
 from cliphouse.search.allowed import SPARE_CANDIDATES, most_rows
 from cliphouse.search.filter import Condition
 from cliphouse.search.planner import Plan

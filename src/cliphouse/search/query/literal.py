@@ -9,8 +9,8 @@ from typing import Any
 
 from cliphouse.engine.features import USE_INDEX
 from cliphouse.engine.quoting import identifier, quote
+from cliphouse.schema.columns import embedding_column
 from cliphouse.schema.facts import DISTANCE
-from cliphouse.schema.info import embedding_column
 from cliphouse.search.filter import Condition, Filter
 from cliphouse.search.results import DETAILS
 from cliphouse.vocabulary import Metric, Modality, Precision

@@ -21,7 +21,8 @@ from cliphouse.models import Encoder
 from cliphouse.pictures import open_picture
 from cliphouse.pictures.fetch import fetch_picture
 from cliphouse.pictures.files import SUFFIXES
-from cliphouse.schema.info import TableInfo, embedding_column
+from cliphouse.schema.columns import embedding_column
+from cliphouse.schema.info import TableInfo
 from cliphouse.vocabulary import MODALITIES, Modality, Precision
 
 Query: TypeAlias = "str | Path | Image.Image | ArrayLike | QueryVector | Operand"

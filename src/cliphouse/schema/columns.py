@@ -1,0 +1,167 @@
+"""The columns of a table of image-text pairs: each of them is one entry of COLUMNS.
+
+Reading parquet metadata, CREATE TABLE, hits, filters, the REST models, statistics, export and the
+page's forms are made from the entries. What a kind of filter or of statistic does is written once
+for the kind: in cliphouse.search.filter and cliphouse.inspection.statistics.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from cliphouse.vocabulary import Modality
+
+Value = str | int | float
+FilterKind = Literal["shards", "host", "contains", "in", "not_in", "min", "max"]
+StatisticKind = Literal["histogram", "pixels", "values", "sites"]
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """The type of a column of plain values, in SQL and in Python.
+
+    ``absent`` is the value of a row that has none. ``codec`` is the SQL of its compression, empty
+    for the engine's default. Whole numbers are from ``low`` up to, but without, ``high``.
+    """
+
+    sql: str
+    python: type[str] | type[int] | type[float]
+    absent: Value
+    codec: str = ""
+    low: int = -(2**31)
+    high: int = 2**31
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """The type of a column of vectors: its SQL follows from the table's precision, codes and
+    dimension."""
+
+    modality: Modality
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The numbers that a form offers for a column, and their unit."""
+
+    low: float
+    high: float
+    step: float
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table.
+
+    ``spellings`` are its lower-case names in parquet metadata, the preferred one first; a column
+    without them is not read from metadata. A row whose text is empty takes that of the first of
+    ``fallbacks``, further names there, that is not. With ``is_pair_cosine``, shards without the
+    column get the cosine similarity of each row's two embeddings.
+
+    Hits show a column if ``is_shown``, under its own name or ``shown_as``. ``filters`` are the
+    conditions that a Filter offers for it, and ``statistic`` is what is counted of it. ``label``
+    names it on the page, whose form offers the numbers of ``scale``. Rows with one of the values
+    ``unwanted`` can be left out of a search; the first is the worst. ``picture_list`` is its place
+    in a list of pictures for img2dataset, from 1, or 0 if it is not in the list.
+    """
+
+    name: str
+    type: Scalar | Embedding
+    label: str = ""
+    spellings: tuple[str, ...] = ()
+    fallbacks: tuple[str, ...] = ()
+    is_pair_cosine: bool = False
+    is_shown: bool = True
+    shown_as: str = ""
+    filters: tuple[FilterKind, ...] = ()
+    statistic: StatisticKind | None = None
+    scale: Scale | None = None
+    unwanted: tuple[str, ...] = ()
+    picture_list: int = 0
+
+
+ID = Scalar("Int64", int, 0)
+TEXT = Scalar("String", str, "", codec="ZSTD")
+LABEL = Scalar("LowCardinality(String)", str, "")
+NUMBER = Scalar("Float32", float, float("nan"))
+PIXELS = Scalar("Int32", int, 0, low=0)
+RANGE: tuple[FilterKind, ...] = ("min", "max")
+
+COLUMNS = (
+    Column("id", ID, is_shown=False, filters=("shards",), picture_list=5),
+    Column(
+        "url",
+        TEXT,
+        "URL",
+        spellings=("url",),
+        fallbacks=("image_path",),
+        filters=("host",),
+        statistic="sites",
+        picture_list=1,
+    ),
+    Column(
+        "caption",
+        TEXT,
+        "Caption",
+        spellings=("caption", "text"),
+        filters=("contains",),
+        picture_list=2,
+    ),
+    Column(
+        "NSFW",
+        LABEL,
+        "NSFW",
+        spellings=("nsfw",),
+        filters=("in", "not_in"),
+        statistic="values",
+        unwanted=("NSFW", "UNSURE"),  # of LAION-400M's three labels the third is UNLIKELY
+        picture_list=4,
+    ),
+    Column(
+        "similarity",
+        NUMBER,
+        "Similarity of picture and caption",
+        spellings=("similarity",),
+        is_pair_cosine=True,
+        shown_as="pair_similarity",
+        filters=RANGE,
+        statistic="histogram",
+        scale=Scale(-1, 1, 0.01),
+        picture_list=3,
+    ),
+    Column("image_embedding", Embedding("image"), is_shown=False),
+    Column("text_embedding", Embedding("text"), is_shown=False),
+    Column(
+        "width",
+        PIXELS,
+        "Width",
+        spellings=("width",),
+        filters=RANGE,
+        statistic="pixels",
+        scale=Scale(0, 100_000, 1, "pixels"),
+    ),
+    Column(
+        "height",
+        PIXELS,
+        "Height",
+        spellings=("height",),
+        filters=RANGE,
+        statistic="pixels",
+        scale=Scale(0, 100_000, 1, "pixels"),
+    ),
+    Column(
+        "license",
+        LABEL,
+        "License",
+        spellings=("license", "licence"),
+        filters=("in",),
+        statistic="values",
+    ),
+)
+
+
+def embedding_column(modality: Modality) -> str:
+    """The name of the column with the embeddings of ``modality``."""
+    return f"{modality}_embedding"
