@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -163,7 +164,14 @@ def test_tables_are_named_and_others_are_not_there(served: Served) -> None:
         assert ids(search(served, id=3, table=table, k=1)) == [3]
     for table in ("third", "system.tables", "laion; DROP TABLE laion"):
         answer = served.http.post("/api/search", json={"id": 3, "table": table})
-        assert (answer.status_code, answer.json()["error"]["type"]) == (404, "MissingError")
+        assert (answer.status_code, answer.json()["error"]["type"]) == (404, "not_found")
+    counted = re.search(r'cliphouse_errors_total{type="not_found"} (\S+)', metrics(served))
+    assert counted is not None
+    assert float(counted[1]) >= 3
+
+
+def metrics(served: Served) -> str:
+    return served.http.get("/metrics").text
 
 
 NEVER = {"words": "x"}
@@ -226,7 +234,7 @@ def test_what_is_no_json_no_picture_and_no_route(served: Served, tmp_path: Path)
     post = served.http.post
     for content in (b"{", b"\xff\xfe", b'{"words": "x", "vector": [NaN]}', b"[]", b'"x"'):
         answer = post("/api/search", content=content, headers={"Content-Type": "application/json"})
-        assert (answer.status_code, answer.json()["error"]["type"]) == (422, "RequestError")
+        assert (answer.status_code, answer.json()["error"]["type"]) == (422, "request")
     for path, status in (("/nowhere", 404), ("/api/search", 405), ("/api/items/x", 422)):
         answer = served.http.get(path)
         assert (answer.status_code, set(answer.json())) == (status, {"error"})
@@ -239,7 +247,7 @@ def test_what_is_no_json_no_picture_and_no_route(served: Served, tmp_path: Path)
     assert "pixels" in answer.json()["error"]["message"]
     assert post("/api/search/upload", files={"other": b""}).status_code == 422
     answer = post("/api/search/upload", files={"picture": b"x"}, data={"options": "{"})
-    assert (answer.status_code, answer.json()["error"]["type"]) == (422, "RequestError")
+    assert (answer.status_code, answer.json()["error"]["type"]) == (422, "request")
 
 
 def test_health_metrics_and_the_document(served: Served) -> None:

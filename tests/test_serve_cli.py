@@ -22,7 +22,7 @@ from typer.testing import CliRunner, Result
 
 from cliphouse.cli.app import app
 from cliphouse.engine.lockfile import occupant, occupy
-from cliphouse.errors import UserError
+from cliphouse.errors import MissingError, PictureError, QueryError, UserError
 from conftest import Run
 from serving import Drawn, draw
 
@@ -104,15 +104,15 @@ def test_search_and_info_go_through_the_service(
         told = json.loads(ask("info", "--json", "--table", "second", *server).stdout)
         assert told == known | {"database": service.address}
         assert "30 in" in run("info", *server).stdout
-        for arguments, line in (
-            (["x", "--where", "1"], "a service takes no SQL"),
-            (["x", "--show-sql"], "leave --show-sql"),
-            (["id:99"], "table laion has no such row"),
-            (["x", "--table", "third"], "no table 'third'"),
-            ([str(tmp_path / "none.jpg")], "cannot be read"),
+        for arguments, kind, line in (
+            (["x", "--where", "1"], QueryError, "a service takes no SQL"),
+            (["x", "--show-sql"], QueryError, "leave --show-sql"),
+            (["id:99"], QueryError, "table laion has no such row"),
+            (["x", "--table", "third"], MissingError, "no table 'third'"),
+            ([str(tmp_path / "none.jpg")], PictureError, "cannot be read"),
         ):
             result = ask("search", *arguments, *server)
-            assert isinstance(result.exception, UserError), result
+            assert type(result.exception) is kind, result
             assert line in str(result.exception)
     gone = run("search", "x", *server)
     assert gone.returncode == 1

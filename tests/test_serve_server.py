@@ -69,7 +69,7 @@ def test_a_server_that_goes_away_comes_back(behind: Behind) -> None:
         gone = behind.service.http.post("/api/search", json={"id": 7, "k": 3})
         assert gone.status_code == 503
         assert int(gone.headers["Retry-After"]) > 0
-        assert gone.json()["error"]["type"] == "UnreachableError"
+        assert gone.json()["error"]["type"] == "unreachable"
         assert READER.password not in gone.text
         assert behind.service.http.get("/health").status_code == 200
     finally:

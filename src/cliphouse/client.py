@@ -11,8 +11,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from cliphouse import errors
-from cliphouse.errors import PictureError, QueryError, ServiceError, UserError
+from cliphouse.errors import PictureError, QueryError, ServiceError, UserError, error_class
 from cliphouse.inspection.summary import ColumnSize, IndexSize, NodeSize, TableSummary
 from cliphouse.loading.lease import Holding
 from cliphouse.search.query.vector import (
@@ -105,8 +104,8 @@ class Client:
         message = f"{self.url}: {told.get('message')}"
         if status == 401:
             return UserError(f"{message} (here: --api-key or CLIPHOUSE_API_KEY)")
-        kind = getattr(errors, str(told.get("type")), None)
-        if isinstance(kind, type) and issubclass(kind, UserError):
+        kind = error_class(str(told.get("type")))
+        if kind is not None and issubclass(kind, UserError):
             return kind(message)
         return UserError(message) if status in (400, 404, 413, 422) else ServiceError(message)
 

@@ -6,10 +6,16 @@ import re
 
 from clickhouse_connect.driver import exceptions
 
-from cliphouse import errors
 from cliphouse.engine.address import PASSWORD, USER, Address
 from cliphouse.engine.network import unreachable
-from cliphouse.errors import CliphouseError, EngineError, QueryError, TableError, UnreachableError
+from cliphouse.errors import (
+    CliphouseError,
+    EngineError,
+    QueryError,
+    TableError,
+    UnreachableError,
+    error_class,
+)
 
 # Codes of ClickHouse errors that the user's own statement or name can cause, from
 # src/Common/ErrorCodes.cpp.
@@ -87,8 +93,8 @@ def _of_access(told: str, code: int | None, address: Address) -> CliphouseError 
 
 def _of_engine(told: str, code: int | None, shown: str) -> CliphouseError:
     if match := _ENCODER_SAID.search(told):
-        kind = getattr(errors, match[1], None)
-        if isinstance(kind, type) and issubclass(kind, CliphouseError):
+        kind = error_class(match[1])
+        if kind is not None:
             return kind(match[2])
     if match := _ENCODER_ENDED.search(told):
         how = f" (killed by signal {match['signal']})" if match["signal"] else ""

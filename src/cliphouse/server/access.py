@@ -52,7 +52,7 @@ class Access:
             return refuse(
                 400,
                 "this Host is not one of the service's; start it with --allow-host",
-                "HostError",
+                "host",
             )
         if scope["path"] in OPEN_PATHS or scope["path"].startswith(_OPEN_FOLDER):
             return None
@@ -63,7 +63,7 @@ class Access:
                 return refuse(
                     401,
                     "give a valid API key: Authorization: Bearer KEY, or X-Api-Key: KEY",
-                    "KeyError",
+                    "api_key",
                     {"WWW-Authenticate": "Bearer"},
                 )
             scope.setdefault("state", {})["key"] = asker = name
@@ -71,7 +71,7 @@ class Access:
             return refuse(
                 429,
                 f"more than {self._rate.text}; ask again in {wait} s",
-                "RateError",
+                "rate_limit",
                 {"Retry-After": str(wait)},
             )
         return None

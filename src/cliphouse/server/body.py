@@ -9,6 +9,7 @@ from contextlib import suppress
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cliphouse.errors import OverloadError
 from cliphouse.server.failures import refuse
 from cliphouse.server.metrics import Metrics
 from cliphouse.server.settings import Limits
@@ -49,7 +50,7 @@ class Bodies:
         """Fill ``body``; returns what to answer where it cannot be."""
         most = self._limits.body_bytes
         too_large = refuse(
-            413, f"the body is larger than {most:,} bytes", "TooLarge", {"Connection": "close"}
+            413, f"the body is larger than {most:,} bytes", "too_large", {"Connection": "close"}
         )
         declared = Headers(scope=scope).get("content-length", "0")
         if declared.isdigit() and int(declared) > most:
@@ -58,7 +59,7 @@ class Bodies:
             await asyncio.wait_for(self._fill(receive, body), self._limits.body_seconds)
         except asyncio.TimeoutError:
             return refuse(
-                408, "the body did not arrive in time", "TooSlow", {"Connection": "close"}
+                408, "the body did not arrive in time", "too_slow", {"Connection": "close"}
             )
         if len(body.data) > most:
             return too_large
@@ -67,7 +68,7 @@ class Bodies:
             return refuse(
                 503,
                 "too many large requests at once; ask again later",
-                "OverloadError",
+                OverloadError.code,
                 {"Retry-After": "2", "Connection": "close"},
             )
         return None

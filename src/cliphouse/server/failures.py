@@ -27,10 +27,10 @@ log = logging.getLogger("cliphouse.server")
 
 
 class ErrorDetail(BaseModel):
-    """``message`` is one line for people, ``type`` a word for programs."""
+    """``message`` is one line for people, ``type`` the error's code, for programs."""
 
     message: str = Field(examples=["k is 0; it must be 1 to 10,000"])
-    type: str = Field(examples=["QueryError"])
+    type: str = Field(examples=["query"])
 
 
 class ErrorAnswer(BaseModel):
@@ -52,6 +52,7 @@ _MEANINGS = {
     503: "There is more to do than the service takes on, or the database does not answer; "
     "Retry-After says when to ask again",
 }
+FAULT = "internal"  # the code of what is no error of ours, but a fault
 _AWAY_SECONDS = 5
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorAnswer, "description": text} for status, text in _MEANINGS.items()
@@ -66,28 +67,28 @@ def json_answer(
 
 
 def refuse(
-    status: int, message: str, type: str, headers: Mapping[str, str] | None = None
+    status: int, message: str, code: str, headers: Mapping[str, str] | None = None
 ) -> Response:
     """An answer that is an error."""
-    return json_answer({"error": {"message": message, "type": type}}, status, headers)
+    return json_answer({"error": {"message": message, "type": code}}, status, headers)
 
 
 def answer_error(error: CliphouseError) -> Response:
     """One of our errors as an answer."""
-    kind = type(error).__name__
+    code = error.code
     if isinstance(error, OverloadError):
-        return refuse(503, str(error), kind, {"Retry-After": str(error.retry_after)})
+        return refuse(503, str(error), code, {"Retry-After": str(error.retry_after)})
     if isinstance(error, MissingError):
-        return refuse(404, str(error), kind)
+        return refuse(404, str(error), code)
     if isinstance(error, UserError):
-        return refuse(400, str(error), kind)
-    log.error("%s: %s", kind, error)
+        return refuse(400, str(error), code)
+    log.error("%s: %s", code, error)
     if isinstance(error, UnreachableError):
         away = "the database does not answer; the service's log says why"
-        return refuse(503, away, kind, {"Retry-After": str(_AWAY_SECONDS)})
+        return refuse(503, away, code, {"Retry-After": str(_AWAY_SECONDS)})
     if isinstance(error, EngineError):
-        return refuse(502, "the database failed; the service's log says why", kind)
-    return refuse(500, "the service failed; its log says why", kind)
+        return refuse(502, "the database failed; the service's log says why", code)
+    return refuse(500, "the service failed; its log says why", code)
 
 
 def handle_failures(app: FastAPI) -> None:
@@ -95,12 +96,12 @@ def handle_failures(app: FastAPI) -> None:
 
     @app.exception_handler(CliphouseError)
     async def ours(request: Request, error: CliphouseError) -> Response:
-        request.app.state.service.metrics.errors.labels(type(error).__name__).inc()
+        request.app.state.service.metrics.errors.labels(error.code).inc()
         return answer_error(error)
 
     @app.exception_handler(RequestValidationError)
     async def malformed(request: Request, error: RequestValidationError) -> Response:
-        return refuse(422, _first(error), "RequestError")
+        return refuse(422, _first(error), "request")
 
     @app.exception_handler(HTTPException)
     async def of_http(request: Request, error: HTTPException) -> Response:
@@ -108,7 +109,8 @@ def handle_failures(app: FastAPI) -> None:
         told = str(error.detail)
         if told == phrase:  # the framework's own words say no more than the number
             told = f"{phrase.lower()}: /openapi.json lists what there is"
-        return refuse(error.status_code, told, phrase.replace(" ", ""), error.headers)
+        code = phrase.lower().replace(" ", "_")
+        return refuse(error.status_code, told, code, error.headers)
 
 
 def _first(error: RequestValidationError) -> str:

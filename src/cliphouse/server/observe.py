@@ -8,7 +8,7 @@ import time
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cliphouse.server.failures import refuse
+from cliphouse.server.failures import FAULT, refuse
 from cliphouse.server.metrics import Metrics
 
 log = logging.getLogger("cliphouse.server")
@@ -54,11 +54,11 @@ class Observe:
 
         try:
             await self._app(scope, receive, tell)
-        except Exception as error:
+        except Exception:
             log.exception("a fault of cliphouse itself, at %s", scope["path"])
-            self._metrics.errors.labels(type(error).__name__).inc()
+            self._metrics.errors.labels(FAULT).inc()
             if not status:
-                fault = refuse(500, "a fault of cliphouse itself; its log says more", "Fault")
+                fault = refuse(500, "a fault of cliphouse itself; its log says more", FAULT)
                 await fault(scope, receive, tell)
         finally:
             self._tell(scope, status, time.perf_counter() - started)

@@ -27,7 +27,7 @@ from cliphouse.shards.addresses import (
 from cliphouse.shards.part import DownloadError, FileError, Part, check_file, make_folder
 from cliphouse.shards.patience import BrokenError, GivenUpError, Patience, Tries
 from cliphouse.shards.progress import Board, Tell
-from cliphouse.shards.transfer import MissingError, Store, open_store
+from cliphouse.shards.transfer import FileMissingError, Store, open_store
 
 DEFAULT_JOBS = 4
 _STOP_SECONDS = 0.5
@@ -273,7 +273,7 @@ class _Crew:
         try:
             with Part(file.target) as part:
                 self._complete(file, part)
-        except MissingError as error:
+        except FileMissingError as error:
             outcome, reason = "missing", str(error)
         except FileError as error:
             outcome, reason = "failed", str(error)

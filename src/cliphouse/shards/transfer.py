@@ -27,7 +27,7 @@ _READ_AHEAD = 8 * 2**20
 Arrived = Callable[[], None]
 
 
-class MissingError(FileError):
+class FileMissingError(FileError):
     """The store does not have the file."""
 
 
@@ -49,7 +49,7 @@ class Store(Protocol):
     def fetch(self, url: str, part: Part, arrived: Arrived) -> None:
         """One try to make the part whole; ``arrived`` is called whenever bytes came.
 
-        Raises MissingError, TransientError, or FileError where trying again is of no use.
+        Raises FileMissingError, TransientError, or FileError where trying again is of no use.
         """
 
     def close(self) -> None: ...
@@ -189,7 +189,7 @@ def _refusal(response: httpx.Response) -> FileError:
     status = response.status_code
     word = f"{status} {response.reason_phrase}".strip()
     if status in (404, 410):
-        return MissingError(f"not there ({word})")
+        return FileMissingError(f"not there ({word})")
     if status in (408, 425, 429) or status >= 500:
         return TransientError(word, wait=_retry_after(response.headers.get("Retry-After", "")))
     return FileError(f"refused ({word})")
@@ -266,7 +266,7 @@ def _backend_errors() -> Iterator[None]:
     except CliphouseError:
         raise
     except FileNotFoundError as error:
-        raise MissingError("not there") from error
+        raise FileMissingError("not there") from error
     except PermissionError as error:
         raise FileError(f"refused ({error})") from error
     except Exception as error:

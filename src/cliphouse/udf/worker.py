@@ -18,7 +18,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from cliphouse.errors import CliphouseError, ModelError, PictureError
+from cliphouse.errors import CliphouseError, EngineError, ModelError, PictureError
 from cliphouse.models import Encoder, load_encoder
 from cliphouse.udf.allowed import open_allowed
 from cliphouse.udf.rowbinary import EMPTY_ARRAY, array_bytes, read_string
@@ -105,12 +105,12 @@ def _batches(questions: BinaryIO, rows: int) -> Iterator[list[bytes]]:
 
 
 def _message(error: Exception) -> bytes:
-    """The class and text of an error in one line, which the engine's own error will contain."""
+    """The code and text of an error in one line, which the engine's own error will contain."""
     text = " ".join(str(error).split()) or "no reason given"
     if not isinstance(error, CliphouseError):
         text = f"the encoder failed: {type(error).__name__}: {text}"
-    name = type(error).__name__ if isinstance(error, CliphouseError) else "EngineError"
-    return f"{name}: {text}".encode("utf-8", "replace")[:_MAX_MESSAGE] + b"\n"
+    code = error.code if isinstance(error, CliphouseError) else EngineError.code
+    return f"{code}: {text}".encode("utf-8", "replace")[:_MAX_MESSAGE] + b"\n"
 
 
 def main() -> None:
