@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from cliphouse.errors import ShardError
@@ -22,18 +24,21 @@ def test_good_shards_are_good(tmp_path: Path) -> None:
 
 
 def test_every_broken_shard_is_named(tmp_path: Path) -> None:
-    for number in (0, 1, 2, 3, 6):
+    for number in (0, 1, 2, 3, 4, 7):
         make_shard(tmp_path, number)
     np.save(tmp_path / "img_emb" / "img_emb_1.npy", np.ones((3, 8), "f2"))
     vectors = np.load(tmp_path / "img_emb" / "img_emb_2.npy")
     vectors[5] = np.nan
     np.save(tmp_path / "img_emb" / "img_emb_2.npy", vectors)
     np.save(tmp_path / "text_emb" / "text_emb_3.npy", np.full((20, 8), 2, "f2"))
+    twice = pa.table([["a"] * 20, ["b"] * 20], names=["URL", "URL"])
+    pq.write_table(twice, tmp_path / "metadata" / "metadata_4.parquet")
     found = {(f.severity, f.where): f.what for f in check_shards([str(tmp_path)]).findings}
     assert "does not line up" in found.pop(("error", "shard 1"))
     assert "row 5 holds NaN" in found.pop(("error", "shard 2"))
     assert "norms 5.657 to 5.657" in found.pop(("note", "shard 3"))
-    assert found.pop(("note", "shards")) == "numbers not there: 1, 4, 5"
+    assert "has the column URL twice" in found.pop(("error", "shard 4"))
+    assert found.pop(("note", "shards")) == "numbers not there: 1, 5, 6"
     assert not found
 
 

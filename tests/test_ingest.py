@@ -18,7 +18,8 @@ from cliphouse.errors import ShardError, TableError
 from cliphouse.loading import lease
 from cliphouse.loading import load as load_module
 from cliphouse.loading.bfloat16 import bfloat16_bits
-from cliphouse.shards import files, reader
+from cliphouse.schema.columns import metadata_fields
+from cliphouse.shards import ShardReader, files, find_shards, reader
 from cliphouse.table import Table
 from conftest import OpenTable
 from shard_files import MadeShard, make_shard
@@ -435,6 +436,18 @@ def test_broken_headers_stop_everything_before_the_first_row(
     assert not (tmp_path / "laion.chdb").exists()
 
 
+def test_a_column_that_is_there_twice_is_refused_at_once(
+    tmp_path: Path, open_table: OpenTable
+) -> None:
+    make_shard(tmp_path / "s", 0)
+    make_shard(tmp_path / "s", 1)
+    twice = pa.table([["a"] * 20, ["b"] * 20], names=["url", "url"])
+    pq.write_table(twice, tmp_path / "s" / "metadata" / "metadata_1.parquet")
+    with pytest.raises(ShardError, match=r"metadata_1\.parquet: has the column url twice"):
+        open_table().ingest(tmp_path / "s")
+    assert not (tmp_path / "laion.chdb").exists()
+
+
 def test_shards_that_do_not_fit_are_refused(tmp_path: Path, open_table: OpenTable) -> None:
     make_shard(tmp_path / "eight", 0, dim=8)
     make_shard(tmp_path / "nine", 1, dim=9)
@@ -514,9 +527,7 @@ def test_progress_counts_every_row(tmp_path: Path, open_table: OpenTable) -> Non
 def test_parquet_of_huge_captions_is_read_in_smaller_batches(tmp_path: Path) -> None:
     make_shard(tmp_path, rows=40, metadata={"caption": [f"{row}" * 50_000 for row in range(40)]})
     pq.ParquetFile(tmp_path / "metadata" / "metadata_0.parquet")
-    from cliphouse.shards import ShardReader, find_shards
-
     opened = ShardReader.open(find_shards([str(tmp_path)])[0])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reader, "BATCH_BYTES", 1_000_000)
-        assert max(batch.num_rows for batch in opened.batches()) < 40
+        assert max(batch.num_rows for batch in opened.batches(metadata_fields())) < 40

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cliphouse.errors import ShardError
+from cliphouse.schema.columns import metadata_fields
 from cliphouse.shards import DataFile, ShardReader, find_shards, reader
 from cliphouse.shards.metadata import MetadataFile
 from cliphouse.shards.npy import NpyFile
@@ -24,7 +25,7 @@ from shard_files import MadeShard, make_shard
 
 def read(made: MadeShard, start: int = 0, stop: int | None = None) -> pa.Table:
     opened = ShardReader.open(find_shards([str(made.folder)], {made.number})[0])
-    return pa.concat_tables(opened.batches(start, stop))
+    return pa.concat_tables(opened.batches(metadata_fields(), start, stop))
 
 
 def vectors(table: pa.Table, column: str) -> np.ndarray:
@@ -53,7 +54,7 @@ def test_rows_stay_aligned_however_the_files_are_cut(
     opened = ShardReader.open(find_shards([str(made.folder)])[0])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reader, "BATCH_ROWS", batch)
-        batches = list(opened.batches(start, stop))
+        batches = list(opened.batches(metadata_fields(), start, stop))
     assert [len(b) for b in batches[:-1]] == [batch] * (len(batches) - 1)
     if start == stop:
         assert not batches
@@ -162,7 +163,8 @@ def test_a_column_that_is_there_twice_is_named(tmp_path: Path) -> None:
     make_shard(tmp_path)
     twice = pa.table([["a"] * 20, ["b"] * 20], names=["url", "url"])
     pq.write_table(twice, tmp_path / "metadata" / "metadata_0.parquet")
-    refuse(tmp_path, r"metadata_0\.parquet: has the column url twice")
+    with pytest.raises(ShardError, match=r"metadata_0\.parquet: has the column url twice"):
+        read(MadeShard(tmp_path, 0, np.ones((20, 8)), None))
 
 
 def test_memory_is_bounded_by_the_batch(tmp_path: Path) -> None:
@@ -173,7 +175,7 @@ def test_memory_is_bounded_by_the_batch(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reader, "BATCH_ROWS", 1000)
         tracemalloc.start()
-        for batch in opened.batches():
+        for batch in opened.batches(metadata_fields()):
             assert batch.num_rows == 1000
             top = max(top, pa.total_allocated_bytes() + tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
@@ -298,7 +300,7 @@ def test_a_damaged_footer_is_told_or_harmless(
     path.write_bytes(content)
     file = DataFile(fsspec.filesystem("file"), str(path), len(content), "")
     with contextlib.suppress(ShardError):
-        for table in MetadataFile.open(file).read(0, 9, 4):
+        for table in MetadataFile.open(file).read(metadata_fields(), 0, 9, 4):
             assert table.num_rows
 
 

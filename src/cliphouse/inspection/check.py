@@ -13,7 +13,7 @@ from cliphouse.engine.quoting import identifier
 from cliphouse.errors import ShardError
 from cliphouse.loading.lease import Holding, read_loads
 from cliphouse.loading.ledger import Entry, Ledger
-from cliphouse.schema.columns import embedding_column
+from cliphouse.schema.columns import embedding_column, metadata_fields
 from cliphouse.schema.info import TableInfo
 from cliphouse.shards import ShardReader, find_shards
 from cliphouse.shards.npy import NpyFile
@@ -58,7 +58,7 @@ def check_shards(places: Sequence[str], numbers: Collection[int] | None = None) 
     for source in sources:
         rows += source.rows
         if source.reader is not None:
-            findings += _check_vectors(source.reader)
+            findings += [*_check_metadata(source.reader), *_check_vectors(source.reader)]
     dims = {source.dim for source in sources}
     if len(dims) > 1:
         findings.append(Finding("error", "shards", f"dimensions differ: {sorted(dims)}"))
@@ -176,6 +176,13 @@ def _open_each(
     if not findings:
         raise first
     return sources
+
+
+def _check_metadata(reader: ShardReader) -> Iterator[Finding]:
+    try:
+        reader.metadata.match(metadata_fields())
+    except ShardError as error:
+        yield Finding("error", f"shard {reader.shard.number}", str(error))
 
 
 def _check_vectors(reader: ShardReader) -> Iterator[Finding]:

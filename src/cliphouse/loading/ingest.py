@@ -25,6 +25,7 @@ from cliphouse.loading.load import Loader, ShardLoad
 from cliphouse.loading.prefetch import prefetch
 from cliphouse.loading.scheduler import Turn, Turns, Waiting
 from cliphouse.models import DEFAULT_MODEL, model_spec
+from cliphouse.schema.columns import metadata_fields
 from cliphouse.schema.info import TableInfo, keep_tokens, read_info, rows_by_shard, table_layout
 from cliphouse.shards.manifest import Manifest, read_manifest
 from cliphouse.shards.source import LocalShard, Source, find_sources, local_shards
@@ -82,6 +83,7 @@ def ingest(
     """
     started = time.monotonic()
     sources = find_sources(places, numbers)
+    _check_metadata(sources)
     wanted = _wanted_info(sources, places, model, precision, codes)
     connection = connect()
     placement = place(connection, table, cluster)
@@ -186,6 +188,13 @@ class _Run:
             if entry is None or not entry.same_files(source.files):
                 raise _changed_error(self.table, source)
             self.loads.append(self.loader.leave(entry))
+
+
+def _check_metadata(sources: Sequence[Source]) -> None:
+    """Raises ShardError if a file has two columns for one of the table's."""
+    for source in sources:
+        if source.reader is not None:
+            source.reader.metadata.match(metadata_fields())
 
 
 def _make_table(

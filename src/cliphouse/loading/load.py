@@ -45,7 +45,7 @@ from cliphouse.loading.lease import Lease, LeaseLostError, Leases
 from cliphouse.loading.ledger import Entry, Ledger, describe_files
 from cliphouse.loading.prefetch import prefetch
 from cliphouse.loading.tokens import token_settings
-from cliphouse.schema.columns import embedding_column
+from cliphouse.schema.columns import embedding_column, metadata_fields
 from cliphouse.schema.info import CODES_SETTINGS, TableInfo, column_types, read_comment
 from cliphouse.shards.source import LocalShard, Source
 from cliphouse.vocabulary import Progress
@@ -92,6 +92,7 @@ class Loader:
         self._ledger = ledger
         self._leases = leases
         self._columns = column_types(connection, table)
+        self._fields = metadata_fields()
         self._placement = find_placement(connection, table)
         self._insert_settings = (
             _NO_INDEX | token_settings(connection) | self._placement.insert_settings
@@ -347,7 +348,7 @@ class Loader:
             wanted = missing[start:stop]
             if not wanted.any():
                 continue
-            (rows,) = reader.batches(start, stop)
+            (rows,) = reader.batches(self._fields, start, stop)
             if not wanted.all():
                 rows = rows.filter(pa.array(wanted))
             staged = self._connection.stage(self._fit(rows), self._workspace)

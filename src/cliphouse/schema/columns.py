@@ -7,9 +7,11 @@ for the kind: in cliphouse.search.filter and cliphouse.inspection.statistics.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from cliphouse.shards.fields import FieldType, MetadataField
 from cliphouse.vocabulary import Modality
 
 Value = str | int | float
@@ -87,6 +89,12 @@ TEXT = Scalar("String", str, "", codec="ZSTD")
 LABEL = Scalar("LowCardinality(String)", str, "")
 NUMBER = Scalar("Float32", float, float("nan"))
 PIXELS = Scalar("Int32", int, 0, low=0)
+_FIELD_TYPES: dict[str, FieldType] = {
+    TEXT.sql: "binary",
+    LABEL.sql: "binary",
+    NUMBER.sql: "float32",
+    PIXELS.sql: "int32",
+}
 RANGE: tuple[FilterKind, ...] = ("min", "max")
 
 COLUMNS = (
@@ -165,3 +173,19 @@ COLUMNS = (
 def embedding_column(modality: Modality) -> str:
     """The name of the column with the embeddings of ``modality``."""
     return f"{modality}_embedding"
+
+
+def metadata_fields(columns: Sequence[Column] = COLUMNS) -> tuple[MetadataField, ...]:
+    """What is read from a shard's metadata for ``columns``."""
+    return tuple(
+        MetadataField(
+            column.name,
+            _FIELD_TYPES[column.type.sql],
+            column.spellings,
+            column.type.absent,
+            column.fallbacks,
+            column.is_pair_cosine,
+        )
+        for column in columns
+        if isinstance(column.type, Scalar) and column.spellings
+    )

@@ -21,7 +21,8 @@ from cliphouse.errors import ShardError
 from cliphouse.shards.files import MAX_SHARD, DataFile, Shard, entry_version, find_shards, open_fs
 from cliphouse.shards.writer import ShardWriter
 
-COLUMNS = ("row", "url", "caption", "NSFW", "similarity", "image_embedding", "text_embedding")
+METADATA = ("url", "caption", "NSFW", "similarity")
+COLUMNS = ("row", *METADATA, "image_embedding", "text_embedding")
 # Arrow's own handler of Ctrl-C would swallow it while a file is being read.
 pa.enable_signal_handlers(False)
 
@@ -71,8 +72,7 @@ class GuideCsv:
             for batch in _batches(self.file):
                 image = _vectors(self.file, batch.column("image_embedding"), done, self.dim)
                 text = _vectors(self.file, batch.column("text_embedding"), done, self.dim)
-                keep = ["url", "caption", "NSFW", "similarity"]
-                writer.append(image, text, batch.select(keep))
+                writer.append(image, text, batch.select(METADATA))
                 done += batch.num_rows
         return find_shards([str(folder)], {self.number})[0]
 

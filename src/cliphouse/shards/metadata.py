@@ -1,51 +1,38 @@
-"""Metadata files: the parquet columns of LAION, clip-retrieval and img2dataset under one name each.
+"""Metadata files: parquet columns as LAION, clip-retrieval and img2dataset spell them, under the
+names that the caller asks for.
 
-Text columns become Arrow binary, so that captions and urls keep every byte even where they are not
-UTF-8. Nulls, absent columns and numbers that are none become: text '', width and height 0,
-similarity NaN (unknown).
+Text columns become Arrow binary, so that captions and urls keep every byte even if they are not
+UTF-8. Nulls, absent columns and numbers that are none become the field's ``absent`` value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cliphouse.errors import ShardError
+from cliphouse.shards.fields import MetadataField
 from cliphouse.shards.files import DataFile
 
-TEXT_COLUMNS = ("url", "caption", "NSFW", "license")
-SIZE_COLUMNS = ("width", "height")
 _NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
-_SYNONYMS = {  # lower-cased names as they are found in the wild, the preferred one first
-    "url": ("url",),
-    "caption": ("caption", "text"),
-    "NSFW": ("nsfw",),
-    "license": ("license", "licence"),
-    "similarity": ("similarity",),
-    "width": ("width",),
-    "height": ("height",),
-    "image_path": ("image_path",),
-}
 
 
 @dataclass(frozen=True)
 class MetadataFile:
-    """A validated metadata file. ``columns`` maps our names to the file's."""
+    """A metadata file with a readable footer. ``names`` are its columns."""
 
     file: DataFile
     rows: int
     row_bytes: int
-    columns: dict[str, str]
+    names: tuple[str, ...]
 
     @classmethod
     def open(cls, file: DataFile) -> MetadataFile:
-        """Read the footer. Raises ShardError where the file is no parquet."""
+        """Read the footer. Raises ShardError if the file is no parquet."""
         try:
             with file.open() as stream:
                 parquet = pq.ParquetFile(stream)
@@ -57,36 +44,54 @@ class MetadataFile:
         except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
             reason = " ".join(str(error).split())[:200]
             raise ShardError(f"{file.path}: not a readable parquet file: {reason}") from error
-        needed = _match(names)
-        if twice := [name for name in needed.values() if names.count(name) > 1]:
-            raise ShardError(f"{file.path}: has the column {twice[0]} twice; keep one of them")
         size = sum(group.total_byte_size for group in groups)
-        return cls(file, rows, -(-size // max(rows, 1)), needed)
+        return cls(file, rows, -(-size // max(rows, 1)), tuple(names))
 
-    @cached_property
-    def has_similarity(self) -> bool:
-        return "similarity" in self.columns
+    def match(self, fields: Sequence[MetadataField]) -> dict[str, tuple[str, ...]]:
+        """The file's columns for each field that it has: the field's own, and its fallbacks.
 
-    def read(self, start: int, stop: int, batch_rows: int) -> Iterator[pa.Table]:
-        """Rows [start, stop) as tables of ``batch_rows`` (the last may be shorter).
-
-        Columns: url, caption, NSFW, license (binary), similarity (float32), width, height (int32).
+        Raises ShardError if the file has such a column twice.
         """
+        by_lower: dict[str, str] = {}
+        for name in self.names:
+            by_lower.setdefault(name.lower(), name)
+        found = {}
+        for field in fields:
+            own = [by_lower[name] for name in field.spellings if name in by_lower][:1]
+            fallbacks = [by_lower[name] for name in field.fallbacks if name in by_lower]
+            if own or fallbacks:
+                found[field.name] = (*own, *fallbacks)
+        for name in _flat(found):
+            if self.names.count(name) > 1:
+                raise ShardError(f"{self.file.path}: has the column {name} twice; keep one of them")
+        return found
+
+    def read(
+        self, fields: Sequence[MetadataField], start: int, stop: int, batch_rows: int
+    ) -> Iterator[pa.Table]:
+        """Rows [start, stop) as tables of ``batch_rows`` (the last may be shorter), with a column
+        for each field.
+
+        Raises ShardError as ``match`` does, and if the file is damaged or a column cannot be read
+        as its field.
+        """
+        found = self.match(fields)
         pending: list[pa.Table] = []
         waiting = 0
-        for piece in self._pieces(start, stop, batch_rows):
+        for piece in self._pieces(_flat(found), start, stop, batch_rows):
             pending.append(piece)
             waiting += piece.num_rows
             while waiting >= batch_rows:
                 whole = pa.concat_tables(pending)
-                yield self._convert(whole.slice(0, batch_rows))
+                yield self._convert(whole.slice(0, batch_rows), fields, found)
                 pending, waiting = [whole.slice(batch_rows)], waiting - batch_rows
         if waiting:
-            yield self._convert(pa.concat_tables(pending))
+            yield self._convert(pa.concat_tables(pending), fields, found)
 
-    def _pieces(self, start: int, stop: int, batch_rows: int) -> Iterator[pa.Table]:
+    def _pieces(
+        self, names: list[str], start: int, stop: int, batch_rows: int
+    ) -> Iterator[pa.Table]:
         """The file's own batches, cut to [start, stop), without reading row groups outside it."""
-        names = list(self.columns.values())
         if not names:  # pyarrow yields no rows where no columns are asked for
             yield pa.table({"": pa.nulls(stop - start)}) if stop > start else pa.table({"": []})
             return
@@ -110,34 +115,29 @@ class MetadataFile:
             reason = " ".join(str(error).split())[:200]
             raise ShardError(f"{self.file.path}: damaged parquet file: {reason}") from error
 
-    def _convert(self, table: pa.Table) -> pa.Table:
-        columns = {name: self._text(table, name) for name in TEXT_COLUMNS}
-        path = self._text(table, "image_path")
-        if "image_path" in self.columns:
-            columns["url"] = pc.if_else(pc.equal(columns["url"], b""), path, columns["url"])
-        similarity = self._number(table, "similarity", pa.float32())
-        columns["similarity"] = pc.fill_null(similarity, float("nan"))
-        for name in SIZE_COLUMNS:
-            columns[name] = pc.fill_null(self._number(table, name, pa.int32()), 0)
+    def _convert(
+        self, table: pa.Table, fields: Sequence[MetadataField], found: dict[str, tuple[str, ...]]
+    ) -> pa.Table:
+        columns = {}
+        for field in fields:
+            read = self._text if field.type == "binary" else self._number
+            values = [read(table, name, field) for name in found.get(field.name, ())]
+            columns[field.name] = _filled(values, field, table.num_rows)
         return pa.table(columns)
 
-    def _text(self, table: pa.Table, name: str) -> pa.ChunkedArray:
-        if name not in self.columns:
-            return pa.chunked_array([pa.array([b""]).take(np.zeros(table.num_rows, np.int64))])
-        column = table.column(self.columns[name])
+    def _text(self, table: pa.Table, name: str, field: MetadataField) -> pa.ChunkedArray:
+        column = table.column(name)
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
         try:
             if not _is_bytes(column.type):
                 column = column.cast(pa.string())
-            return pc.fill_null(column.cast(pa.binary()), b"")
+            return column.cast(pa.binary())
         except pa.ArrowException as error:
-            raise self._wrong_type(name, column.type) from error
+            raise self._wrong_type(name, field, column.type) from error
 
-    def _number(self, table: pa.Table, name: str, kind: pa.DataType) -> pa.ChunkedArray:
-        if name not in self.columns:
-            return pa.chunked_array([pa.nulls(table.num_rows, kind)])
-        column = table.column(self.columns[name])
+    def _number(self, table: pa.Table, name: str, field: MetadataField) -> pa.ChunkedArray:
+        column, kind = table.column(name), pa.type_for_alias(field.type)
         try:
             if _is_bytes(column.type):
                 column = column.cast(pa.binary()).cast(pa.string(), safe=False)
@@ -149,12 +149,31 @@ class MetadataFile:
                 column = pc.round(pc.if_else(fits, column, None))
             return column.cast(kind, safe=False)
         except pa.ArrowException as error:
-            raise self._wrong_type(name, column.type) from error
+            raise self._wrong_type(name, field, column.type) from error
 
-    def _wrong_type(self, name: str, kind: pa.DataType) -> ShardError:
+    def _wrong_type(self, name: str, field: MetadataField, kind: pa.DataType) -> ShardError:
         return ShardError(
-            f"{self.file.path}: column {self.columns[name]} ({kind}) cannot be read as {name}"
+            f"{self.file.path}: column {name} ({kind}) cannot be read as {field.name}"
         )
+
+
+def _flat(found: dict[str, tuple[str, ...]]) -> list[str]:
+    """The file's columns that are needed, each once."""
+    return list(dict.fromkeys(name for names in found.values() for name in names))
+
+
+def _filled(values: Sequence[pa.ChunkedArray], field: MetadataField, rows: int) -> pa.ChunkedArray:
+    """The first of the columns, its missing values taken from those behind it."""
+    absent = pa.scalar(
+        field.absent.encode() if isinstance(field.absent, str) else field.absent,
+        pa.type_for_alias(field.type),
+    )
+    if not values:
+        return pa.chunked_array([pa.repeat(absent, rows)])
+    column, *others = (pc.fill_null(value, absent) for value in values)
+    for other in others:
+        column = pc.if_else(pc.equal(column, absent), other, column)
+    return column
 
 
 def _is_bytes(kind: pa.DataType) -> bool:
@@ -169,15 +188,3 @@ def _is_bytes(kind: pa.DataType) -> bool:
             pa.types.is_binary_view,
         )
     )
-
-
-def _match(names: list[str]) -> dict[str, str]:
-    by_lower: dict[str, str] = {}
-    for name in names:
-        by_lower.setdefault(name.lower(), name)
-    return {
-        ours: by_lower[theirs]
-        for ours, synonyms in _SYNONYMS.items()
-        for theirs in reversed(synonyms)
-        if theirs in by_lower
-    }

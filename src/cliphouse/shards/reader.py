@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cliphouse.errors import ShardError
+from cliphouse.shards.fields import MetadataField
 from cliphouse.shards.files import Shard
 from cliphouse.shards.metadata import MetadataFile
 from cliphouse.shards.npy import NpyFile
@@ -73,16 +74,19 @@ class ShardReader:
             if npy is not None:
                 npy.check_values()
 
-    def batches(self, start: int = 0, stop: int | None = None) -> Iterator[pa.Table]:
+    def batches(
+        self, fields: Sequence[MetadataField], start: int = 0, stop: int | None = None
+    ) -> Iterator[pa.Table]:
         """Rows [start, stop) as tables of at most ``batch_rows``.
 
-        Columns: id (int64), the metadata columns of MetadataFile.read, image_embedding and, where
-        the shard has it, text_embedding (fixed-size lists of dim float16 or float32, as stored). A
-        missing similarity column is the cosine similarity of the two embeddings, or NaN without
-        text embeddings.
+        Columns: id (int64), ``fields`` as MetadataFile.read gives them, image_embedding and, if
+        the shard has it, text_embedding (fixed-size lists of dim float16 or float32, as stored).
+        Raises ShardError as MetadataFile.read does.
         """
         stop = self.rows if stop is None else stop
-        for table in self.metadata.read(start, stop, self.batch_rows):
+        found = self.metadata.match(fields)
+        to_compute = [f.name for f in fields if f.is_pair_cosine and f.name not in found]
+        for table in self.metadata.read(fields, start, stop, self.batch_rows):
             end = start + table.num_rows
             ids = self.first_id + np.arange(start, end, dtype=np.int64)
             table = table.add_column(0, "id", pa.array(ids))
@@ -91,8 +95,8 @@ class ShardReader:
             if self.text is not None:
                 text = np.ascontiguousarray(self.text.read(start, end))
                 table = table.append_column("text_embedding", _as_lists(text))
-                if not self.metadata.has_similarity:
-                    table = _set(table, "similarity", pa.array(_row_cosine(image, text)))
+                for name in to_compute:
+                    table = _set(table, name, pa.array(_row_cosine(image, text)))
             yield table
             start = end
 
