@@ -121,6 +121,17 @@ def test_an_empty_filter_is_none(table: Table) -> None:
     assert len(table.search("id:3", k=500, filter=Filter())) == 3 * ROWS
 
 
+def test_fields_are_read_and_misspelled_ones_named() -> None:
+    wanted = Filter(max_width=7.0, shards=[1, 2], min_width=None)
+    assert (wanted.max_width, wanted.shards, wanted.min_width) == (7, (1, 2), None)
+    assert wanted == Filter(shards=(1, 2), max_width=7) != Filter(shards=(1, 2))
+    assert repr(wanted) == "Filter(shards=(1, 2), max_width=7)"
+    with pytest.raises(AttributeError, match="no field max_with"):
+        _ = wanted.max_with
+    with pytest.raises(QueryError, match=r"filter max_with: there is no such field; .*max_width"):
+        Filter(max_with=7)
+
+
 def test_a_missing_column_is_named(tmp_path: Path, open_table: OpenTable) -> None:
     make_shard(tmp_path / "s")
     table = open_table()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from cliphouse.errors import QueryError
+from cliphouse.schema.columns import COLUMNS, Column, FilterKind, Scalar
 from cliphouse.shards.files import MAX_SHARD
 from cliphouse.shards.reader import ID_BITS
+
+FilterValue = float | int | str | tuple[str, ...] | tuple[int, ...]
+_INT64 = 2**63
 
 
 @dataclass(frozen=True)
@@ -22,120 +26,182 @@ class Condition:
 
 
 @dataclass(frozen=True)
-class Filter:
-    """Which rows may be found; every field given must hold.
+class FilterField:
+    """A field of Filter: a kind of condition on a column."""
 
-    Raises QueryError where a value is of another kind than its field.
+    name: str
+    kind: FilterKind
+    column: Column
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the column holds whole numbers."""
+        return isinstance(self.column.type, Scalar) and self.column.type.python is int
+
+
+def filter_fields(columns: Sequence[Column] = COLUMNS) -> dict[str, FilterField]:
+    """The fields that a Filter on ``columns`` can have, by their names."""
+    fields = {}
+    for column in columns:
+        for kind in column.filters:
+            name = _KINDS[kind].name.format(column.name.lower())
+            fields[name] = FilterField(name, kind, column)
+    return fields
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class Filter:
+    """Which rows may be found; every field given must hold, and one that is None says nothing.
 
     ``min_similarity`` and ``max_similarity`` bound the similarity of a row's own picture and
-    caption. ``caption_contains`` ignores case. ``url_host`` is a host with all below it:
-    ``example.org`` takes ``img.example.org`` too. ``shards`` are shard numbers. Bounds belong to
-    the range.
+    caption; ``min_width``, ``max_width``, ``min_height`` and ``max_height`` its size in pixels.
+    Bounds belong to the range. ``nsfw_in``, ``nsfw_not_in`` and ``license_in`` list values.
+    ``caption_contains`` ignores case. ``url_host`` is a host with all below it: ``example.org``
+    takes ``img.example.org`` too. ``shards`` are shard numbers. The fields follow from the
+    columns, see cliphouse.schema.columns.
+
+    >>> Filter(min_similarity=0.3, nsfw_in=["UNLIKELY"]).nsfw_in
+    ('UNLIKELY',)
+
+    ``given`` are the fields that say something, with their values.
     """
 
-    min_similarity: float | None = None
-    max_similarity: float | None = None
-    min_width: int | None = None
-    max_width: int | None = None
-    min_height: int | None = None
-    max_height: int | None = None
-    nsfw_in: tuple[str, ...] | None = None
-    nsfw_not_in: tuple[str, ...] | None = None
-    license_in: tuple[str, ...] | None = None
-    caption_contains: str | None = None
-    url_host: str | None = None
-    shards: tuple[int, ...] | None = None
+    given: tuple[tuple[FilterField, FilterValue], ...]
+    _names: frozenset[str] = field(compare=False)
 
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value is not None:
-                object.__setattr__(self, field.name, _checked(field.name, value))
+    def __init__(self, columns: Sequence[Column] = COLUMNS, /, **values: Any) -> None:
+        """Raises QueryError if there is no such field, or a value is of another kind than its
+        field."""
+        fields = filter_fields(columns)
+        for name in values:
+            if name not in fields:
+                there = ", ".join(fields)
+                raise QueryError(f"filter {name}: there is no such field; there are {there}")
+        given = [
+            (field, _KINDS[field.kind].check(field, values[name]))
+            for name, field in fields.items()
+            if values.get(name) is not None
+        ]
+        object.__setattr__(self, "given", tuple(given))
+        object.__setattr__(self, "_names", frozenset(fields))
 
     def __bool__(self) -> bool:
-        return any(getattr(self, field.name) is not None for field in fields(self))
+        return bool(self.given)
+
+    def __repr__(self) -> str:
+        return f"Filter({', '.join(f'{name}={value!r}' for name, value in self.to_dict().items())})"
+
+    def __getattr__(self, name: str) -> FilterValue | None:
+        if name in self.__dict__.get("_names", ()):
+            return self.to_dict().get(name)
+        raise AttributeError(f"a filter has no field {name}")
+
+    def to_dict(self) -> dict[str, FilterValue]:
+        """The values by their fields' names."""
+        return {field.name: value for field, value in self.given}
 
     def condition(self, columns: Collection[str] | None = None) -> Condition:
         """The filter as SQL for a table with ``columns`` (None for any); parameters are named
         ``filter_FIELD``.
 
-        Raises QueryError where the table lacks a column it needs.
+        Raises QueryError if the table lacks a column it needs.
         """
-        terms: list[str] = []
-        parameters: dict[str, Any] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value is None:
-                continue
-            if field.name == "shards":
-                terms.append(_in_shards(value))
-                continue
-            term = _TERMS[field.name]
-            if columns is not None and term.column not in columns:
-                raise QueryError(f"filter {field.name}: the table has no column {term.column}")
-            parameter = f"filter_{field.name}"
-            terms.append(term.sql.replace("{}", f"{{{parameter}:{term.type}}}"))
-            parameters[parameter] = term.convert(value)
-        return Condition(" AND ".join(terms), parameters)
+        terms = []
+        for asked, value in self.given:
+            column = asked.column.name
+            if columns is not None and column not in columns:
+                raise QueryError(f"filter {asked.name}: the table has no column {column}")
+            terms.append(_condition(asked, value))
+        parameters = {name: value for term in terms for name, value in term.parameters.items()}
+        return Condition(" AND ".join(term.sql for term in terms), parameters)
 
 
 @dataclass(frozen=True)
-class _Term:
-    """How one field becomes SQL; {} stands for its parameter."""
+class _Kind:
+    """A kind of condition.
 
-    column: str
+    ``name`` is that of its field, with {} for the column's. ``check`` returns a value as the field
+    keeps it. ``sql`` has {column} and {value}, a parameter of ``type`` (None for the column's
+    numbers) that holds what ``convert`` makes of the value.
+    """
+
+    name: str
+    check: Callable[[FilterField, Any], FilterValue]
     sql: str
-    type: str
+    type: str | None = None
     convert: Callable[[Any], Any] = lambda value: value
 
 
-def _listed(values: Collection[Any]) -> list[Any]:
-    return list(values)
+def _condition(field: FilterField, value: Any) -> Condition:
+    if field.kind == "shards":
+        return Condition(_in_shards(value), {})
+    kind, parameter = _KINDS[field.kind], f"filter_{field.name}"
+    type_ = kind.type or ("Int64" if field.is_whole else "Float32")
+    sql = kind.sql.format(column=field.column.name, value=f"{{{parameter}:{type_}}}")
+    return Condition(sql, {parameter: kind.convert(value)})
+
+
+def _number(field: FilterField, value: Any) -> FilterValue:
+    is_number = isinstance(value, int | float | np.number) and -_INT64 <= value < _INT64
+    if is_number and not field.is_whole:
+        return float(value)
+    if is_number and value == int(value):
+        return int(value)
+    raise QueryError(f"filter {field.name}: {value!r} is no number that such a column could hold")
+
+
+def _text(field: FilterField, value: Any) -> FilterValue:
+    if isinstance(value, str):
+        return value
+    raise QueryError(f"filter {field.name}: {value!r} is no text")
+
+
+def _texts(field: FilterField, value: Any) -> FilterValue:
+    return _listed(field, value, "texts", lambda one: isinstance(one, str))
+
+
+def _shards(field: FilterField, value: Any) -> FilterValue:
+    def is_shard(one: Any) -> bool:
+        return isinstance(one, int | np.integer) and 0 <= int(one) < MAX_SHARD
+
+    return _listed(field, value, "shard numbers", is_shard)
+
+
+def _listed(
+    field: FilterField, value: Any, wanted: str, is_right: Callable[[Any], bool]
+) -> tuple[Any, ...]:
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        raise QueryError(f"filter {field.name}: {value!r} is no list of {wanted}")
+    values = tuple(value)
+    for one in values:
+        if not is_right(one):
+            raise QueryError(f"filter {field.name}: {one!r} is none of {wanted}")
+    return values
 
 
 def _host(value: str) -> str:
     return value.strip().strip(".").lower()
 
 
-_INT64 = 2**63
-_BOUNDS = ("min_similarity", "max_similarity", "min_width", "max_width", "min_height", "max_height")
-_TERMS = {
-    "min_similarity": _Term("similarity", "similarity >= {}", "Float32"),
-    "max_similarity": _Term("similarity", "similarity <= {}", "Float32"),
-    "min_width": _Term("width", "width >= {}", "Int64"),
-    "max_width": _Term("width", "width <= {}", "Int64"),
-    "min_height": _Term("height", "height >= {}", "Int64"),
-    "max_height": _Term("height", "height <= {}", "Int64"),
-    "nsfw_in": _Term("NSFW", "has({}, toString(NSFW))", "Array(String)", _listed),
-    "nsfw_not_in": _Term("NSFW", "NOT has({}, toString(NSFW))", "Array(String)", _listed),
-    "license_in": _Term("license", "has({}, toString(license))", "Array(String)", _listed),
-    "caption_contains": _Term("caption", "positionCaseInsensitiveUTF8(caption, {}) > 0", "String"),
-    "url_host": _Term(
-        "url", "endsWith(concat('.', lower(domain(url))), concat('.', {}))", "String", _host
+_KINDS: dict[FilterKind, _Kind] = {
+    "shards": _Kind("shards", _shards, ""),
+    "host": _Kind(
+        "{}_host",
+        _text,
+        "endsWith(concat('.', lower(domain({column}))), concat('.', {value}))",
+        "String",
+        _host,
     ),
+    "contains": _Kind(
+        "{}_contains", _text, "positionCaseInsensitiveUTF8({column}, {value}) > 0", "String"
+    ),
+    "in": _Kind("{}_in", _texts, "has({value}, toString({column}))", "Array(String)", list),
+    "not_in": _Kind(
+        "{}_not_in", _texts, "NOT has({value}, toString({column}))", "Array(String)", list
+    ),
+    "min": _Kind("min_{}", _number, "{column} >= {value}"),
+    "max": _Kind("max_{}", _number, "{column} <= {value}"),
 }
-
-
-def _checked(name: str, value: Any) -> Any:
-    """The value as its field keeps it."""
-    if name in _BOUNDS:
-        is_number = isinstance(value, int | float | np.number) and -_INT64 <= value < _INT64
-        if is_number and (name.endswith("similarity") or value == int(value)):
-            return value if name.endswith("similarity") else int(value)
-        raise QueryError(f"filter {name}: {value!r} is no number that such a column could hold")
-    if name in ("caption_contains", "url_host"):
-        if isinstance(value, str):
-            return value
-        raise QueryError(f"filter {name}: {value!r} is no text")
-    wanted = "shard numbers" if name == "shards" else "texts"
-    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
-        raise QueryError(f"filter {name}: {value!r} is no list of {wanted}")
-    values = tuple(value)
-    for one in values:
-        is_shard = isinstance(one, int | np.integer) and 0 <= one < MAX_SHARD
-        if not (is_shard if name == "shards" else isinstance(one, str)):
-            raise QueryError(f"filter {name}: {one!r} is none of {wanted}")
-    return values
 
 
 def _in_shards(shards: Collection[int]) -> str:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, fields
 from pathlib import PurePath
 
 from cliphouse.pictures.files import SUFFIXES
-from cliphouse.search.filter import Filter
 from cliphouse.search.query.literal import Spelled, written_out
 from cliphouse.search.query.vector import as_row_id, is_url
 from cliphouse.server.query import QueryPart, SearchQuery
@@ -57,7 +56,7 @@ class Recipe:
         given += [f"{side}=[{', '.join(parts)}]" for side, parts in sides.items() if parts]
         given += [f"{name}={value!r}" for name, value in self._options()]
         if self.query.filter:
-            given.append(f"filter={_filter(self.query.filter)}")
+            given.append(f"filter=cliphouse.{self.query.filter!r}")
         arguments = "".join(f"    {argument},\n" for argument in given)
         words = [part.words for part in self.query.parts if part.words is not None]
         operand = "from cliphouse.search.query.vector import Operand\n" * any(
@@ -132,12 +131,3 @@ def _argument(part: QueryPart) -> str:
     if part.words is None or not _is_ambiguous(part.words):
         return repr(_text(part))
     return f"Operand(table.encode({part.words!r}), {abs(part.weight)!r})"
-
-
-def _filter(filter: Filter) -> str:
-    given = [
-        f"{field.name}={getattr(filter, field.name)!r}"
-        for field in fields(filter)
-        if getattr(filter, field.name) is not None
-    ]
-    return f"cliphouse.Filter({', '.join(given)})"
