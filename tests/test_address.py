@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cliphouse.cli.title import without_password
-from cliphouse.engine.address import Address, Server
+from cliphouse.engine.address import FolderAddress, ServerAddress, parse_address
 from cliphouse.errors import TableError
 
 
-def server_of(text: str) -> Server:
-    server = Address.parse(text).server
-    assert server is not None
-    return server
+def server_of(text: str) -> ServerAddress:
+    address = parse_address(text)
+    assert isinstance(address, ServerAddress)
+    return address
 
 
 @pytest.mark.parametrize(
@@ -42,19 +42,16 @@ def test_an_address_is_understood(
     user: str,
     password: str,
 ) -> None:
-    address = Address.parse(text)
     server = server_of(text)
-    assert address.shown == shown
-    assert address.folder is None
+    assert server.shown == shown
     assert (server.host, server.port, server.database) == (host, port, database)
     assert (server.user, server.password) == (user, password)
     assert server.is_https == shown.startswith("https")
 
 
 def test_a_path_is_a_folder(tmp_path: Path) -> None:
-    address = Address.parse(str(tmp_path / "a b@c"))
-    assert address.folder == tmp_path / "a b@c"
-    assert address.server is None
+    text = str(tmp_path / "a b@c")
+    assert parse_address(text) == FolderAddress(tmp_path / "a b@c", text)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +83,7 @@ def test_a_path_is_a_folder(tmp_path: Path) -> None:
 )
 def test_a_wrong_address_is_told_without_its_password(text: str, said: str) -> None:
     with pytest.raises(TableError) as caught:
-        Address.parse(text)
+        parse_address(text)
     message = str(caught.value)
     assert said in message
     assert "word" not in message.replace("in a password", "").replace("user:password@", "").replace(
@@ -103,18 +100,17 @@ _PASSWORDS = st.text(min_size=6, max_size=20).filter(
 @given(_PASSWORDS)
 def test_no_password_is_ever_shown(password: str) -> None:
     encoded = quote(password, safe="", errors="surrogatepass")
-    address = Address.parse(f"http://user:{encoded}@host:8123/db")
-    assert address.server is not None
-    assert address.server.password == password
+    address = server_of(f"http://user:{encoded}@host:8123/db")
+    assert address.password == password
     assert address.shown == "http://host:8123/db"
     assert repr(password) not in repr(address)
-    hidden = address.server.hide(f"x {password} y {encoded} z")
+    hidden = address.redact(f"x {password} y {encoded} z")
     assert password not in hidden
     assert encoded not in hidden
 
 
 def test_a_short_password_is_hidden_as_a_word() -> None:
-    assert server_of("http://u:p@h").hide("no privileges: p, 'p'") == "no privileges: ***, '***'"
+    assert server_of("http://u:p@h").redact("no privileges: p, 'p'") == "no privileges: ***, '***'"
 
 
 @given(st.text(st.characters(codec="utf-8"), min_size=8))
@@ -151,7 +147,7 @@ def test_a_file_holds_the_password(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     with pytest.raises(TableError, match="none: No such file"):
         server_of("http://u@h/d")
     (tmp_path / "none").write_bytes(b"\xff\xfe")
-    with pytest.raises(TableError, match="no text in UTF-8"):
+    with pytest.raises(TableError, match="not text in UTF-8"):
         server_of("http://u@h/d")
 
 

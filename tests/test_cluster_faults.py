@@ -13,8 +13,8 @@ import cliphouse
 from cliphouse import Table
 from cliphouse.cluster.placement import Cluster, Node, Placement, find_placement
 from cliphouse.cluster.topology import check_macros, on_every_node
-from cliphouse.engine import connection as connection_module
-from cliphouse.engine.address import Address
+from cliphouse.engine import server_connection
+from cliphouse.engine.address import ServerAddress
 from cliphouse.engine.features import SKIP_SHARDS, Features, Setting
 from cliphouse.errors import CliphouseError, EngineError, TableError
 from cliphouse.indexing.index import IndexSpec
@@ -181,7 +181,7 @@ def test_a_shard_that_is_down_is_an_error_and_no_fewer_rows(
     folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # It is down for good: nobody need wait for it.
-    monkeypatch.setattr("cliphouse.table.LONG", 0.1, raising=False)
+    monkeypatch.setattr("cliphouse.table.LONG_RETRY_SECONDS", 0.1, raising=False)
     home = folder / "down"
     with (
         StandInCluster(home, TWO, 2, macros=MACROS) as server,
@@ -215,21 +215,21 @@ def test_a_profile_that_skips_dead_shards_is_overruled(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The driver's settings, which come with every statement, stand for those of a profile."""
-    open_client = connection_module._open
+    open_client = server_connection.open_client
 
-    def with_profile(address: Address) -> Client:
+    def with_profile(address: ServerAddress) -> Client:
         client = open_client(address)
         client.set_client_setting("skip_unavailable_shards", 1)
         return client
 
-    monkeypatch.setattr("cliphouse.table.LONG", 0.1)
+    monkeypatch.setattr("cliphouse.table.LONG_RETRY_SECONDS", 0.1)
     home = folder / "skipping"
     with (
         StandInCluster(home, TWO, 2, macros=MACROS) as server,
         cliphouse.open(server.url) as table,
     ):
         table.ingest(folder / "s", cluster="two")
-    monkeypatch.setattr(connection_module, "_open", with_profile)
+    monkeypatch.setattr(server_connection, "open_client", with_profile)
     with StandInCluster(home, TWO_ONE_DOWN, 2, macros=MACROS) as server:
         for what in (
             lambda table: table.search("id:7", k=3),

@@ -22,8 +22,10 @@ import cliphouse
 from cliphouse.cluster.ddl import create_statements
 from cliphouse.cluster.placement import Cluster, Node, Placement
 from cliphouse.cluster.topology import on_every_node
-from cliphouse.engine.connection import Address, Connection
+from cliphouse.engine.address import parse_address
+from cliphouse.engine.connection import Connection
 from cliphouse.engine.features import EVERYTHING
+from cliphouse.engine.opening import open_connection
 from cliphouse.errors import EngineError
 from cliphouse.indexing.index import IndexBuilder, IndexSpec
 from cliphouse.loading.ledger import LEDGER
@@ -56,7 +58,7 @@ class Recorder:
     the first statement, and fails."""
 
     def __init__(self) -> None:
-        self.address = Address.parse("http://ch:8123")
+        self.address = parse_address("http://ch:8123")
         self.features = EVERYTHING
         self.told: list[str] = []
         self.asked: list[str] = []
@@ -81,7 +83,8 @@ class Recorder:
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
-    connection = Connection(Address.parse(str(tmp_path_factory.mktemp("engine"))), create=True)
+    folder = parse_address(str(tmp_path_factory.mktemp("engine")))
+    connection = open_connection(folder, create=True)
     yield connection
     connection.close()
 

@@ -143,7 +143,7 @@ def test_rows_of_one_id_are_not_taken_for_one(table: Table) -> None:
         "CREATE TABLE twins ENGINE = MergeTree ORDER BY id AS SELECT id % 500 AS id, url, caption, "
         "image_embedding, text_embedding FROM laion"
     )
-    with Table(table.address.folder or "", "twins") as twins:
+    with Table(table.address.folder, "twins") as twins:
         assert len(twins.search(a_query(), ROWS, dedup=0.999999)) == ROWS
         vectors = stored(twins, "twins")
         unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -231,7 +231,7 @@ def test_a_row_without_a_vector_is_no_query(table: Table) -> None:
 
 
 def test_tables_of_other_engines_and_makes(table: Table) -> None:
-    folder = table.address.folder or ""
+    folder = table.address.folder
     table.sql("CREATE VIEW seen AS SELECT * FROM laion")
     table.sql("CREATE TABLE kept ENGINE = Memory AS SELECT * FROM laion")
     expected = [hit.id for hit in table.search(a_query())]

@@ -21,7 +21,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cliphouse.cli.app import app
-from cliphouse.engine.lockfile import occupant, occupy
+from cliphouse.engine.lockfile import lock_file, read_lock_file
 from cliphouse.errors import MissingError, PictureError, QueryError, UserError
 from conftest import Run
 from serving import Drawn, draw
@@ -135,20 +135,20 @@ def test_a_held_database_says_who_holds_it(drawn: Drawn, run: Run) -> None:
     ]
 
 
-def test_a_note_of_a_service_that_is_no_more_is_not_believed(tmp_path: Path) -> None:
+def test_the_lock_file_of_an_ended_service_is_ignored(tmp_path: Path) -> None:
     folder = tmp_path / "laion.chdb"
-    with occupy(folder, "http://127.0.0.1:1"):
-        (note,) = tmp_path.iterdir()
-        told = json.loads(note.read_text())
-        found = occupant(folder)
+    with lock_file(folder, "http://127.0.0.1:1"):
+        (path,) = tmp_path.iterdir()
+        values = json.loads(path.read_text())
+        found = read_lock_file(folder)
         assert found is not None
         assert (found.address, found.pid) == ("http://127.0.0.1:1", os.getpid())
-    assert occupant(folder) is None
+    assert read_lock_file(folder) is None
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    for text in (json.dumps(told | {"pid": ended.pid}), "", "[]", "{", json.dumps({"pid": "x"})):
-        note.write_text(text)
-        assert occupant(folder) is None
+    for text in (json.dumps(values | {"pid": ended.pid}), "", "[]", "{", json.dumps({"pid": "x"})):
+        path.write_text(text)
+        assert read_lock_file(folder) is None
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

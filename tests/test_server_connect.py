@@ -94,11 +94,13 @@ def test_a_certificate_is_for_one_name(secure: StandIn, authority: Path) -> None
 
 def test_http_and_https_are_told_apart(plain: StandIn, secure: StandIn) -> None:
     assert "is it http:// rather than https://" in refusal(plain.url(scheme="https"))
-    assert "a port for TLS wants https://" in refusal(secure.url(scheme="http"))
+    assert "a TLS port needs https://" in refusal(secure.url(scheme="http"))
 
 
 def test_what_is_not_there_is_told(plain: StandIn) -> None:
-    assert "no machine of the name nowhere.invalid" in refusal(plain.url(host="nowhere.invalid"))
+    assert "the name nowhere.invalid cannot be resolved" in refusal(
+        plain.url(host="nowhere.invalid")
+    )
     plain.stop()
     try:
         assert f"is {plain.port} its HTTP port" in refusal(plain.url())
@@ -150,7 +152,7 @@ def test_something_else_that_answers_is_told(status: int) -> None:
         Thread(target=impostor.serve_forever, args=(0.02,), daemon=True).start()
         told = refusal(f"http://someone:s3cret@127.0.0.1:{impostor.server_port}/db")
         impostor.shutdown()
-    assert "no ClickHouse" in told or f"HTTP status {status}" in told
+    assert "not ClickHouse" in told or f"HTTP status {status}" in told
 
 
 def test_a_server_that_repeats_the_password_is_not_repeated(plain: StandIn) -> None:
@@ -252,7 +254,7 @@ def test_what_takes_long_is_waited_for(plain: StandIn) -> None:
         table.sql(f"INSERT INTO slow {slow}")
         assert table.sql("SELECT count() AS n FROM slow").to_pylist() == [{"n": 2}]
         connection: Connection = table.connection
-        connection.patience = 0
+        connection.retry_seconds = 0
         with pytest.raises(UnreachableError, match="has not answered in time"):
             connection.rows(slow)
     plain.fail("hang", "version")

@@ -18,8 +18,8 @@ from clickhouse_connect.driver.client import Client
 
 import cliphouse
 from cliphouse import table as table_module
-from cliphouse.engine import connection as connection_module
-from cliphouse.engine.address import Address
+from cliphouse.engine import server_connection
+from cliphouse.engine.address import ServerAddress
 from cliphouse.engine.features import Features, Setting
 from cliphouse.errors import EngineError, TableError, UnreachableError
 from cliphouse.indexing.index import IndexSpec
@@ -55,7 +55,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> tuple[MadeShard, ...]:
 def _in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small batches, and work that gives up after a second rather than after minutes."""
     monkeypatch.setattr(reader, "BATCH_ROWS", 25)
-    monkeypatch.setattr(table_module, "LONG", 1.0)
+    monkeypatch.setattr(table_module, "LONG_RETRY_SECONDS", 1.0)
 
 
 def load(url: str, shards: tuple[MadeShard, ...]) -> None:
@@ -130,7 +130,7 @@ def test_a_load_goes_on_when_the_server_is_back(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The server goes down after the third insert and comes up while the load waits."""
-    monkeypatch.setattr(table_module, "LONG", 60.0)
+    monkeypatch.setattr(table_module, "LONG_RETRY_SECONDS", 60.0)
     waits: list[int] = []
 
     def progress(done: int, total: int) -> None:
@@ -183,15 +183,15 @@ def test_tokens_hold_whatever_the_profile_says(
     server: StandIn, url: str, shards: tuple[MadeShard, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The driver's settings, which come with every statement, stand for those of a profile."""
-    open_client = connection_module._open
+    open_client = server_connection.open_client
 
-    def with_profile(address: Address) -> Client:
+    def with_profile(address: ServerAddress) -> Client:
         client = open_client(address)
         for name in ("deduplicate_insert", "deduplicate_insert_select"):
             client.set_client_setting(name, "disable")
         return client
 
-    monkeypatch.setattr(connection_module, "_open", with_profile)
+    monkeypatch.setattr(server_connection, "open_client", with_profile)
     for kind in ("INSERT INTO `laion`", "INSERT INTO `laion_ledger`"):
         server.fail("lost", kind)
     load(url, shards)
@@ -263,9 +263,9 @@ def test_questions_are_asked_again(server: StandIn, table: Table, fault: str) ->
 def test_questions_that_stay_unanswered_are_one_line(
     server: StandIn, table: Table, tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(table_module, "LONG", 0.1)
-    monkeypatch.setattr(table_module, "SHORT", 0.1)
-    table.connection.patience = 0.1
+    monkeypatch.setattr(table_module, "LONG_RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(table_module, "RETRY_SECONDS", 0.1)
+    table.connection.retry_seconds = 0.1
     server.fail(fault, "", times=10_000)  # type: ignore[arg-type]
     asked = (
         lambda: table.search("id:7"),
@@ -290,10 +290,10 @@ def test_a_silent_server_is_given_up(server: StandIn, loaded: str) -> None:
     server.fail("hang", "SELECT 41", times=99)
     with cliphouse.open(f"{loaded}?send_receive_timeout=1") as table:
         _ = table.info
-        patience = table.connection
-        patience.patience = 0
+        connection = table.connection
+        connection.retry_seconds = 0
         with pytest.raises(UnreachableError, match="has not answered in time"):
-            patience.rows("SELECT 41 AS x")
+            connection.rows("SELECT 41 AS x")
     server.clear()
 
 

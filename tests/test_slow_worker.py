@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cliphouse.engine.connection import StagedRows
+from cliphouse.engine.staging import StagedFile
 from cliphouse.loading.inserter import Batch, Inserter
 from cliphouse.shards import reader
 from cliphouse.table import Table
@@ -49,9 +49,9 @@ class Slow:
             yield from self._insert(inserter, table, batches)
             return
         for number, batch in enumerate(batches):
-            assert batch.rows.file is not None
+            assert isinstance(batch.rows, StagedFile)
             kept = shutil.copy(batch.rows.file, self._folder / f"late{number}.arrow")
-            rows = StagedRows(batch.rows.columns, None, Path(kept))
+            rows = StagedFile(batch.rows.columns, Path(kept))
             self.batches.append(replace(batch, rows=rows))
         raise StoppedError
 

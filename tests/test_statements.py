@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cliphouse.engine.deprecated import respelled
+from cliphouse.engine.deprecated import with_current_function_names
 from cliphouse.engine.statements import (
     is_finished,
     names_format,
@@ -57,11 +57,11 @@ def test_kinds_of_statements() -> None:
 
 
 def test_an_old_spelling_is_changed_outside_of_strings() -> None:
-    assert respelled("SELECT l2Distance(a, b) -- l2Distance(") == (
+    assert with_current_function_names("SELECT l2Distance(a, b) -- l2Distance(") == (
         "SELECT L2Distance(a, b) -- l2Distance("
     )
     kept = "SELECT 'l2Distance(', `l2Distance`, l2Distances(a), l2Distance FROM t"
-    assert respelled(kept) == kept
+    assert with_current_function_names(kept) == kept
 
 
 @pytest.mark.parametrize(

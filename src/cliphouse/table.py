@@ -16,13 +16,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cliphouse.cluster.placement import find_placement
-from cliphouse.engine.address import Address
+from cliphouse.engine.address import parse_address
 from cliphouse.engine.answer import Answer, run_statement
 from cliphouse.engine.connection import Connection
 from cliphouse.engine.encoding import choose_encoder, encoder_difference, reload_functions
 from cliphouse.engine.features import USE_INDEX
+from cliphouse.engine.opening import open_connection
 from cliphouse.engine.quoting import identifier
-from cliphouse.engine.retry import LONG, SHORT
+from cliphouse.engine.retry import LONG_RETRY_SECONDS, RETRY_SECONDS
 from cliphouse.errors import ModelError, QueryError, TableError, UnreachableError
 from cliphouse.export.exporter import Exporter, ExportFormat, ExportReport
 from cliphouse.indexing import index as index_module
@@ -94,13 +95,13 @@ class Table:
         """``model`` is the encoder for words and pictures where the table does not say which made
         it; ``model_dir`` the folder of its files, offline."""
         identifier(table)
-        self.address = Address.parse(str(db))
+        self.address = parse_address(str(db))
         self.name = table
         self._model = model
         self._model_dir = model_dir
         self._encode_with = model
         self._open: Connection | None = None
-        self._patience = SHORT
+        self._retry_seconds = RETRY_SECONDS
         self._known: TableFacts | None = None
         self._known_until = 0.0
         self._means: dict[Modality, NDArray[np.float32]] | None = None
@@ -109,7 +110,7 @@ class Table:
     def connection(self) -> Connection:
         """The open database. Raises TableError where there is none, or another process has it."""
         if self._open is None:
-            self._open = Connection(self.address, patience=self._patience)
+            self._open = open_connection(self.address, retry_seconds=self._retry_seconds)
             if self._open.is_embedded:
                 self._choose_encoder()
             else:
@@ -150,7 +151,7 @@ class Table:
                 connection.features.require(shown, precision or "float32", codes or "none")
             return connection
 
-        with self._patiently(_GOES_ON):
+        with self._long_retries(_GOES_ON):
             report = ingest(
                 connect,
                 self.name,
@@ -179,7 +180,7 @@ class Table:
         recall measured and kept for mode auto, at k of 10 and of 100. ``force`` builds it even
         where its graph does not fit into memory."""
         spec = spec if isinstance(spec, IndexSpec) else IndexSpec(spec)
-        with self._patiently(_GOES_ON):
+        with self._long_retries(_GOES_ON):
             self._require_index()
             built = index_module.build_index(
                 self.connection, self.name, self.info, spec, progress, force
@@ -225,7 +226,7 @@ class Table:
         """
         ks = (k,) if isinstance(k, int) else tuple(k)
         spec = RecallSpec(modality, metric, ks, queries, target, save)
-        with self._patiently(_AGAIN):
+        with self._long_retries(_AGAIN):
             facts = self._facts(modality)
             measured = measure_recall(self.connection, self.name, facts, spec, progress)
         if save:
@@ -376,7 +377,7 @@ class Table:
     ) -> CheckReport:
         """Compare the table with its ledger and, where ``places`` are given, with their shards
         (see cliphouse.inspection.check)."""
-        with self._patiently(_AGAIN):
+        with self._long_retries(_AGAIN):
             info = self.info
             sources = find_sources([str(place) for place in places], shards) if places else ()
             return check_table(self.connection, self.name, info, sources)
@@ -390,7 +391,7 @@ class Table:
         progress: Progress | None = None,
     ) -> ExportReport:
         """Write rows to files (see cliphouse.export.exporter.Exporter)."""
-        with self._patiently(_AGAIN):
+        with self._long_retries(_AGAIN):
             exporter = Exporter(self.connection, self.name, self.info, where, ids, progress)
             return exporter.write(format, Path(output))
 
@@ -492,25 +493,27 @@ class Table:
 
     def _create(self) -> Connection:
         if self._open is None:
-            self._open = Connection(self.address, create=True, patience=self._patience)
+            self._open = open_connection(
+                self.address, create=True, retry_seconds=self._retry_seconds
+            )
         return self._open
 
     @contextmanager
-    def _patiently(self, advice: str) -> Iterator[None]:
+    def _long_retries(self, advice: str) -> Iterator[None]:
         """Long work, which survives that a server is away for a while; where it stays away, the
         error gives ``advice``."""
-        self._set_patience(LONG)
+        self._set_retry_seconds(LONG_RETRY_SECONDS)
         try:
             yield
         except UnreachableError as error:
             raise UnreachableError(f"{error}; {advice}", error.may_have_run) from error
         finally:
-            self._set_patience(SHORT)
+            self._set_retry_seconds(RETRY_SECONDS)
 
-    def _set_patience(self, seconds: float) -> None:
-        self._patience = seconds
+    def _set_retry_seconds(self, seconds: float) -> None:
+        self._retry_seconds = seconds
         if self._open is not None:
-            self._open.patience = seconds
+            self._open.retry_seconds = seconds
 
     def _require_index(self) -> None:
         if not self.connection.is_embedded:

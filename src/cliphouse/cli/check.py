@@ -9,7 +9,7 @@ import typer
 
 import cliphouse
 from cliphouse.cli import options, show
-from cliphouse.engine.address import Address
+from cliphouse.engine.address import FolderAddress, parse_address
 from cliphouse.inspection.check import CheckReport, check_shards
 from cliphouse.json_text import to_json
 from cliphouse.shards import parse_shard_numbers
@@ -39,8 +39,8 @@ def command(
     reports: dict[str, CheckReport] = {}
     if places:
         reports["shards"] = check_shards(places, numbers)
-    folder = Address.parse(db).folder
-    if places and folder is not None and not folder.exists():
+    address = parse_address(db)
+    if places and isinstance(address, FolderAddress) and not address.folder.exists():
         show.err.print(f"{db}: no database here; only the shards are checked", markup=False)
     else:
         with cliphouse.open(db, table) as opened:

@@ -1,4 +1,4 @@
-"""What a statement has answered, and what it took."""
+"""One statement of a user: its result, its time and how much it read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from cliphouse.engine.connection import Connection
-from cliphouse.engine.deprecated import respelled, with_replacement
+from cliphouse.engine.deprecated import suggest_current_index, with_current_function_names
 from cliphouse.engine.reading import Reading, ReadingMeter
 from cliphouse.engine.statements import (
     names_format,
@@ -23,8 +23,8 @@ from cliphouse.errors import CliphouseError, QueryError
 
 @dataclass(frozen=True)
 class Answer:
-    """``rows`` is the result, or None where ``written`` holds it as the statement's own FORMAT
-    wrote it. ``reading`` is None where the engine does not tell. Time is in seconds."""
+    """The result of a statement. If the statement names a FORMAT, the result is the bytes
+    ``written`` and ``rows`` is None. ``reading`` is None if it was not measured."""
 
     rows: pa.Table | None
     written: bytes
@@ -35,18 +35,19 @@ class Answer:
 def run_statement(
     connection: Connection, statement: str, parameters: Mapping[str, Any] | None, metered: bool
 ) -> Answer:
-    """Run one statement; ``metered`` counts what it reads, in an embedded engine.
+    """Run one statement; ``metered`` measures how much it reads, in an embedded engine.
 
-    Raises QueryError where it is none or more than one, and EngineError, TableError or QueryError
-    where the engine refuses it.
+    Raises QueryError if there is no statement or more than one, and EngineError, TableError or
+    QueryError if the engine refuses it.
     """
     statements = split_statements(statement)
     if len(statements) != 1:
         raise QueryError("the statement is empty" if not statements else "give one statement")
-    only = respelled(statements[0])
+    only = with_current_function_names(statements[0])
     if reads_local_file(only) and not connection.is_embedded:
         raise QueryError(
-            "INSERT ... FROM INFILE reads files of this machine, which a server cannot; load them "
+            "INSERT ... FROM INFILE reads files of this machine, which a server cannot read; load "
+            "them "
             f"with: cliphouse ingest FILE.csv --db {connection.address.shown}"
         )
     meter = ReadingMeter(connection) if metered and connection.is_embedded else None
@@ -54,7 +55,7 @@ def run_statement(
     try:
         rows, written = _run(connection, only, parameters)
     except CliphouseError as error:
-        raise with_replacement(error, only) from error
+        raise suggest_current_index(error, only) from error
     seconds = time.perf_counter() - started
     return Answer(rows, written, seconds, meter.read() if meter else None)
 

@@ -1,8 +1,8 @@
-"""The embedded engine of this process: its folder, its lock, and the functions it is given.
+"""The embedded engine of this process: its folder, its lock and its SQL functions.
 
-An engine holds one folder at a time, and all clients of the process share it. It is opened with a
-configuration that makes encode_text and encode_image known; the processes behind them start at
-their first call and end with the engine.
+A process has one folder open at a time, and all its clients share the engine. The engine's
+configuration defines encode_text and encode_image; their processes start at the first call and end
+with the engine.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ import psutil
 from clickhouse_connect.driver import exceptions
 from clickhouse_connect.driver.client import Client
 
-from cliphouse.engine.error_translation import one_line
-from cliphouse.engine.lockfile import occupant
+from cliphouse.engine.address import FolderAddress
+from cliphouse.engine.error_translation import clean_message
+from cliphouse.engine.lockfile import read_lock_file
 from cliphouse.engine.workspace import make_workspace
 from cliphouse.errors import EngineError, TableError
 from cliphouse.udf import SETTINGS_FILE, EncoderSettings, write_functions
 
-# What the engine makes in its folder; a process killed early may leave any of it.
+# The entries that the engine makes in its folder; a process killed early may leave any of them.
 _ENGINE_FILES = frozenset(
     (
         *("access", "data", "dictionaries_lib", "disks", "flags", "format_schemas", "metadata"),
@@ -40,14 +41,15 @@ _open_here: Counter[Path] = Counter()
 _functions: Path | None = None  # the folder with the engine's configuration, while one is open
 
 
-def open_client(folder: Path, shown: str) -> Client:
-    """A client of the engine on ``folder``, which is there. ``shown`` is how errors name it.
+def open_client(address: FolderAddress) -> Client:
+    """A client of the engine on an existing folder.
 
-    Raises TableError where another process has it open, or this process another one, and
-    EngineError where the engine cannot open it.
+    Raises TableError if another process has the folder open, or this process has another folder
+    open, and EngineError if the engine cannot open it.
     """
-    if _is_held_elsewhere(folder):
-        raise _busy(folder, shown)
+    folder, shown = address.folder, address.shown
+    if _is_open_elsewhere(folder):
+        raise _busy(address)
     config = _enter(folder)
     try:
         return clickhouse_connect.get_client(
@@ -55,32 +57,32 @@ def open_client(folder: Path, shown: str) -> Client:
         )
     except exceptions.Error as error:
         leave(folder)
-        if _is_held_elsewhere(folder):
-            raise _busy(folder, shown) from error  # it came between the question and the opening
+        if _is_open_elsewhere(folder):
+            raise _busy(address) from error  # another process opened it after the check above
         message = str(error)
         if match := re.search(r"already initialized with path '([^']*)'", message):
             raise TableError(
                 f"{shown}: this process has {match[1]} open, and an embedded engine holds one "
                 "database at a time; close() that one first"
             ) from error
-        raise EngineError(f"{shown}: cannot be opened: {one_line(message)}") from error
+        raise EngineError(f"{shown}: cannot be opened: {clean_message(message)}") from error
 
 
-def _busy(folder: Path, shown: str) -> TableError:
-    service = occupant(folder)
+def _busy(address: FolderAddress) -> TableError:
+    service = read_lock_file(address.folder)
     if service is None:
         return TableError(
-            f"{shown}: in use by another process; an embedded database has one user at a time. "
-            "Wait for it to end, or stop it"
+            f"{address.shown}: in use by another process, and one process at a time can open an "
+            "embedded database. Wait for it to end, or stop it"
         )
     return TableError(
-        f"{shown}: served at {service.address} by process {service.pid}; ask the service (search "
-        f"and info take --server {service.address}), or stop it"
+        f"{address.shown}: served at {service.address} by process {service.pid}; ask the service "
+        f"(search and info take --server {service.address}), or stop it"
     )
 
 
 def leave(folder: Path) -> None:
-    """A client of ``folder`` has closed. With the last one goes what the functions were given."""
+    """Count a client of ``folder`` as closed. The last one removes the functions' settings."""
     global _functions
     with _lock:
         _open_here.subtract([folder])
@@ -89,14 +91,18 @@ def leave(folder: Path) -> None:
             _functions = None
 
 
-def tell_encoder(settings: EncoderSettings) -> None:
-    """What encode_text and encode_image go by from the next call on, in the engine open now."""
+def set_encoder(settings: EncoderSettings) -> None:
+    """Let encode_text and encode_image use ``settings`` from their next call on."""
     if _functions is not None:
         settings.write(_functions / SETTINGS_FILE)
 
 
-def check_folder(folder: Path, shown: str, create: bool) -> None:
-    """Raises TableError where ``folder`` is no database and, with ``create``, cannot become one."""
+def check_folder(address: FolderAddress, create: bool) -> None:
+    """Check that the folder is a database; ``create`` makes one if there is none.
+
+    Raises TableError if the folder is missing, holds other files or cannot be made.
+    """
+    folder, shown = address.folder, address.shown
     if folder.exists() and not folder.is_dir():
         raise TableError(f"{shown}: a file; an embedded database is a folder")
     if not folder.exists() and not create:
@@ -112,7 +118,7 @@ def check_folder(folder: Path, shown: str, create: bool) -> None:
 
 
 def _enter(folder: Path) -> Path:
-    """One more client; returns the configuration to open the engine with."""
+    """Count one more client; returns the configuration file to open the engine with."""
     global _functions
     with _lock:
         _open_here[folder] += 1
@@ -124,9 +130,12 @@ def _enter(folder: Path) -> Path:
 
 
 def _write_cache_size(folder: Path) -> None:
-    """A graph that is larger than the cache is read again by every search, and the engine's default
-    of 5 GiB is outgrown by 2 million rows. Half of the memory is the most that it takes
-    (cache_size_to_ram_max_ratio)."""
+    """Let the cache of vector indexes take half of the memory.
+
+    Every search reads a graph again that is larger than the cache, and at 2 million rows a graph
+    is larger than the default of 5 GiB. The engine takes no more than half of the memory
+    (cache_size_to_ram_max_ratio).
+    """
     beside = folder / "config.d"
     beside.mkdir(exist_ok=True)
     half = psutil.virtual_memory().total // 2
@@ -137,11 +146,11 @@ def _write_cache_size(folder: Path) -> None:
     )
 
 
-def _is_held_elsewhere(folder: Path) -> bool:
+def _is_open_elsewhere(folder: Path) -> bool:
     """Whether another process holds the engine's lock on its folder.
 
-    Asked beforehand because the engine tells the reason on standard error only, and not where this
-    process has the folder open itself, since its own lock would look the same.
+    This is checked first because the engine gives the reason only on standard error. It is not
+    checked if this process has the folder open, because its own lock would look the same.
     """
     status = folder / "status"
     if _open_here[folder] > 0 or not status.exists():

@@ -1,4 +1,4 @@
-"""Which model encode_text and encode_image use in an embedded database."""
+"""The model that encode_text and encode_image use in SQL."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cliphouse.engine.connection import Connection
-from cliphouse.engine.embedded import tell_encoder
+from cliphouse.engine.embedded import set_encoder
 from cliphouse.errors import ModelError
 from cliphouse.models import DEFAULT_MODEL, load_encoder
 from cliphouse.udf import EncoderSettings
@@ -20,11 +20,13 @@ def choose_encoder(
     model_dir: str | None,
     made_with: Mapping[str, str],
 ) -> EncoderSettings:
-    """The encoder for SQL: ``model``, else the one that the database's tables were made with
-    (``made_with``, by table), else ViT-B/32. An embedded engine's functions use it from the next
-    call on, and open pictures below the working folder; a server's are what was installed on it.
+    """Choose the encoder for SQL: ``model``, else the model of the database's tables (``made_with``
+    gives it by table), else ViT-B/32.
 
-    Where tables were made with different models and nobody says which, that is the settings'
+    In an embedded database the functions use it from their next call on, and open pictures below
+    the working folder. On a server they use the settings that were installed there.
+
+    If tables were made with different models and ``model`` is None, the settings have a
     ``problem``, and every call of a function fails with it.
     """
     problem = None
@@ -33,23 +35,23 @@ def choose_encoder(
         model = names[0] if names else DEFAULT_MODEL
         if len(names) > 1:
             listed = ", ".join(f"{table} with {name}" for table, name in made_with.items())
-            problem = f"tables were made with different models ({listed}); say which by --model"
+            problem = f"tables were made with different models ({listed}); choose one with --model"
     settings = EncoderSettings(model, model_dir, (str(Path.cwd()),), problem)
     if connection.is_embedded:
-        tell_encoder(settings)
+        set_encoder(settings)
     return settings
 
 
 def reload_functions(connection: Connection) -> None:
-    """Let a server read its functions again; its configuration it looks after by itself."""
+    """Let a server read its functions again; it reloads its configuration by itself."""
     connection.command("SYSTEM RELOAD FUNCTIONS")
 
 
 def encoder_difference(connection: Connection, model: str, model_dir: str | None) -> float:
-    """The largest difference, in any dimension, between encode_text in SQL and the encoder in this
-    process. Two machines differ by some 1e-6; two models by some 0.1.
+    """Compare encode_text in SQL with the encoder in this process; returns the largest difference
+    in any dimension. Two machines differ by some 1e-6, two models by some 0.1.
 
-    Raises ModelError where the database's function gives another dimension.
+    Raises ModelError if the database's function gives another number of dimensions.
     """
     found = connection.query("SELECT encode_text('cat') AS vector").column("vector")[0].as_py()
     expected = load_encoder(model, model_dir).encode_text(["cat"])[0]

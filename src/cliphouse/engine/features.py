@@ -1,4 +1,4 @@
-"""What the engine behind a connection has, and which settings this user may change."""
+"""What a database's engine can do, and which settings this user may change."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LOCAL_FIRST, BALANCING = "prefer_localhost_replica", "load_balancing"
 HEDGED = "use_hedged_requests"
 DEDUPLICATE, DEDUPLICATE_SELECT = "deduplicate_insert", "deduplicate_insert_select"
 VALID_JSON = "output_format_json_validate_utf8"
-# Left to a merge, an index would be built for minutes, unasked; older engines always did.
+# A merge that builds an index takes minutes; before 25.1 engines cannot switch that off.
 _NO_BUILD_ON_MERGE = "materialize_skip_indexes_on_merge"
 _OF_ONE_SERVER = (
     *(WIDTH, LIMIT, RESCORING, MULTIPLIER, STRATEGY, USE_INDEX),
@@ -41,13 +41,13 @@ SELECT
         FROM system.settings WHERE has({names:Array(String)}, name)) AS settings,
     (SELECT count() FROM system.merge_tree_settings WHERE name = {merge:String}) AS merge
 """
-# The first version whose vector_similarity is no experiment any more.
+# The first version in which vector_similarity is no longer experimental.
 _INDEX_SINCE = (25, 8)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A setting as this user has it: its value, whether it may be changed, and between what."""
+    """A setting of this user: its value, whether the user may change it, and its limits."""
 
     value: str
     is_free: bool = True
@@ -57,10 +57,9 @@ class Setting:
 
 @dataclass(frozen=True)
 class Features:
-    """The engine's version, what it has, and the settings of searches and exports that it
-    knows.
+    """The engine's version, its features, and its settings for searches and exports.
 
-    ``settings`` is None where all of them may be set to anything.
+    ``settings`` is None if every setting may have any value.
     """
 
     version: str = ""
@@ -71,8 +70,8 @@ class Features:
     settings: Mapping[str, Setting] | None = field(default=None, compare=False)
 
     def may_set(self, name: str, value: Any) -> bool:
-        """Whether a statement may have ``name`` set to ``value``: the engine knows the setting, and
-        lets this user."""
+        """Whether a statement may set ``name`` to ``value``: the engine has the setting, and this
+        user may change it."""
         if self.settings is None:
             return True
         known = self.settings.get(name)
@@ -81,20 +80,20 @@ class Features:
         return not isinstance(value, int | float) or known.least <= value <= known.most
 
     def value(self, name: str) -> str | None:
-        """The value a setting has where nobody changes it; None where that is not known."""
+        """The value of a setting that no statement changes; None if it is not known."""
         known = (self.settings or {}).get(name)
         return known.value if known else None
 
     @property
     def fixed_width(self) -> int | None:
-        """The width of every search through an index, where this user may choose none."""
+        """The width of every search with an index if this user may not set it; otherwise None."""
         if self.may_set(WIDTH, None):
             return None
         return int(self.value(WIDTH) or 0)
 
     @property
     def lacking(self) -> list[str]:
-        """What searches or tables here have to do without, in words."""
+        """The features that the engine lacks, in words."""
         lacks = []
         if not self.has_index:
             lacks.append("the index vector_similarity (25.8 and later)")
@@ -106,34 +105,34 @@ class Features:
 
     @property
     def forbidden(self) -> list[str]:
-        """Settings of searches and exports that the engine has and this user may not change."""
+        """The settings for searches and exports that this user may not change."""
         settings = self.settings or {}
         return sorted(n for n in _OF_ONE_SERVER if n in settings and not settings[n].is_free)
 
     def require(self, shown: str, precision: str = "", codes: str = "none") -> None:
-        """Raises TableError where the engine cannot keep a table of this kind."""
+        """Raises TableError if the engine cannot keep a table of this kind."""
         if not self.can_leave_merges_alone:
             raise TableError(
-                f"{shown} is ClickHouse {self.version}, where cliphouse makes no tables: that "
-                "takes 25.1 or later; tables that are there can be searched"
+                f"{shown} is ClickHouse {self.version}, and cliphouse makes tables only in 25.1 or "
+                "later; existing tables can be searched"
             )
         if precision == "bfloat16" and not self.has_bfloat16:
             raise TableError(
                 f"{shown} is ClickHouse {self.version}, which has no type BFloat16 (24.12 and "
-                "later have); load with --precision float32"
+                "later have it); load with --precision float32"
             )
         if codes != "none" and not self.has_codes:
             raise TableError(
                 f"{shown} is ClickHouse {self.version}, which has no quantized codes (26.7 and "
-                "later have, as an experiment); load without --codes"
+                "later have them, as an experiment); load without --codes"
             )
 
     def require_index(self, shown: str) -> None:
-        """Raises TableError where the engine has no vector index."""
+        """Raises TableError if the engine has no vector index."""
         if not self.has_index:
             raise TableError(
-                f"{shown} is ClickHouse {self.version}, which has no index for vectors "
-                "(vector_similarity is there from 25.8 on); searches are exact without"
+                f"{shown} is ClickHouse {self.version}, which has no index for vectors (25.8 and "
+                "later have vector_similarity); without an index, searches are exact"
             )
 
 
@@ -141,7 +140,7 @@ EVERYTHING = Features()
 
 
 def read_features(query: Callable[[str, dict[str, Any]], Sequence[Mapping[str, Any]]]) -> Features:
-    """What the engine tells of itself, by one statement that ``query`` runs with its parameters."""
+    """Read the engine's features with one statement; ``query`` runs it with its parameters."""
     parameters = {"names": list(_SETTINGS), "merge": _NO_BUILD_ON_MERGE}
     (found,) = query(_READ, parameters)
     rows = [list(row.values()) if isinstance(row, dict) else list(row) for row in found["settings"]]

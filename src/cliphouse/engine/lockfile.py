@@ -1,4 +1,4 @@
-"""A note beside an embedded folder that says who has it open: a service, and its address."""
+"""A lock file beside an embedded folder that says which service has the folder open."""
 
 from __future__ import annotations
 
@@ -11,40 +11,44 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Occupant:
-    """A service that has the folder: its address and its process."""
+class Holder:
+    """The service that has the folder open: its address and its process."""
 
     address: str
     pid: int
 
 
 @contextmanager
-def occupy(folder: Path, address: str) -> Iterator[None]:
-    """Leave the note, and take it away at the end. A place that cannot be written goes without."""
-    note = _note(folder)
+def lock_file(folder: Path, address: str) -> Iterator[None]:
+    """Keep a lock file for the service at ``address`` while the block runs.
+
+    Without the right to write beside ``folder`` there is no lock file; the engine's own lock
+    protects the folder anyway.
+    """
+    path = _path(folder)
     with suppress(OSError):
-        part = note.with_name(f"{note.name}.{os.getpid()}")
-        part.write_text(json.dumps(asdict(Occupant(address, os.getpid()))))
-        part.replace(note)
+        part = path.with_name(f"{path.name}.{os.getpid()}")
+        part.write_text(json.dumps(asdict(Holder(address, os.getpid()))))
+        part.replace(path)
     try:
         yield
     finally:
         with suppress(OSError):
-            note.unlink()
+            path.unlink()
 
 
-def occupant(folder: Path) -> Occupant | None:
-    """Who has it open; None where no note says so, or its process is no more."""
+def read_lock_file(folder: Path) -> Holder | None:
+    """The service that has ``folder`` open; None if there is no lock file or its process ended."""
     try:
-        told = json.loads(_note(folder).read_text())
-        found = Occupant(str(told["address"]), int(told["pid"]))
-        os.kill(found.pid, 0)
+        values = json.loads(_path(folder).read_text())
+        holder = Holder(str(values["address"]), int(values["pid"]))
+        os.kill(holder.pid, 0)
     except PermissionError:
-        return found  # somebody else's process, but one there is
+        return holder  # the process runs under another user
     except (OSError, ValueError, TypeError, KeyError, OverflowError):
         return None
-    return found
+    return holder
 
 
-def _note(folder: Path) -> Path:
+def _path(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.served")

@@ -1,4 +1,4 @@
-"""How much a statement has read, by the engine's own count."""
+"""How much an embedded engine has read, by its own counters."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from cliphouse.engine.connection import Connection
 
-# Reading the counters is itself counted afterwards, as so many rows as there are counters.
+# Reading the counters is counted as well, afterwards: one row for each counter.
 _COUNTERS = (
     "SELECT sumIf(value, event = 'SelectedRows') AS rows, "
     "sumIf(value, event = 'SelectedBytes') AS bytes, count() AS counters FROM system.events"
@@ -29,10 +29,10 @@ class _Count:
 
 
 class ReadingMeter:
-    """What is read between its making and ``read``, in an embedded engine.
+    """Measures what an embedded engine reads from the meter's creation until ``read``.
 
-    What such an engine says about a single query are the rows of its result, so its counters are
-    compared instead: an embedded engine has this process alone for its user.
+    The engine's statistics of a single query have only the rows of its result, so the meter
+    compares the engine's counters. No other process uses an embedded engine.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -42,6 +42,7 @@ class ReadingMeter:
         self._counter_bytes = (self._start.bytes - first.bytes) / first.counters
 
     def read(self) -> Reading:
+        """What was read since the meter was created."""
         now, start = self._count(), self._start
         own_bytes = round(self._counter_bytes * start.counters)
         return Reading(

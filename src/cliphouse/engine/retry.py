@@ -1,4 +1,4 @@
-"""Statements sent again when a server did not answer: which of them may be, and for how long."""
+"""Sending a statement again if a server did not answer: which statements, and for how long."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from cliphouse.engine.statements import only_reads
 from cliphouse.errors import UnreachableError
 
 log = logging.getLogger("cliphouse.table")
-# For how many seconds a statement is repeated: where somebody waits for an answer, and in work that
-# takes minutes or hours and ought to survive that the server is started anew.
-SHORT, LONG = 3.0, 120.0
+# How long a statement is sent again: while somebody waits for the answer, and in work of minutes or
+# hours that should survive a restart of the server.
+RETRY_SECONDS, LONG_RETRY_SECONDS = 3.0, 120.0
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
-# Doing these twice is doing them once.
+# Statements that have the same effect when they run twice.
 _IDEMPOTENT = re.compile(
     r"\s*(CREATE (TABLE|DATABASE) IF NOT EXISTS|DROP TABLE IF EXISTS|OPTIMIZE|SYSTEM|KILL"
     r"|DELETE FROM|ALTER TABLE \S+( ON CLUSTER '[^']*')? (MODIFY (COMMENT|SETTING)"
@@ -34,7 +34,7 @@ _T = TypeVar("_T")
 
 def is_repeatable(sql: str, settings: Mapping[str, Any]) -> bool:
     """Whether a statement may be sent twice: it only reads, it is idempotent, or it is an insert
-    whose token has the engine keep it once."""
+    with a token by which the engine keeps its rows only once."""
     return (
         only_reads(sql)
         or _IDEMPOTENT.match(sql) is not None
@@ -42,28 +42,30 @@ def is_repeatable(sql: str, settings: Mapping[str, Any]) -> bool:
     )
 
 
-def persist(action: Callable[[], _T], repeatable: bool, seconds: float) -> _T:
-    """What ``action`` returns, tried for ``seconds`` while the server does not answer, with growing
-    waits, which the log tells of where they may be long. What may have been run is tried again only
-    if it is ``repeatable``.
+def with_retries(action: Callable[[], _T], repeatable: bool, seconds: float) -> _T:
+    """Call ``action``, and call it again for ``seconds`` while the server does not answer.
 
-    Raises the last UnreachableError, and any other error at once.
+    Waits grow between the calls; if they may be long, a warning is logged. An action that may have
+    run on the server is called again only if it is ``repeatable``.
+
+    Raises the last UnreachableError; any other error is raised without a retry.
     """
 
-    def again(error: BaseException) -> bool:
+    def may_retry(error: BaseException) -> bool:
         return (
             isinstance(error, UnreachableError)
             and not error.is_lasting
             and (repeatable or not error.may_have_run)
         )
 
-    def tell(state: RetryCallState) -> None:
-        if state.attempt_number == 1 and seconds > SHORT and state.outcome is not None:
+    def warn(state: RetryCallState) -> None:
+        is_first = state.attempt_number == 1
+        if is_first and seconds > RETRY_SECONDS and state.outcome is not None:
             log.warning("%s; trying again for %.0f seconds", state.outcome.exception(), seconds)
 
     retrying = Retrying(
-        retry=retry_if_exception(again),
-        before_sleep=tell,
+        retry=retry_if_exception(may_retry),
+        before_sleep=warn,
         wait=wait_random_exponential(multiplier=_FIRST_WAIT, max=_LONGEST_WAIT),
         stop=stop_after_delay(seconds),
         reraise=True,

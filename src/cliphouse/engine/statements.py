@@ -1,11 +1,11 @@
-"""SQL text as people paste it: several statements, comments, a FORMAT at the end."""
+"""SQL text as users paste it: several statements, comments, a FORMAT at the end."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
-# What a semicolon can stand in without ending a statement.
+# The pieces of a statement in which a semicolon does not end it, and the semicolon that does.
 _PIECES = re.compile(
     r"""(?P<text>'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*"|`(?:[^`\\]|\\.|``)*`)"""
     r"""|(?P<here>\$(\w*)\$.*?\$\3\$)"""
@@ -24,7 +24,7 @@ _INFILE = re.compile(r"\s*INSERT\b.*?\bFROM\s+INFILE\b", re.IGNORECASE | re.DOTA
 
 
 def split_statements(text: str) -> list[str]:
-    """The statements of ``text``, without their semicolons, and none that is only a comment."""
+    """The statements of ``text`` without their semicolons; comments alone are not statements."""
     starts = [0, *(end + 1 for end in _ends(text))]
     ends = [*_ends(text), len(text)]
     pieces = [text[start:end].strip() for start, end in zip(starts, ends, strict=True)]
@@ -32,47 +32,46 @@ def split_statements(text: str) -> list[str]:
 
 
 def is_finished(text: str) -> bool:
-    """Whether the last statement of ``text`` has its semicolon."""
+    """Whether the last statement of ``text`` ends with a semicolon."""
     ends = list(_ends(text))
     return bool(ends) and not _bare(text[ends[-1] + 1 :]).strip()
 
 
 def is_balanced(expression: str) -> bool:
-    """Whether every bracket, quote and comment of an expression is closed in it, and none closes
-    what it does not open."""
+    """Whether every bracket, quote and comment of an expression is opened and closed in it."""
     if any(piece["open"] for piece in _PIECES.finditer(expression)):
         return False
-    waiting: list[str] = []
+    expected: list[str] = []
     for letter in _bare(expression):
         if letter in _BRACKETS:
-            waiting.append(_BRACKETS[letter])
-        elif letter in _BRACKETS.values() and (not waiting or waiting.pop() != letter):
+            expected.append(_BRACKETS[letter])
+        elif letter in _BRACKETS.values() and (not expected or expected.pop() != letter):
             return False
-    return not waiting
+    return not expected
 
 
 def returns_rows(statement: str) -> bool:
-    """Whether a statement has a result, as a query has."""
+    """Whether a statement returns rows, as a query does."""
     return _RETURNS_ROWS.match(_bare(statement)) is not None
 
 
 def only_reads(statement: str) -> bool:
-    """Whether a statement has a result and surely changes nothing: WITH may begin an INSERT too."""
+    """Whether a statement returns rows and changes nothing. (WITH may begin an INSERT, too.)"""
     return returns_rows(statement) and _INSERT.search(_bare(statement)) is None
 
 
 def names_format(statement: str) -> bool:
-    """Whether a query says itself how its result is to be written."""
+    """Whether a query names the FORMAT of its result."""
     return returns_rows(statement) and _FORMAT.search(_bare(statement).rstrip()) is not None
 
 
 def reads_local_file(statement: str) -> bool:
-    """Whether it is INSERT ... FROM INFILE, which the client does and no server."""
+    """Whether a statement is INSERT ... FROM INFILE, which a client runs and a server does not."""
     return _INFILE.match(_bare(statement)) is not None
 
 
 def replace_outside_strings(statement: str, pattern: str, replacement: str) -> str:
-    """``statement`` with ``pattern`` replaced where it is in no string, name or comment."""
+    """``statement`` with ``pattern`` replaced outside of strings, quoted names and comments."""
     pieces = re.compile(f"{_PIECES.pattern}|(?P<wanted>{pattern})", _PIECES.flags)
     return pieces.sub(lambda m: replacement if m["wanted"] else m[0], statement)
 
@@ -80,11 +79,11 @@ def replace_outside_strings(statement: str, pattern: str, replacement: str) -> s
 def _ends(text: str) -> Iterator[int]:
     for piece in _PIECES.finditer(text):
         if piece["open"]:
-            return  # a string or comment that is not closed holds all the rest
+            return  # the rest of the text is in a string or comment that is not closed
         if piece["end"]:
             yield piece.start()
 
 
 def _bare(statement: str) -> str:
-    """The statement without comments, and with nothing in its strings."""
+    """The statement without comments and with empty strings."""
     return _PIECES.sub(lambda m: "''" if m["text"] or m["here"] else " ", statement)

@@ -1,4 +1,4 @@
-"""A folder for what passes through: copies of remote shards, converted CSV, staged batches."""
+"""A temporary folder for copies of remote shards, converted CSV and staged batches."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 @contextmanager
 def workspace_folder() -> Iterator[Path]:
-    """A temporary folder named after this process, gone at the end."""
+    """A temporary folder named after this process, removed at the end of the block."""
     folder = make_workspace()
     try:
         yield folder
@@ -22,8 +22,10 @@ def workspace_folder() -> Iterator[Path]:
 
 
 def make_workspace() -> Path:
-    """A temporary folder named after this process, for the caller to remove. Those of processes
-    that were killed are removed first: a shard is too large to be left lying about."""
+    """Make a temporary folder named after this process; the caller removes it.
+
+    The folders of processes that were killed are removed first, because shards are large.
+    """
     for stale in Path(tempfile.gettempdir()).glob("cliphouse-*-*"):
         match = re.fullmatch(r"cliphouse-(\d+)-\w+", stale.name)
         if match and not is_running(int(match[1])):
@@ -32,11 +34,11 @@ def make_workspace() -> Path:
 
 
 def is_running(process: int) -> bool:
-    """Whether there is a process of that id on this machine."""
+    """Whether a process with this id runs on this machine."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except OSError:
-        return True  # somebody else's
+        return True  # another user's process
     return True

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from cliphouse.engine.connection import Connection, StagedRows
+from cliphouse.engine.connection import Connection
+from cliphouse.engine.staging import StagedRows
 
 INSERTERS = 2
 

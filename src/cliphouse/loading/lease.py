@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 
 from cliphouse.engine.connection import Connection
-from cliphouse.engine.retry import SHORT
+from cliphouse.engine.retry import RETRY_SECONDS
 from cliphouse.engine.workspace import is_running
 from cliphouse.errors import CliphouseError
 from cliphouse.loading.ledger import Entry, Ledger, Line, Tenure
@@ -289,7 +289,7 @@ class Leases:
             self._stop.set()
         self._thread.join()
         with self._lock:
-            self._connection.patience = SHORT
+            self._connection.retry_seconds = RETRY_SECONDS
             with suppress(CliphouseError):  # then they are free after TIMES.dead
                 self._release()
             _working.discard(self.worker.key)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pyarrow.csv as pa_csv
@@ -12,7 +11,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from cliphouse.engine.address import Address
+from cliphouse.engine.address import FolderAddress, parse_address
 from cliphouse.json_text import to_json
 from cliphouse.search.arrow import hits_table
 from cliphouse.search.results import SearchResult
@@ -89,8 +88,8 @@ def _encode(result: SearchResult, format: FileFormat) -> bytes:
 def _database(service: Service) -> str:
     """Where the files lie is told to nobody but a user of this machine."""
     settings = service.settings
-    address = Address.parse(settings.db)
+    address = parse_address(settings.db)
     is_own = settings.is_loopback and not settings.keys and not settings.hosts
-    if address.folder is None or is_own:
-        return address.shown
-    return Path(address.folder).name
+    if isinstance(address, FolderAddress) and not is_own:
+        return address.folder.name
+    return address.shown

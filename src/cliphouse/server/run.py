@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import uvicorn
 
-from cliphouse.engine.address import Address
-from cliphouse.engine.lockfile import occupy
+from cliphouse.engine.address import FolderAddress, parse_address
+from cliphouse.engine.lockfile import lock_file
 from cliphouse.errors import UserError
 from cliphouse.server.app import create_app
 from cliphouse.server.service import Service
@@ -51,8 +51,11 @@ def serve(settings: ServeSettings, announce: Callable[[Ready], None]) -> None:
                 timeout_graceful_shutdown=_FINISH_SECONDS,
             )
             server = _Server(config, lambda: announce(Ready(address, problems)))
-            folder = Address.parse(settings.db).folder
-            with occupy(folder, address) if folder else nullcontext(), _end_quietly():
+            db = parse_address(settings.db)
+            with (
+                lock_file(db.folder, address) if isinstance(db, FolderAddress) else nullcontext(),
+                _end_quietly(),
+            ):
                 asyncio.run(server.serve(sockets=[listener]))
         finally:
             service.close()

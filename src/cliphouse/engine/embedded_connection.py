@@ -1,0 +1,61 @@
+"""A connection to the embedded engine of this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import pyarrow as pa
+from clickhouse_connect.driver import exceptions
+
+from cliphouse.engine import embedded
+from cliphouse.engine.address import FolderAddress
+from cliphouse.engine.connection import Connection
+from cliphouse.engine.error_translation import engine_error
+from cliphouse.engine.staging import StagedFile, write_staged_file
+from cliphouse.errors import EngineError
+
+_T = TypeVar("_T")
+
+
+class EmbeddedConnection(Connection):
+    """A connection to the engine in this process. It always answers, so nothing is sent again."""
+
+    is_embedded = True
+    address: FolderAddress
+
+    def __init__(self, address: FolderAddress, create: bool = False) -> None:
+        """Open the database's folder; ``create`` makes it if it does not exist.
+
+        Raises TableError if there is no database, or another process has it open.
+        """
+        self.address = address
+        embedded.check_folder(address, create)
+        with self._translated_errors():
+            super().__init__(embedded.open_client(address))
+
+    def stage(self, rows: pa.Table, folder: Path) -> StagedFile:
+        return write_staged_file(rows, folder)
+
+    def at(self, host: str) -> Connection:
+        raise EngineError(f"{self.address.shown}: an embedded database has no other node {host}")
+
+    def close(self) -> None:
+        super().close()
+        embedded.leave(self.address.folder)
+
+    def _reopen(self) -> EmbeddedConnection:
+        return EmbeddedConnection(self.address)
+
+    def _run(self, action: Callable[[], _T], repeatable: bool) -> _T:
+        with self._translated_errors():
+            return action()
+
+    @contextmanager
+    def _translated_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except exceptions.Error as error:
+            raise engine_error(str(error), error.code, self.address.shown) from error
