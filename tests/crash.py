@@ -50,7 +50,7 @@ def count_steps(folder: Path, setup: str, arguments: list[str]) -> int:
 
 
 def _start(folder: Path, setup: str, arguments: list[str]) -> subprocess.Popen[bytes]:
-    script = f"{setup}\nfrom cliphouse.cli import main; print('ready', flush=True); main()"
+    script = f"{setup}\nfrom cliphouse.cli.app import main; print('ready', flush=True); main()"
     process = subprocess.Popen(
         [*python(), "-c", script, *arguments],
         cwd=folder,

@@ -26,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 
-_PRELOADED = ("cliphouse.cli", "cliphouse.server.run")
+_PRELOADED = ("cliphouse.cli.app", "cliphouse.server.run")
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM)
 _LENGTH = 8  # bytes of a number on the socket
 

@@ -32,7 +32,7 @@ def insert_or_fall(*arguments):
         os.kill(os.getpid(), int(signal)) if int(signal) else threading.Event().wait()
     insert(*arguments)
 inserter.Inserter._insert = insert_or_fall
-from cliphouse.cli import main
+from cliphouse.cli.app import main
 print('ready', flush=True)
 sys.stdin.readline()
 main()

@@ -281,7 +281,7 @@ def test_a_database_in_use_by_another_process(world: Path, run: Run) -> None:
 
 def test_an_interrupted_command_says_how_to_go_on(world: Path) -> None:
     script = (
-        "import threading, cliphouse.pictures.embed as e; from cliphouse.cli import main\n"
+        "import threading, cliphouse.pictures.embed as e; from cliphouse.cli.app import main\n"
         "old = e._Work._embed\n"
         "def told(self, pictures):\n"
         "    print('working', flush=True); threading.Event().wait(60)\n"

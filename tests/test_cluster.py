@@ -34,7 +34,7 @@ MACROS = {"shard": "01", "replica": "r1"}
 ON_TWO = pytest.mark.parametrize("world", ["two"], indirect=True)
 _SMALL_BATCHES = (
     "from cliphouse.shards import reader; reader.BATCH_ROWS = 25; "
-    "from cliphouse.cli import main; print('ready', flush=True); main()"
+    "from cliphouse.cli.app import main; print('ready', flush=True); main()"
 )
 
 

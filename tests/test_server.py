@@ -31,7 +31,7 @@ _CHECKSUM = (
 )
 _SMALL_BATCHES = (
     "from cliphouse.shards import reader; reader.BATCH_ROWS = 25; "
-    "from cliphouse.cli import main; print('ready', flush=True); main()"
+    "from cliphouse.cli.app import main; print('ready', flush=True); main()"
 )
 
 

@@ -5,10 +5,14 @@
 >>> laion.ingest("shards/")
 >>> for hit in laion.search("a dog and a cat", k=10, where="similarity > 0.3"):
 ...     print(hit.similarity, hit.url, hit.caption)
+
+Importing it takes milliseconds: a name of ``__all__`` is loaded, with the libraries that it needs,
+when it is first used.
 """
 
-from importlib.metadata import version
+from typing import TYPE_CHECKING
 
+from cliphouse._version import __version__
 from cliphouse.errors import (
     CliphouseError,
     EngineError,
@@ -19,18 +23,45 @@ from cliphouse.errors import (
     TableError,
     UserError,
 )
-from cliphouse.indexing.index import IndexSpec
-from cliphouse.models import Encoder, load_encoder
-from cliphouse.pictures import embed_folder
-from cliphouse.search.filter import Filter
-from cliphouse.search.query.vector import Combination
-from cliphouse.search.request import Request
-from cliphouse.search.results import Hit, SearchResult
-from cliphouse.table import Table
 
-open = Table
+if TYPE_CHECKING:
+    from cliphouse.indexing.index import IndexSpec
+    from cliphouse.models import Encoder, load_encoder
+    from cliphouse.pictures import embed_folder
+    from cliphouse.search.filter import Filter
+    from cliphouse.search.query.vector import Combination
+    from cliphouse.search.request import Request
+    from cliphouse.search.results import Hit, SearchResult
+    from cliphouse.table import Table
 
-__version__ = version("cliphouse")
+    open = Table
+else:  # hidden from type checkers, which would then accept any name
+    _MODULES = {
+        "Combination": "cliphouse.search.query.vector",
+        "Encoder": "cliphouse.models",
+        "Filter": "cliphouse.search.filter",
+        "Hit": "cliphouse.search.results",
+        "IndexSpec": "cliphouse.indexing.index",
+        "Request": "cliphouse.search.request",
+        "SearchResult": "cliphouse.search.results",
+        "Table": "cliphouse.table",
+        "embed_folder": "cliphouse.pictures",
+        "load_encoder": "cliphouse.models",
+        "open": "cliphouse.table",
+    }
+
+    def __getattr__(name):
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        value = getattr(import_module(_MODULES[name]), "Table" if name == "open" else name)
+        globals()[name] = value
+        return value
+
+    def __dir__():
+        return sorted({*globals(), *_MODULES})
+
 
 __all__ = [
     "CliphouseError",

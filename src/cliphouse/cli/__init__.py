@@ -2,8 +2,12 @@
 
 from cliphouse.cli.title import hide_passwords
 
-hide_passwords()  # before what takes a second to import
-
-from cliphouse.cli.app import main  # noqa: E402
-
 __all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line, with the passwords among its arguments hidden first."""
+    hide_passwords()
+    from cliphouse.cli import app  # takes most of a second, in which others could read them
+
+    app.main()

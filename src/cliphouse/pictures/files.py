@@ -7,9 +7,10 @@ import os
 import re
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -21,8 +22,8 @@ SUFFIXES = frozenset(
 )
 CAPTIONS_FILE = "captions.csv"
 
-# open_picture refuses large pictures before decoding them; Pillow's warning would be noise.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# Among the filters, this one is known as ours by its pattern.
+_NO_SIZE_WARNING = ("ignore", re.compile("Image size"), Image.DecompressionBombWarning, None, 0)
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def open_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
 def read_picture(stream: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """The same from an open file, which errors call ``name``."""
     try:
-        with Image.open(stream) as image:
+        with _no_size_warning(), Image.open(stream) as image:
             if image.width * image.height > max_pixels:
                 raise PictureError(
                     f"{name}: {image.width} x {image.height} pixels, more than the "
@@ -88,6 +89,22 @@ def read_picture(stream: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> I
     except Exception as error:
         reason = "no picture" if isinstance(error, UnidentifiedImageError) else str(error)
         raise PictureError(f"{name}: cannot be read as a picture: {reason}") from error
+
+
+@contextmanager
+def _no_size_warning() -> Iterator[None]:
+    """Silence Pillow's warning about large pictures, which read_picture refuses by itself.
+
+    ``warnings.catch_warnings`` would not do: it restores a copy of the filters, which is wrong if
+    threads overlap, and it has warnings that were shown once shown again.
+    """
+    filters = cast("list[object]", warnings.filters)
+    filters.insert(0, _NO_SIZE_WARNING)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # another thread has restored filters from before
+            cast("list[object]", warnings.filters).remove(_NO_SIZE_WARNING)
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

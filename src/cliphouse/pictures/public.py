@@ -13,17 +13,17 @@ import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import version
 
 import httpcore
 import httpx
 
+from cliphouse._version import __version__
 from cliphouse.errors import PictureError
 from cliphouse.pictures.guard import CheckedBackend, Deadline, Network, Resolver, resolve
 
 MAX_URL = 4096
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
-_AGENT = f"cliphouse/{version('cliphouse')} (picture search; fetches a picture when asked to)"
+_AGENT = f"cliphouse/{__version__} (picture search; fetches a picture when asked to)"
 _HEADERS = {
     b"User-Agent": _AGENT.encode(),
     b"Accept": b"image/*",

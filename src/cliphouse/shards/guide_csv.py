@@ -23,8 +23,6 @@ from cliphouse.shards.writer import ShardWriter
 
 METADATA = ("url", "caption", "NSFW", "similarity")
 COLUMNS = ("row", *METADATA, "image_embedding", "text_embedding")
-# Arrow's own handler of Ctrl-C would swallow it while a file is being read.
-pa.enable_signal_handlers(False)
 
 _BLOCK = 16 * 2**20
 _TYPES = {name: pa.binary() for name in COLUMNS} | {"similarity": pa.float32()}
