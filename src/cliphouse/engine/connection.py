@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -23,9 +22,6 @@ from cliphouse.errors import QueryError
 
 _CHUNK = 2**20
 _T = TypeVar("_T")
-# cliphouse reports errors as its own; the driver's log would repeat them on standard error.
-for name in ("clickhouse_connect", "urllib3"):
-    logging.getLogger(name).addHandler(logging.NullHandler())
 
 Parameters = Mapping[str, Any]
 

@@ -13,6 +13,7 @@ from clickhouse_connect.driver import exceptions
 from cliphouse.engine import embedded
 from cliphouse.engine.address import FolderAddress
 from cliphouse.engine.connection import Connection
+from cliphouse.engine.driver_log import quiet_driver
 from cliphouse.engine.error_translation import engine_error
 from cliphouse.engine.staging import StagedFile, write_staged_file
 from cliphouse.errors import EngineError
@@ -56,6 +57,7 @@ class EmbeddedConnection(Connection):
     @contextmanager
     def _translated_errors(self) -> Iterator[None]:
         try:
-            yield
+            with quiet_driver():
+                yield
         except exceptions.Error as error:
             raise engine_error(str(error), error.code, self.address.shown) from error

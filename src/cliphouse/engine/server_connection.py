@@ -18,6 +18,7 @@ from urllib3.exceptions import HTTPError
 
 from cliphouse.engine.address import ServerAddress
 from cliphouse.engine.connection import Connection
+from cliphouse.engine.driver_log import quiet_driver
 from cliphouse.engine.error_translation import clean_message, server_error
 from cliphouse.engine.retry import RETRY_SECONDS, with_retries
 from cliphouse.engine.staging import StagedTable
@@ -94,7 +95,8 @@ class ServerConnection(Connection):
     @contextmanager
     def _translated_errors(self, is_opening: bool = False) -> Iterator[None]:
         try:
-            yield
+            with quiet_driver():
+                yield
         except exceptions.Error as error:
             translated = server_error(error, self.address, is_opening)
             # The cause is shown with a traceback: leave it out if it has the password.
