@@ -18,7 +18,7 @@ from cliphouse.schema.info import TableInfo
 from cliphouse.shards import ShardReader, find_shards
 from cliphouse.shards.npy import NpyFile
 from cliphouse.shards.reader import ID_BITS
-from cliphouse.shards.source import Source, find_sources
+from cliphouse.shards.source import ShardSource, Source, find_sources
 
 _ROWS = 16_384
 _NORM_TOLERANCE = 0.01
@@ -57,7 +57,7 @@ def check_shards(places: Sequence[str], numbers: Collection[int] | None = None) 
     sources = _open_each(places, numbers, findings)
     for source in sources:
         rows += source.rows
-        if source.reader is not None:
+        if isinstance(source, ShardSource):
             findings += [*_check_metadata(source.reader), *_check_vectors(source.reader)]
     dims = {source.dim for source in sources}
     if len(dims) > 1:
@@ -167,10 +167,10 @@ def _open_each(
         return find_sources(places, numbers)
     except ShardError as error:
         first = error
-    sources = []
+    sources: list[Source] = []
     for shard in find_shards([place for place in places if not place.endswith(".csv")], numbers):
         try:
-            sources.append(Source.of_shard(shard))
+            sources.append(ShardSource.open(shard))
         except ShardError as error:
             findings.append(Finding("error", f"shard {shard.number}", str(error)))
     if not findings:

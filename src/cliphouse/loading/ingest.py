@@ -28,7 +28,7 @@ from cliphouse.models import DEFAULT_MODEL, model_spec
 from cliphouse.schema.columns import metadata_fields
 from cliphouse.schema.info import TableInfo, keep_tokens, read_info, rows_by_shard, table_layout
 from cliphouse.shards.manifest import Manifest, read_manifest
-from cliphouse.shards.source import LocalShard, Source, find_sources, local_shards
+from cliphouse.shards.source import LocalShard, ShardSource, Source, find_sources, local_shards
 from cliphouse.vocabulary import Codes, Modality, Precision, Progress
 
 
@@ -193,7 +193,7 @@ class _Run:
 def _check_metadata(sources: Sequence[Source]) -> None:
     """Raises ShardError if a file has two columns for one of the table's."""
     for source in sources:
-        if source.reader is not None:
+        if isinstance(source, ShardSource):
             source.reader.metadata.match(metadata_fields())
 
 

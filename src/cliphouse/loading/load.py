@@ -38,7 +38,7 @@ from cliphouse.cluster.placement import find_placement
 from cliphouse.engine.connection import Connection
 from cliphouse.engine.quoting import identifier, quote
 from cliphouse.engine.workspace import is_running
-from cliphouse.errors import EngineError, ShardError, TableError
+from cliphouse.errors import EngineError, TableError
 from cliphouse.loading.bfloat16 import round_to_bfloat16
 from cliphouse.loading.inserter import Batch, Inserter
 from cliphouse.loading.lease import Lease, LeaseLostError, Leases
@@ -121,7 +121,7 @@ class Loader:
         rows of other files in its place.
         """
         source, reader = shard.source, shard.reader
-        _check_values(shard)
+        shard.check_values()
         # In this order, since whoever writes rows writes the ledger first.
         missing = self._missing(self._table, shard)
         known = self._ledger.read(source.number).get(source.number)
@@ -156,7 +156,7 @@ class Loader:
             return self._replace_in_place(shard, lease)
         number = shard.source.number
         staging = f"{self._table}_replacing_{os.getpid()}_{uuid.uuid4().hex[:8]}"
-        _check_values(shard)
+        shard.check_values()
         entry = Entry(number, "done", shard.reader.rows, describe_files(shard))
         before = self._ledger.read()
         old, new = identifier(self._table), identifier(staging)
@@ -191,7 +191,7 @@ class Loader:
         come, and until then the shard is missing. A run killed in between goes on: before the
         ledger says so the files count as changed still, afterwards as half loaded."""
         placement, number = self._placement, shard.source.number
-        _check_values(shard)
+        shard.check_values()
         placement.check_reachable(self._connection, "no rows can be replaced on all of them")
         self._leases.confirm(lease, at_once=True)
         placement.run(
@@ -386,18 +386,6 @@ class Loader:
         self._done += rows
         if self._progress:
             self._progress(self._done, self._total)
-
-
-def _check_values(shard: LocalShard) -> None:
-    """Raises ShardError that names the user's file, not the copy made of it."""
-    try:
-        shard.reader.check_values()
-    except ShardError as error:
-        if shard.folder is None:
-            raise
-        names = ", ".join(file.path for file in shard.source.files)
-        _, _, what = str(error).rpartition(f"{shard.folder}/")
-        raise ShardError(f"{names}: {what}") from error
 
 
 def _id_range(source: Source) -> str:

@@ -22,7 +22,7 @@ from cliphouse.search.statement import condition_of
 from cliphouse.shards import ShardReader
 from cliphouse.shards.npy import NpyFile
 from cliphouse.shards.reader import ID_BITS
-from cliphouse.shards.source import Source
+from cliphouse.shards.source import ShardSource, Source
 from cliphouse.vocabulary import Metric, Modality
 
 _BLOCK_ROWS = 20_000
@@ -132,7 +132,7 @@ def _column(reader: ShardReader, modality: Modality) -> NpyFile:
 
 
 def _reader(source: Source) -> ShardReader:
-    if source.reader is None:
+    if not isinstance(source, ShardSource):
         raise ShardError(f"shard {source.number}: rounding is measured against .npy files")
     return source.reader
 

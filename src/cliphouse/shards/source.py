@@ -1,12 +1,14 @@
-"""Where a shard's rows come from: local files, files behind a URL, or one of the guide's CSV files.
+"""The sources of a table's rows: a shard's files, here or behind a URL, or one of the guide's CSV
+files.
 
-Whatever the source, loading works on local files: those behind a URL are copied and those in CSV
-converted, one shard ahead of the one being loaded.
+Loading reads local files only. Files behind a URL are copied and CSV files are converted first, one
+shard ahead of the shard that is being loaded.
 """
 
 from __future__ import annotations
 
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -21,28 +23,27 @@ from cliphouse.shards.reader import ID_BITS, ShardReader
 
 
 @dataclass(frozen=True)
-class Source:
-    """A shard before it is opened. ``files`` are what tells a change; ``rows`` of a CSV file are
-    an estimate."""
+class Source(ABC):
+    """A shard whose headers are checked. ``files`` show whether it has changed; ``rows`` is an
+    estimate if the source is a CSV file."""
 
     number: int
     files: tuple[DataFile, ...]
     rows: int
     dim: int
     has_text: bool
-    reader: ShardReader | None = None
-    csv: GuideCsv | None = None
 
-    @classmethod
-    def of_shard(cls, shard: Shard) -> Source:
-        """Open a shard's headers. Raises ShardError as ShardReader.open does."""
-        reader = ShardReader.open(shard)
-        has_text = reader.text is not None
-        return cls(shard.number, tuple(shard.files), reader.rows, reader.dim, has_text, reader)
+    @property
+    @abstractmethod
+    def is_local(self) -> bool:
+        """Whether the rows can be read from their files, without copying or converting them."""
 
-    @classmethod
-    def of_csv(cls, csv: GuideCsv) -> Source:
-        return cls(csv.number, (csv.file,), csv.rows, csv.dim, has_text=True, csv=csv)
+    @abstractmethod
+    def open_local(self, folder: Path) -> LocalShard:
+        """Make the rows readable from local files; new files are made in ``folder``.
+
+        Raises ShardError if the files cannot be copied, converted or read.
+        """
 
     @property
     def first_id(self) -> int:
@@ -50,13 +51,8 @@ class Source:
 
     @property
     def last_id(self) -> int:
-        """The highest id the shard could have."""
+        """The highest id that a row of the shard could have."""
         return ((self.number + 1) << ID_BITS) - 1
-
-    @property
-    def is_local(self) -> bool:
-        """Whether its rows can be read where they are, without copying or converting."""
-        return self.reader is not None and all(f.is_local for f in self.reader.shard.files)
 
     def describe(self) -> str:
         text = "image and text" if self.has_text else "image"
@@ -64,30 +60,92 @@ class Source:
 
 
 @dataclass(frozen=True)
+class ShardSource(Source):
+    """The files of a shard."""
+
+    reader: ShardReader
+
+    @classmethod
+    def open(cls, shard: Shard) -> ShardSource:
+        """Read the headers. Raises ShardError if the files do not fit together."""
+        reader = ShardReader.open(shard)
+        has_text = reader.text is not None
+        return cls(shard.number, tuple(shard.files), reader.rows, reader.dim, has_text, reader)
+
+    @property
+    def is_local(self) -> bool:
+        return all(file.is_local for file in self.files)
+
+    def open_local(self, folder: Path) -> LocalShard:
+        if self.is_local:
+            return LocalShard(self, self.reader)
+        return CopiedShard(self, ShardReader.open(_copy(self.reader.shard, folder)), folder)
+
+
+@dataclass(frozen=True)
+class CsvSource(Source):
+    """A CSV file of the guide."""
+
+    csv: GuideCsv
+
+    @classmethod
+    def of(cls, csv: GuideCsv) -> CsvSource:
+        return cls(csv.number, (csv.file,), csv.rows, csv.dim, True, csv)
+
+    @property
+    def is_local(self) -> bool:
+        return False
+
+    def open_local(self, folder: Path) -> LocalShard:
+        return CopiedShard(self, ShardReader.open(self.csv.convert(folder)), folder)
+
+
+@dataclass(frozen=True)
 class LocalShard:
-    """A source and its rows in local files. ``folder`` holds copies, to be removed after use."""
+    """A source and its rows in local files."""
 
     source: Source
     reader: ShardReader
-    folder: Path | None
+
+    def check_values(self) -> None:
+        """Raises ShardError, with row numbers, if a vector has no direction."""
+        self.reader.check_values()
 
     def clear(self) -> None:
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove the files that were made for loading; the source's own files stay."""
+
+
+@dataclass(frozen=True)
+class CopiedShard(LocalShard):
+    """A source and a copy of its rows in ``folder``."""
+
+    folder: Path
+
+    def check_values(self) -> None:
+        try:
+            self.reader.check_values()
+        except ShardError as error:
+            # Name the files of the source: the copy will be removed.
+            names = ", ".join(file.path for file in self.source.files)
+            _, _, fault = str(error).rpartition(f"{self.folder}/")
+            raise ShardError(f"{names}: {fault}") from error
+
+    def clear(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def find_sources(places: Sequence[str], numbers: Collection[int] | None = None) -> list[Source]:
-    """The shards in ``places``: folders of shards, and the guide's CSV files, by number.
+    """Find the shards in ``places``, folders of shards and the guide's CSV files, by number.
 
     Every header is read and checked. Raises ShardError as find_shards and ShardReader.open do.
     """
     folders = [place for place in places if not place.endswith(".csv")]
     tables = [GuideCsv.open(place) for place in places if place.endswith(".csv")]
     chosen = [table for table in tables if numbers is None or table.number in numbers]
-    sources = [Source.of_csv(table) for table in chosen]
+    sources: list[Source] = [CsvSource.of(table) for table in chosen]
     if folders:
         wanted = None if numbers is None else set(numbers) - {table.number for table in chosen}
-        sources += [Source.of_shard(shard) for shard in find_shards(folders, wanted)]
+        sources += [ShardSource.open(shard) for shard in find_shards(folders, wanted)]
     if not sources:
         raise ShardError(f"{', '.join(places)}: none of the shards asked for is there")
     sources.sort(key=lambda source: source.number)
@@ -101,18 +159,9 @@ def find_sources(places: Sequence[str], numbers: Collection[int] | None = None) 
 
 
 def local_shards(sources: Sequence[Source], workspace: Path) -> Iterator[LocalShard]:
-    """The sources in turn, those that are not local files copied below ``workspace``."""
+    """The sources in turn with their rows in local files; copies are made in ``workspace``."""
     for source in sources:
-        folder = workspace / str(source.number)
-        if source.csv is not None:
-            yield LocalShard(source, ShardReader.open(source.csv.convert(folder)), folder)
-            continue
-        assert source.reader is not None
-        shard = source.reader.shard
-        if source.is_local:
-            yield LocalShard(source, source.reader, None)
-        else:
-            yield LocalShard(source, ShardReader.open(_copy(shard, folder)), folder)
+        yield source.open_local(workspace / str(source.number))
 
 
 def _copy(shard: Shard, folder: Path) -> Shard:
