@@ -140,8 +140,7 @@ def _result(answer: Mapping[str, Any]) -> SearchResult:
 
 def _hit(answer: Mapping[str, Any]) -> Hit:
     """JSON has no NaN, which stands for what is unknown."""
-    known: dict[str, Any] = {n: float("nan") if v is None else v for n, v in answer.items()}
-    return Hit(**known)
+    return Hit.from_dict({n: float("nan") if v is None else v for n, v in answer.items()})
 
 
 def _summary(answer: Mapping[str, Any]) -> TableSummary:

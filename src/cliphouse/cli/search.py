@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,7 +15,7 @@ from cliphouse.cli import options, show
 from cliphouse.cli.formats import Format, write
 from cliphouse.client import Client
 from cliphouse.errors import QueryError
-from cliphouse.search.arrow import HITS
+from cliphouse.search.arrow import hits_schema
 from cliphouse.search.paging import Cursor
 from cliphouse.search.query.vector import Combination
 from cliphouse.search.request import Request
@@ -143,11 +142,12 @@ def _lines(path: Path) -> list[str]:
 
 def _as_table(asked: Sequence[str], results: Sequence[SearchResult], many: bool) -> pa.Table:
     rows = [
-        asdict(hit) | {"query": query}
+        hit.to_dict() | {"query": query}
         for query, result in zip(asked, results, strict=True)
         for hit in result
     ]
-    return pa.Table.from_pylist(rows, schema=HITS.insert(0, _QUERY) if many else HITS)
+    schema = hits_schema()
+    return pa.Table.from_pylist(rows, schema=schema.insert(0, _QUERY) if many else schema)
 
 
 def _document(asked: Sequence[str], results: Sequence[SearchResult], many: bool) -> object:

@@ -2,32 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, overload
 
-# The columns a hit shows, as far as its table has them.
-DETAILS = ("url", "caption", "NSFW", "width", "height", "license")
+from cliphouse.schema.columns import COLUMNS, Column, Scalar, Value
+
+
+@dataclass(frozen=True)
+class HitField:
+    """A column as hits show it, under ``name``."""
+
+    name: str
+    column: str
+    type: Scalar
+
+
+def hit_fields(columns: Sequence[Column] = COLUMNS) -> tuple[HitField, ...]:
+    """The columns that hits show, in their order."""
+    return tuple(
+        HitField(column.shown_as or column.name, column.name, column.type)
+        for column in columns
+        if column.is_shown and isinstance(column.type, Scalar)
+    )
 
 
 @dataclass(frozen=True)
 class Hit:
     """A found row. ``distance`` is to the query, in the search's metric; ``similarity`` is the
-    cosine similarity to the query; ``pair_similarity`` that of the row's own picture and caption
-    (the table's column similarity, NaN where unknown). ``folded`` counts the near-duplicates that
-    were left out in its favour."""
+    cosine similarity to the query. ``folded`` counts the near-duplicates that were left out in its
+    favour.
+
+    ``values`` are the row's columns, which are attributes too: ``hit.url``, ``hit.caption``,
+    ``hit.NSFW``, ``hit.pair_similarity`` (the table's column similarity: that of the row's own
+    picture and caption, NaN if unknown), ``hit.width``, ``hit.height``, ``hit.license``.
+    """
 
     id: int
     similarity: float
     distance: float
-    url: str = ""
-    caption: str = ""
-    NSFW: str = ""
-    pair_similarity: float = float("nan")
-    width: int = 0
-    height: int = 0
-    license: str = ""
+    values: Mapping[str, Value] = field(default_factory=dict, hash=False)
     folded: int = 0
+
+    def __getattr__(self, name: str) -> Any:
+        values = self.__dict__.get("values", {})
+        if name in values:
+            return values[name]
+        raise AttributeError(f"a hit has no column {name}")
+
+    def to_dict(self) -> dict[str, Value]:
+        """All that is known of the row, as JSON and files have it."""
+        own = {"id": self.id, "similarity": self.similarity, "distance": self.distance}
+        return {**own, **self.values, "folded": self.folded}
+
+    @classmethod
+    def from_dict(cls, known: Mapping[str, Any]) -> Hit:
+        """The hit that ``to_dict`` has made ``known`` of."""
+        values = dict(known)
+        own = {name: values.pop(name) for name in ("id", "similarity", "distance", "folded")}
+        return cls(**own, values=values)
 
 
 @dataclass(frozen=True)
@@ -83,7 +116,7 @@ class SearchResult(Sequence[Hit]):
     def to_dict(self) -> dict[str, Any]:
         """``hits``, ``search`` and ``cursor``, as the command line prints them in JSON."""
         return {
-            "hits": [asdict(hit) for hit in self.hits],
+            "hits": [hit.to_dict() for hit in self.hits],
             "search": asdict(self.stats),
             "cursor": self.cursor,
         }

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cliphouse.engine.connection import Connection
 from cliphouse.engine.reading import ReadingMeter
+from cliphouse.schema.columns import Value
 from cliphouse.schema.facts import TableFacts
 from cliphouse.search.allowed import is_allowed
 from cliphouse.search.dedup import fold_duplicates
@@ -20,7 +21,7 @@ from cliphouse.search.paging import Cursor
 from cliphouse.search.planner import WIDEST, Plan, choose, exact_plan
 from cliphouse.search.query.vector import QueryVector, encode_parameter
 from cliphouse.search.request import MAX_K, Request
-from cliphouse.search.results import Hit, SearchResult, SearchStats
+from cliphouse.search.results import Hit, HitField, SearchResult, SearchStats, hit_fields
 from cliphouse.search.selectivity import estimate_selectivity
 from cliphouse.search.statement import (
     DISTANCE_NAME,
@@ -144,7 +145,7 @@ class Searcher:
         if request.dedup is not None:
             listed = [row.pop(VECTOR_NAME) for row in rows]
             vectors = np.array(listed, np.float32).reshape(len(rows), self._facts.info.dim)
-        return Found([_hit(row) for row in rows], vectors, plan, sql, elapsed)
+        return Found(_hits(rows), vectors, plan, sql, elapsed)
 
     def _choose(self, request: Request, kind: str, condition: Condition | None) -> Plan:
         plan = choose(request, kind, self._facts)
@@ -193,12 +194,20 @@ def _next_cursor(page: Sequence[Hit], request: Request, deep: int) -> str | None
     return Cursor(page[-1].distance, page[-1].id, deep, request.fingerprint).to_token()
 
 
-def _hit(row: dict[str, Any]) -> Hit:
-    values: dict[str, Any] = {
-        name: value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-        for name, value in row.items()
-        if value is not None  # a table made by other hands may lack a value: that is the default
-    }
-    distance = values.pop(DISTANCE_NAME)
-    match = values.pop(MATCH_NAME, None)
-    return Hit(similarity=1 - distance if match is None else match, distance=distance, **values)
+def _hits(rows: Sequence[dict[str, Any]]) -> list[Hit]:
+    fields = hit_fields()
+    hits = []
+    for row in rows:
+        distance, match = row[DISTANCE_NAME], row.get(MATCH_NAME)
+        similarity = 1 - distance if match is None else match
+        values = {field.name: _value(row.get(field.name), field) for field in fields}
+        hits.append(Hit(row["id"], similarity, distance, values))
+    return hits
+
+
+def _value(value: Any, field: HitField) -> Value:
+    """A table made by other hands may lack a value, or the column."""
+    if value is None:
+        return field.type.absent
+    known: Value = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    return known

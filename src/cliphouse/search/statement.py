@@ -26,7 +26,7 @@ from cliphouse.search.filter import Condition
 from cliphouse.search.planner import Plan
 from cliphouse.search.query.vector import decode_expression
 from cliphouse.search.request import MAX_OVERSAMPLING, Request
-from cliphouse.search.results import DETAILS
+from cliphouse.search.results import hit_fields
 
 # Names of the statement's own, which no table is likely to have: a condition may use its columns.
 DISTANCE_NAME, MATCH_NAME, VECTOR_NAME = "query_distance", "query_match", "query_vector"
@@ -118,9 +118,11 @@ def _chosen(facts: TableFacts, request: Request, distance: str) -> list[str]:
     if request.dedup is not None:
         vector = f"CAST({embedding_column(request.modality)}, 'Array(Float32)')"
         chosen.append(f"{vector} AS {VECTOR_NAME}")
-    if "similarity" in facts.columns:
-        chosen.append("similarity AS pair_similarity")
-    return chosen + [name for name in DETAILS if name in facts.columns]
+    return chosen + [
+        field.column if field.column == field.name else f"{field.column} AS {field.name}"
+        for field in hit_fields()
+        if field.column in facts.columns
+    ]
 
 
 def _settings(

@@ -21,9 +21,11 @@ from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field, ValidationError
 
 from cliphouse.errors import MissingError, PictureError, QueryError
+from cliphouse.schema.columns import COLUMNS
 from cliphouse.search.filter import Filter
-from cliphouse.search.results import DETAILS, Hit
+from cliphouse.search.results import Hit
 from cliphouse.server.api import service_of
+from cliphouse.server.column_models import ResultAnswer, result_fields
 from cliphouse.server.failures import RESPONSES, json_answer
 from cliphouse.server.images import Pictures
 from cliphouse.server.query import SearchQuery
@@ -32,7 +34,7 @@ from cliphouse.server.settings import MAX_DEPTH
 from cliphouse.server.summary import summarise_metrics
 
 IGNORED_HEADER = "X-Cliphouse-Ignored"
-UNSAFE = ("NSFW", "UNSURE")  # of LAION-400M's three tags the third is UNLIKELY
+UNSAFE = next(column.unwanted for column in COLUMNS if column.name == "NSFW")
 DEDUP = 0.94  # the cosine similarity from which clip-retrieval took two pictures for one
 MAX_TEXT = 10_000
 MAX_DIM = 16_384
@@ -75,21 +77,6 @@ class MetadataBody(BaseModel):
 
     ids: Annotated[list[Id], Field(max_length=MAX_DEPTH)]
     indice_name: str | None = Field(None, description="A table; the server's first by default")
-
-
-class ResultAnswer(BaseModel):
-    """A row that was found. All but the first two are there for the first ``num_images`` rows, as
-    far as the table has them; ``image`` is a JPEG in base64, of a picture that is a file here."""
-
-    id: int
-    similarity: float
-    url: str | None = None
-    caption: str | None = None
-    NSFW: str | None = None
-    width: int | None = None
-    height: int | None = None
-    license: str | None = None
-    image: str | None = None
 
 
 class MetadataAnswer(BaseModel):
@@ -208,7 +195,9 @@ def _num_images(body: KnnBody) -> int:
 
 
 def _details(hit: Hit, columns: frozenset[str]) -> dict[str, Any]:
-    return {name: getattr(hit, name) for name in DETAILS if name in columns}
+    return {
+        field.column: hit.values[field.name] for field in result_fields() if field.column in columns
+    }
 
 
 async def _add_pictures(request: Request, rows: Sequence[dict[str, Any]]) -> None:

@@ -4,31 +4,23 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from cliphouse.errors import QueryError
-from cliphouse.search.filter import Filter
 from cliphouse.search.results import SearchStats
+from cliphouse.server.column_models import FilterBody, HitAnswer
 from cliphouse.server.query import QueryPart, SearchQuery
 from cliphouse.server.settings import MAX_DEPTH, MAX_OPERANDS
+from cliphouse.server.strict import Strict
 from cliphouse.vocabulary import MAX_BATCH
 
 _INT64 = 2**63
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 Id = Annotated[int, Field(ge=-_INT64, lt=_INT64)]
 Number = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 Words = Annotated[str, Field(min_length=1, max_length=4000)]
-Pixels = Annotated[int, Field(ge=0, lt=2**31)]
-Listed = Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=100)]
 Name = Annotated[str, Field(min_length=1, max_length=128)]
-
-
-class Strict(BaseModel):
-    """A body that has no other fields, and no values of other types."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class Part(Strict):
@@ -60,32 +52,6 @@ class OperandBody(Part):
             self.id,
             self.weight,
         )
-
-
-class FilterBody(Strict):
-    """Which rows may be found: all that is given must hold. Bounds belong to the range."""
-
-    min_similarity: Finite | None = None
-    max_similarity: Finite | None = None
-    min_width: Pixels | None = None
-    max_width: Pixels | None = None
-    min_height: Pixels | None = None
-    max_height: Pixels | None = None
-    nsfw_in: Listed | None = None
-    nsfw_not_in: Listed | None = None
-    license_in: Listed | None = None
-    caption_contains: Annotated[str, Field(max_length=500)] | None = None
-    url_host: Annotated[str, Field(max_length=253)] | None = None
-    shards: (
-        Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(max_length=10_000)] | None
-    ) = None
-
-    def to_filter(self) -> Filter:
-        given: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in self.model_dump(exclude_none=True).items()
-        }
-        return Filter(**given)
 
 
 class Options(Strict):
@@ -136,7 +102,7 @@ class Options(Strict):
 class QueryBody(Part):
     """A query: one or more of the fields, with a weight of 1, and operands with weights."""
 
-    operands: Annotated[list[OperandBody], Field(max_length=MAX_OPERANDS)] = []
+    operands: list[OperandBody] = Field([], max_length=MAX_OPERANDS)
 
 
 class SearchBody(QueryBody, Options):
@@ -147,24 +113,6 @@ class BatchBody(Options):
     """Several searches asked alike."""
 
     queries: Annotated[list[QueryBody], Field(min_length=1, max_length=MAX_BATCH)]
-
-
-class HitAnswer(BaseModel):
-    """A row that was found. ``similarity`` is the cosine similarity to the query, ``distance`` in
-    the metric asked for; ``pair_similarity`` that of the row's own picture and caption; ``folded``
-    counts the near-duplicates left out in its favour."""
-
-    id: int
-    similarity: float | None
-    distance: float | None
-    url: str
-    caption: str
-    NSFW: str
-    pair_similarity: float | None
-    width: int
-    height: int
-    license: str
-    folded: int
 
 
 class SearchAnswer(BaseModel):

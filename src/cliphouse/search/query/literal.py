@@ -12,7 +12,7 @@ from cliphouse.engine.quoting import identifier, quote
 from cliphouse.schema.columns import embedding_column
 from cliphouse.schema.facts import DISTANCE
 from cliphouse.search.filter import Condition, Filter
-from cliphouse.search.results import DETAILS
+from cliphouse.search.results import hit_fields
 from cliphouse.vocabulary import Metric, Modality, Precision
 
 _PARAMETER = re.compile(r"\{(\w+):([^{}]+)\}")
@@ -67,7 +67,8 @@ def literal_sql(
     column = embedding_column(target.modality)
     distance = f"{DISTANCE[metric]}({column}, {searched})"
     chosen = ["id", f"1 - cosineDistance({column}, {searched}) AS match"]
-    chosen += [name for name in DETAILS if name in target.columns]
+    shown = [field.column for field in hit_fields() if field.column == field.name]
+    chosen += [name for name in shown if name in target.columns]
     condition = written_out(filter.condition(target.columns)) if filter else ""
     listed_bindings = ",\n    ".join(bindings)
     return (

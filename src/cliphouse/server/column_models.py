@@ -1,0 +1,104 @@
+"""REST's models that are made from the table's columns: filters, hits, clip-retrieval's results and
+statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, Field, create_model
+
+from cliphouse.schema.columns import COLUMNS, Column, FilterKind, Scalar
+from cliphouse.search.filter import Filter, FilterField, filter_fields
+from cliphouse.search.results import HitField, hit_fields
+from cliphouse.server.strict import Strict
+
+MAX_CONTAINED = 500  # characters of a text that is looked for
+MAX_HOST = 253
+_Texts = Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=100)]
+_Shards = Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(max_length=10_000)]
+_VALUES: dict[FilterKind, Any] = {
+    "shards": _Shards,
+    "host": Annotated[str, Field(max_length=MAX_HOST)],
+    "contains": Annotated[str, Field(max_length=MAX_CONTAINED)],
+    "in": _Texts,
+    "not_in": _Texts,
+}
+_RESULT_WORDS = ("id", "similarity", "image")
+_FILTER = "Which rows may be found: all that is given must hold. Bounds belong to the range."
+_HIT = """
+A row that was found. ``similarity`` is the cosine similarity to the query, ``distance`` in the
+metric asked for; ``pair_similarity`` that of the row's own picture and caption; ``folded`` counts
+the near-duplicates left out in its favour.
+"""
+_RESULT = """
+A row that was found. All but the first two are there for the first ``num_images`` rows, as far as
+the table has them; ``image`` is a JPEG in base64, of a picture that is a file here.
+"""
+
+
+class FilterModel(Strict):
+    """A body that becomes a filter."""
+
+    def to_filter(self) -> Filter:
+        return Filter(**self.model_dump(exclude_none=True))
+
+
+def filter_model(columns: Sequence[Column] = COLUMNS) -> type[FilterModel]:
+    """A model with the fields of a Filter on ``columns``."""
+    fields: dict[str, Any] = {
+        field.name: (_value(field) | None, None) for field in filter_fields(columns).values()
+    }
+    return create_model("FilterBody", __base__=FilterModel, __doc__=_FILTER, **fields)
+
+
+def hit_model(columns: Sequence[Column] = COLUMNS) -> type[BaseModel]:
+    """A model of what Hit.to_dict returns for hits of ``columns``; JSON has no NaN."""
+    fields: dict[str, Any] = {
+        "id": (int, ...),
+        "similarity": (float | None, ...),
+        "distance": (float | None, ...),
+        **{field.name: (_shown(field.type), ...) for field in hit_fields(columns)},
+        "folded": (int, ...),
+    }
+    return create_model("HitAnswer", __doc__=_HIT, **fields)
+
+
+def result_fields(columns: Sequence[Column] = COLUMNS) -> tuple[HitField, ...]:
+    """The columns of a result of clip-retrieval's: those whose names are not words of its own."""
+    return tuple(field for field in hit_fields(columns) if field.column not in _RESULT_WORDS)
+
+
+def result_model(columns: Sequence[Column] = COLUMNS) -> type[BaseModel]:
+    """A model of clip-retrieval's result on a table of ``columns``."""
+    fields: dict[str, Any] = {
+        "id": (int, ...),
+        "similarity": (float, ...),
+        **{field.column: (_shown(field.type) | None, None) for field in result_fields(columns)},
+        "image": (str | None, None),
+    }
+    return create_model("ResultAnswer", __doc__=_RESULT, **fields)
+
+
+def _value(field: FilterField) -> Any:
+    """The type of the field's value, with its bounds."""
+    if field.kind in _VALUES:
+        return _VALUES[field.kind]
+    assert isinstance(field.column.type, Scalar)
+    if field.is_whole:
+        return Annotated[int, Field(ge=field.column.type.low, lt=field.column.type.high)]
+    return Annotated[float, Field(allow_inf_nan=False)]
+
+
+def _shown(type_: Scalar) -> Any:
+    return float | None if type_.python is float else type_.python
+
+
+if TYPE_CHECKING:  # a name in an annotation must be a class, and a made model is a value
+    FilterBody = FilterModel
+    HitAnswer = BaseModel
+    ResultAnswer = BaseModel
+else:
+    FilterBody = filter_model()
+    HitAnswer = hit_model()
+    ResultAnswer = result_model()
