@@ -85,7 +85,7 @@ def _serve(listener: socket.socket) -> list[str]:
     for module in _PRELOADED:
         importlib.import_module(module)
     while True:
-        ready, _, _ = select.select([listener, 0], [], [])
+        ready = _readable(listener.fileno(), 0)
         with contextlib.suppress(ChildProcessError):  # there may be none that has ended
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
@@ -96,6 +96,14 @@ def _serve(listener: socket.socket) -> list[str]:
             listener.close()
             return _answer(asking)
         asking.close()
+
+
+def _readable(*descriptors: int) -> set[int]:
+    """Wait until one of them can be read; select() takes none above 1,023, which long runs have."""
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return {descriptor for descriptor, _ in poll.poll()}
 
 
 def _answer(asking: socket.socket) -> list[str]:
@@ -113,8 +121,9 @@ def _answer(asking: socket.socket) -> list[str]:
     for stream in streams:
         os.close(stream)
     asking.sendall(pid.to_bytes(_LENGTH, "big"))
-    ready, _, _ = select.select([os.pidfd_open(pid), asking], [], [])
-    if asking in ready:  # it says nothing more: it was killed
+    if asking.fileno() in _readable(
+        os.pidfd_open(pid), asking.fileno()
+    ):  # it says nothing more: it was killed
         os.killpg(0, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
     asking.sendall(status.to_bytes(_LENGTH, "big"))

@@ -71,7 +71,7 @@ def test_of_many_claims_one_stands(tmp_path: Path, open_table: OpenTable) -> Non
     together = threading.Barrier(4, timeout=30)
 
     def claim(worker: int) -> None:
-        with Leases(table.connection, "laion") as leases:
+        with Leases(table.connection, table.handle.placement) as leases:
             for shard in range(1, 11):
                 together.wait()
                 if leases.claim(shard, None):
@@ -123,7 +123,7 @@ def test_a_lease_that_was_taken_is_noticed_before_the_next_insert(
     make_shard(tmp_path / "other", 1, rows=0)
     table.ingest(tmp_path / "other")
     insert, sent, told = Inserter._insert, [], []
-    with Leases(table.connection, "laion") as other:
+    with Leases(table.connection, table.handle.placement) as other:
 
         def take_over(inserter: Inserter, name: str, batch: Batch) -> None:
             sent.append(batch.count)
@@ -151,7 +151,10 @@ def test_a_worker_that_has_not_shown_signs_of_life_asks_first(
     make_shard(tmp_path / "s", rows=0)
     table = open_table()
     table.ingest(tmp_path / "s")
-    with Leases(table.connection, "laion") as one, Leases(table.connection, "laion") as other:
+    with (
+        Leases(table.connection, table.handle.placement) as one,
+        Leases(table.connection, table.handle.placement) as other,
+    ):
         mine = one.claim(1, None)
         assert mine is not None
         asleep = 2 * lease_module.TIMES.renew + 1
@@ -217,7 +220,7 @@ def test_a_late_beginner_does_not_forget_what_others_have_begun(
     made = make_shard(tmp_path / "s")
     table = open_table()
     table.ingest(tmp_path / "s")
-    ledger = Ledger(table.connection, "laion")
+    ledger = Ledger(table.connection, table.handle.placement)
     table.sql("DROP TABLE laion")
     asked = ledger.now()
     assert table.ingest(tmp_path / "s").inserted == 20
@@ -240,7 +243,7 @@ def test_shards_are_not_claimed_far_ahead(
 
     def look(done: int, total: int) -> None:
         with Table(tmp_path / "laion.chdb") as other:
-            tenures = Ledger(other.connection, "laion").tenures()
+            tenures = Ledger(other.connection, other.handle.placement).tenures()
         open_at_once.append(sum(tenure.is_open for tenure in tenures.values()))
 
     table.ingest("memory://not-ahead" if is_remote else tmp_path / "s", progress=look)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 import cliphouse
 from cliphouse import Table
-from cliphouse.indexing.index import IndexSpec
+from cliphouse.indexing.spec import IndexSpec
 from cliphouse.schema.info import with_measured, write_info
 from shard_files import MadeShard, make_shard
 from standin_cluster import UP, Clusters, StandInCluster
@@ -155,7 +155,7 @@ def test_recall_is_kept_where_every_node_finds_it(world: World) -> None:
         (query, mode) for query in ("image", "text") for mode in ("exact", "hnsw")
     }
     assert max(entry.recall for entry in measured if entry.mode == "hnsw") >= 0.9
-    assert write_info(table.connection, "laion", with_measured(table.info, measured))
+    assert write_info(table.connection, table.handle.placement, with_measured(table.info, measured))
     with cliphouse.open(world.url) as another:
         assert another.info.measured == measured
 

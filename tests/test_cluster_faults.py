@@ -17,7 +17,7 @@ from cliphouse.engine import server_connection
 from cliphouse.engine.address import ServerAddress
 from cliphouse.engine.features import SKIP_SHARDS, Features, Setting
 from cliphouse.errors import CliphouseError, EngineError, TableError
-from cliphouse.indexing.index import IndexSpec
+from cliphouse.indexing.spec import IndexSpec
 from cliphouse.loading.lease import Lease, LeaseLostError, Leases
 from cliphouse.schema.facts import read_facts
 from conftest import OpenTable, Run
@@ -282,8 +282,8 @@ def test_a_user_whose_searches_would_leave_out_shards_is_told(folder: Path) -> N
             setting = Setting(value, is_free)
             table.connection.features = Features(settings={SKIP_SHARDS: setting})
             if is_free or value == "0":
-                assert read_facts(table.connection, "laion").rows == 120
-        line = said(lambda: read_facts(table.connection, "laion"), TableError)
+                assert read_facts(table.handle).rows == 120
+        line = said(lambda: table.handle, TableError)
     assert "skip_unavailable_shards = 1, which may not be changed" in line
 
 

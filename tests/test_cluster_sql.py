@@ -27,8 +27,10 @@ from cliphouse.engine.connection import Connection
 from cliphouse.engine.features import EVERYTHING
 from cliphouse.engine.opening import open_connection
 from cliphouse.errors import EngineError
-from cliphouse.indexing.index import IndexBuilder, IndexSpec
+from cliphouse.indexing.build import IndexBuilder
+from cliphouse.indexing.spec import IndexSpec
 from cliphouse.loading.ledger import LEDGER
+from cliphouse.schema.handle import TableHandle
 from cliphouse.schema.info import TableInfo, table_layout, write_info
 from shard_files import make_shard
 from standin_cluster import UP, StandInCluster
@@ -116,7 +118,7 @@ def test_what_a_whole_journey_says_to_a_cluster(tmp_path: Path, engine: Connecti
         steps["ingest"] = server.statements()
         table.index(IndexSpec(m=16))
         steps["index"] = server.statements()
-        write_info(table.connection, "laion", replace(table.info, model="ViT-B/32"))
+        write_info(table.connection, table.handle.placement, replace(table.info, model="ViT-B/32"))
         steps["write_info"] = server.statements()
         table.drop_index()
         steps["drop_index"] = server.statements()
@@ -142,7 +144,7 @@ def test_tables_of_two_shards_on_two_nodes_each(engine: Connection) -> None:
 
 def test_a_build_that_fails_on_one_node_is_stopped_on_all(engine: Connection) -> None:
     recorder = Recorder()
-    builder = IndexBuilder(recorder, PLACEMENT, INFO)  # type: ignore[arg-type]
+    builder = IndexBuilder(TableHandle(recorder, PLACEMENT, INFO, {}))  # type: ignore[arg-type]
     with pytest.raises(EngineError, match="no memory"):
         builder.materialize("image_index", None)
     check(engine, "failed_build", [*recorder.told, *recorder.asked])

@@ -146,13 +146,13 @@ def test_selectivity_is_estimated_from_a_few_rows(tmp_path: Path, open_table: Op
     table = open_table()
     table.ingest(tmp_path / "s")
     table.sql("OPTIMIZE TABLE laion FINAL")
-    facts = read_facts(table.connection, "laion")
+    facts = read_facts(table.handle)
     for condition, share in (
         ("width % 4 = 1", 0.25),
         ("width >= 30000", 0.5),
         ("id % 50 = 7", 0.02),
     ):
-        found = estimate_selectivity(table.connection, "laion", facts, Condition(condition, {}))
+        found = estimate_selectivity(table.handle, facts, Condition(condition, {}))
         assert found == pytest.approx(share, rel=0.15)
-    none = estimate_selectivity(table.connection, "laion", facts, Condition("width < 0", {}))
+    none = estimate_selectivity(table.handle, facts, Condition("width < 0", {}))
     assert 0 < none < 1e-4

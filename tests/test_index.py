@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from cliphouse.errors import QueryError, TableError
-from cliphouse.indexing.index import IndexSpec, existing_indexes
+from cliphouse.indexing.build import existing_indexes
+from cliphouse.indexing.spec import IndexSpec
 from cliphouse.recall.measure import turned_aside
 from cliphouse.schema.facts import read_facts
 from cliphouse.search.planner import Plan
@@ -62,7 +63,7 @@ def test_the_embedded_engine_may_keep_graphs_in_half_of_the_memory(table: Table)
 def explain(table: Table, mode: str, query: np.ndarray) -> str:
     """What EXPLAIN says of the very statement a search runs."""
     plan = Plan("hnsw", 64, None, "") if mode == "hnsw" else Plan("exact", None, None, "")
-    facts = read_facts(table.connection, "laion")
+    facts = read_facts(table.handle)
     sql = search_sql("laion", facts, Request(), plan, 10)
     target = {"target": encode_parameter(query.astype("f4"), "float32")}
     found = table.sql(f"EXPLAIN indexes = 1 {sql}", target)
@@ -109,7 +110,7 @@ def test_building_twice_is_building_once_and_other_parameters_replace(table: Tab
     assert table.index(IndexSpec(m=16)).seconds > 0
     assert table.index(IndexSpec(m=16)).seconds == 0
     assert table.index(IndexSpec(m=8, ef_construction=64, quantization="f16")).seconds > 0
-    assert existing_indexes(table.connection, "laion") == {
+    assert existing_indexes(table.handle) == {
         "image_index": "vector_similarity('hnsw', 'cosineDistance', 32, 'f16', 8, 64)"
     }
     assert table.drop_index()

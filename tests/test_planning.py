@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cliphouse.errors import QueryError
-from cliphouse.indexing.index import IndexSpec
+from cliphouse.indexing.spec import IndexSpec
 from cliphouse.planning import costs
 from cliphouse.planning import plan as planning
 from cliphouse.planning.costs import Collection, Layout, Speeds

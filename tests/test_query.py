@@ -40,7 +40,7 @@ def table(folder: Path) -> Iterator[cliphouse.Table]:
 
 @pytest.fixture
 def reader(table: cliphouse.Table) -> QueryReader:
-    return QueryReader(table.connection, "laion", table.info, lambda: load_encoder("tiny"))
+    return QueryReader(table.handle, lambda: load_encoder("tiny"))
 
 
 def unit(vector: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import pytest
 
 from clip_like import ClipLike, write_shard
 from cliphouse.errors import QueryError, ShardError
-from cliphouse.indexing.index import IndexSpec
+from cliphouse.indexing.spec import IndexSpec
 from cliphouse.loading.bfloat16 import bfloat16_bits
 from cliphouse.recall.measure import turned_aside
 from cliphouse.table import Table

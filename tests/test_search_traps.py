@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from cliphouse.cluster.placement import Placement
 from cliphouse.errors import QueryError, TableError
-from cliphouse.indexing.index import IndexSpec, existing_indexes
+from cliphouse.indexing.build import existing_indexes
+from cliphouse.indexing.spec import IndexSpec
 from cliphouse.search.filter import Filter
 from cliphouse.table import Table
 from conftest import OpenTable
@@ -255,4 +258,4 @@ def test_tables_of_other_engines_and_makes(table: Table) -> None:
 def test_a_comment_of_anyone_s_stops_nobody(table: Table) -> None:
     table.sql('CREATE TABLE other (a Int8) ENGINE = Memory COMMENT \'{"cliphouse":"x"}\'')
     assert table.sql("SELECT 1 AS one").column("one").to_pylist() == [1]
-    assert existing_indexes(table.connection, "other") == {}
+    assert existing_indexes(replace(table.handle, placement=Placement("other", "other"))) == {}

@@ -22,7 +22,7 @@ from cliphouse.engine import server_connection
 from cliphouse.engine.address import ServerAddress
 from cliphouse.engine.features import Features, Setting
 from cliphouse.errors import EngineError, TableError, UnreachableError
-from cliphouse.indexing.index import IndexSpec
+from cliphouse.indexing.spec import IndexSpec
 from cliphouse.loading.tokens import token_settings
 from cliphouse.shards import reader
 from cliphouse.table import Table

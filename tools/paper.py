@@ -18,7 +18,7 @@ from pathlib import Path
 
 from cliphouse.cli.plan import duration
 from cliphouse.cli.show import size
-from cliphouse.indexing.index import IndexSpec
+from cliphouse.indexing.spec import IndexSpec
 from cliphouse.planning import costs
 from cliphouse.planning import plan as planning
 from cliphouse.planning.costs import Collection, Layout, Speeds

@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from cliphouse.indexing.index import IndexSpec
+from cliphouse.indexing.spec import IndexSpec
 from cliphouse.planning import costs
 from cliphouse.planning import plan as planning
 from cliphouse.planning.costs import Collection, Layout, Speeds

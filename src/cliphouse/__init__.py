@@ -25,7 +25,7 @@ from cliphouse.errors import (
 )
 
 if TYPE_CHECKING:
-    from cliphouse.indexing.index import IndexSpec
+    from cliphouse.indexing.spec import IndexSpec
     from cliphouse.models import Encoder, load_encoder
     from cliphouse.pictures import embed_folder
     from cliphouse.search.filter import Filter
@@ -41,7 +41,7 @@ else:  # hidden from type checkers, which would then accept any name
         "Encoder": "cliphouse.models",
         "Filter": "cliphouse.search.filter",
         "Hit": "cliphouse.search.results",
-        "IndexSpec": "cliphouse.indexing.index",
+        "IndexSpec": "cliphouse.indexing.spec",
         "Request": "cliphouse.search.request",
         "SearchResult": "cliphouse.search.results",
         "Table": "cliphouse.table",

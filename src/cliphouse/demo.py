@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cliphouse.indexing.index import BuiltIndex
+from cliphouse.indexing.build import BuiltIndex
 from cliphouse.loading.ingest import IngestReport
 from cliphouse.models import load_encoder
 from cliphouse.pictures import EmbedReport, embed_folder, open_picture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cliphouse.cluster.placement import find_placement
+from cliphouse.cluster.placement import find_placement, insist_on_all_shards
 from cliphouse.engine.address import parse_address
 from cliphouse.engine.answer import Answer, run_statement
 from cliphouse.engine.connection import Connection
@@ -26,8 +26,9 @@ from cliphouse.engine.quoting import identifier
 from cliphouse.engine.retry import LONG_RETRY_SECONDS, RETRY_SECONDS
 from cliphouse.errors import ModelError, QueryError, TableError, UnreachableError
 from cliphouse.export.exporter import Exporter, ExportFormat, ExportReport
-from cliphouse.indexing import index as index_module
-from cliphouse.indexing.index import BuiltIndex, IndexForecast, IndexSpec
+from cliphouse.indexing.build import BuiltIndex, build_index, drop_index
+from cliphouse.indexing.forecast import IndexForecast, forecast
+from cliphouse.indexing.spec import IndexSpec
 from cliphouse.inspection.check import CheckReport, check_table
 from cliphouse.inspection.statistics import TableStatistics, read_statistics
 from cliphouse.inspection.summary import TableSummary, summarise
@@ -38,7 +39,8 @@ from cliphouse.pictures import open_picture
 from cliphouse.recall.measure import RecallSpec, measure_recall
 from cliphouse.recall.rounding import RoundingCost, measure_rounding
 from cliphouse.schema.facts import TableFacts, read_facts
-from cliphouse.schema.info import TableInfo, models_by_table, read_info, with_measured, write_info
+from cliphouse.schema.handle import TableHandle, open_table
+from cliphouse.schema.info import TableInfo, models_by_table, with_measured, write_info
 from cliphouse.search.filter import Filter
 from cliphouse.search.paging import Cursor
 from cliphouse.search.query.literal import Spelled, Target, literal_sql
@@ -75,6 +77,15 @@ _GOES_ON = "run the same command again: it goes on where it stopped"
 _AGAIN = "run the same command again"
 
 
+@dataclass(frozen=True)
+class _Known:
+    """A table and its facts as they were read, taken to hold ``until`` (monotonic seconds)."""
+
+    table: TableHandle
+    facts: TableFacts
+    until: float
+
+
 class Table:
     """A table of image-text pairs, in an embedded folder or on a ClickHouse server.
 
@@ -102,8 +113,7 @@ class Table:
         self._encode_with = model
         self._open: Connection | None = None
         self._retry_seconds = RETRY_SECONDS
-        self._known: TableFacts | None = None
-        self._known_until = 0.0
+        self._cached: _Known | None = None
         self._means: dict[Modality, NDArray[np.float32]] | None = None
 
     @property
@@ -115,18 +125,26 @@ class Table:
                 self._choose_encoder()
             else:
                 # On a cluster, lets no answer be without the rows of a shard that is down.
-                find_placement(self._open, self.name)
+                if find_placement(self._open, self.name).cluster is not None:
+                    insist_on_all_shards(self._open)
         return self._open
 
     @property
     def info(self) -> TableInfo:
         """What the table was made with. Raises TableError where there is no such table."""
-        info = read_info(self.connection, self.name)
-        if info is None:
-            raise TableError(
-                f"{self.address.shown}: no table {self.name}; make it with: cliphouse ingest DIR"
-            )
-        return info
+        return self.handle.info
+
+    @property
+    def handle(self) -> TableHandle:
+        """The table as it is now, for the functions of the rooms above.
+
+        On a cluster, no answer leaves out the rows of a shard that is down from then on. Raises
+        TableError if there is no such table, or the user's profile would leave such rows out.
+        """
+        table = open_table(self.connection, self.name)
+        if table.placement.cluster is not None:
+            insist_on_all_shards(self.connection)
+        return table
 
     def ingest(
         self,
@@ -142,7 +160,7 @@ class Table:
         """Load the shards below ``folders`` (see cliphouse.loading.ingest.ingest), making the
         database and the table where they are not there: on every node of ``cluster``, where one
         is named."""
-        self._known = self._means = None
+        self._cached = self._means = None
 
         def connect() -> Connection:
             connection = self._create()
@@ -176,18 +194,16 @@ class Table:
         measure: bool = False,
         force: bool = False,
     ) -> BuiltIndex:
-        """Build an HNSW index (see cliphouse.indexing.index.build_index); ``measure`` has its
+        """Build an HNSW index (see cliphouse.indexing.build.build_index); ``measure`` has its
         recall measured and kept for mode auto, at k of 10 and of 100. ``force`` builds it even
         where its graph does not fit into memory."""
         spec = spec if isinstance(spec, IndexSpec) else IndexSpec(spec)
         with self._long_retries(_GOES_ON):
             self._require_index()
-            built = index_module.build_index(
-                self.connection, self.name, self.info, spec, progress, force
-            )
+            built = build_index(self.handle, spec, progress, force)
         if built.seconds:
             self._forget_recall(spec.modality, spec.metric)
-        self._known = None
+        self._cached = None
         if measure:
             self.recall(spec.modality, AUTO_KS, metric=spec.metric, save=True)
         return built
@@ -196,13 +212,11 @@ class Table:
         """The memory that an index will take, and what there is. Raises TableError where the
         engine has no such index."""
         self._require_index()
-        return index_module.forecast(
-            self.connection, self.name, self._facts(spec.modality).info, spec
-        )
+        return forecast(self._known(spec.modality).table, spec)
 
     def drop_index(self, modality: Modality = "image", metric: Metric = "cosine") -> bool:
         """Drop an index; returns whether there was one."""
-        dropped = index_module.drop_index(self.connection, self.name, modality, metric)
+        dropped = drop_index(self.handle, modality, metric)
         if dropped:
             self._forget_recall(modality, metric)
         return dropped
@@ -227,12 +241,14 @@ class Table:
         ks = (k,) if isinstance(k, int) else tuple(k)
         spec = RecallSpec(modality, metric, ks, queries, target, save)
         with self._long_retries(_AGAIN):
-            facts = self._facts(modality)
-            measured = measure_recall(self.connection, self.name, facts, spec, progress)
+            known = self._known(modality)
+            measured = measure_recall(known.table, known.facts, spec, progress)
         if save:
             # Measuring takes minutes, in which others may have written.
-            kept = write_info(self.connection, self.name, with_measured(self.info, measured))
-            self._known = None
+            now = self.handle
+            info = with_measured(now.info, measured)
+            kept = write_info(now.connection, now.placement, info)
+            self._cached = None
             if not kept:
                 raise TableError(
                     f"table {self.name} has a comment of its own, where the figures are kept; "
@@ -251,8 +267,8 @@ class Table:
         """What bfloat16 rounding costs: the share of the exact top k over the shards' own vectors
         that is in the exact top k of the table (see cliphouse.recall.rounding)."""
         sources = find_sources([str(place) for place in places], None)
-        facts, request = self._facts(modality), Request(k=k, modality=modality, metric=metric)
-        return measure_rounding(self.connection, self.name, facts, sources, request, queries)
+        known, request = self._known(modality), Request(k=k, modality=modality, metric=metric)
+        return measure_rounding(known.table, known.facts, sources, request, queries)
 
     def search(
         self,
@@ -310,15 +326,15 @@ class Table:
     ) -> list[SearchResult]:
         """A result for each query, all asked alike; words are encoded together."""
         request = request or Request()
-        facts = self._facts(request.modality)
+        known = self._known(request.modality)
         combinations = [q if isinstance(q, Combination) else Combination(q) for q in queries]
         started = time.perf_counter()
-        reader = QueryReader(
-            self.connection, self.name, facts.info, lambda: self._encoder_for(facts.info)
-        )
-        vectors = [self._recognised(v, facts) for v in reader.read(combinations, request.modality)]
+        reader = QueryReader(known.table, lambda: self._encoder_for(known.table.info))
+        vectors = [
+            self._recognised(v, known.table) for v in reader.read(combinations, request.modality)
+        ]
         encode_ms = (time.perf_counter() - started) * 1000 / max(len(vectors), 1)
-        searcher = Searcher(self.connection, self.name, facts)
+        searcher = Searcher(known.table, known.facts)
         return [searcher.search(vector, request, encode_ms, count) for vector in vectors]
 
     def sql(self, statement: str, parameters: dict[str, Any] | None = None) -> pa.Table:
@@ -342,7 +358,7 @@ class Table:
         """The same with what it took, and for statements with a FORMAT of their own too."""
         if self.connection.is_embedded:
             self._choose_encoder()
-        self._known = self._means = None
+        self._cached = self._means = None
         return run_statement(self.connection, statement, parameters, metered)
 
     def encode(self, query: str | Path) -> NDArray[np.float32]:
@@ -378,9 +394,9 @@ class Table:
         """Compare the table with its ledger and, where ``places`` are given, with their shards
         (see cliphouse.inspection.check)."""
         with self._long_retries(_AGAIN):
-            info = self.info
+            table = self.handle
             sources = find_sources([str(place) for place in places], shards) if places else ()
-            return check_table(self.connection, self.name, info, sources)
+            return check_table(table, sources)
 
     def export(
         self,
@@ -392,7 +408,7 @@ class Table:
     ) -> ExportReport:
         """Write rows to files (see cliphouse.export.exporter.Exporter)."""
         with self._long_retries(_AGAIN):
-            exporter = Exporter(self.connection, self.name, self.info, where, ids, progress)
+            exporter = Exporter(self.handle, where, ids, progress)
             return exporter.write(format, Path(output))
 
     @property
@@ -403,20 +419,20 @@ class Table:
 
     def items(self, ids: Sequence[int]) -> list[dict[str, Any]]:
         """Rows by their ids, without embeddings (see cliphouse.search.rows.read_rows)."""
-        return read_rows(self.connection, self.name, ids)
+        return read_rows(self.handle, ids)
 
     def summary(self) -> TableSummary:
         """Rows, shards, disk, indexes and measured recall."""
-        return summarise(self.connection, self.name, self.info)
+        return summarise(self.handle)
 
     def statistics(self) -> TableStatistics:
         """Histograms and frequent values of the columns (see cliphouse.inspection.statistics)."""
-        return read_statistics(self.connection, self.name)
+        return read_statistics(self.handle)
 
     def spell_out(self, parts: Sequence[Spelled], request: Request) -> str:
         """The exact search for ``parts`` as a statement to copy (see
         cliphouse.search.query.literal)."""
-        facts = self._facts(request.modality)
+        facts = self._known(request.modality).facts
         target = Target(
             self.name,
             facts.columns,
@@ -465,25 +481,26 @@ class Table:
             )
         return encoder
 
-    def _facts(self, modality: Modality) -> TableFacts:
-        """What a search must know; what was read a moment ago is taken to hold, since a search
-        stays right where it does not."""
+    def _known(self, modality: Modality) -> _Known:
+        """What a search must know of the table. What was read a moment ago is taken to hold, since
+        a search stays right even if it does not."""
         one_of("modality", modality, MODALITIES)
-        if self._known is None or time.monotonic() > self._known_until:
-            self._known = read_facts(self.connection, self.name)
-            self._known_until = time.monotonic() + _KNOWN_SECONDS
-        facts = self._known
-        if modality not in facts.info.modalities:
+        if self._cached is None or time.monotonic() > self._cached.until:
+            table = self.handle
+            until = time.monotonic() + _KNOWN_SECONDS
+            self._cached = _Known(table, read_facts(table), until)
+        known = self._cached
+        if modality not in known.table.info.modalities:
             raise TableError(f"table {self.name} has no {modality} embeddings")
-        if facts.rows == 0:
+        if known.facts.rows == 0:
             raise TableError(f"table {self.name} is empty; load it with: cliphouse ingest DIR")
-        return facts
+        return known
 
-    def _recognised(self, vector: QueryVector, facts: TableFacts) -> QueryVector:
-        if vector.kind != "vector" or facts.info.modalities != MODALITIES:
+    def _recognised(self, vector: QueryVector, table: TableHandle) -> QueryVector:
+        if vector.kind != "vector" or table.info.modalities != MODALITIES:
             return vector
         if self._means is None:
-            self._means = mean_vectors(self.connection, self.name)
+            self._means = mean_vectors(table)
         return recognise(vector, self._means)
 
     def _choose_encoder(self) -> EncoderSettings:
@@ -520,8 +537,10 @@ class Table:
             self.connection.features.require_index(self.address.shown)
 
     def _forget_recall(self, modality: Modality, metric: Metric) -> None:
-        info = self.info
-        kept = tuple(e for e in info.measured if (e.modality, e.metric) != (modality, metric))
-        if kept != info.measured:
-            write_info(self.connection, self.name, replace(info, measured=kept))
-        self._known = None
+        table = self.handle
+        measured = table.info.measured
+        kept = tuple(e for e in measured if (e.modality, e.metric) != (modality, metric))
+        if kept != measured:
+            info = replace(table.info, measured=kept)
+            write_info(table.connection, table.placement, info)
+        self._cached = None

@@ -243,7 +243,6 @@ def find_placement(connection: Connection, table: str) -> Placement:
         return plain
     name, database, local = (part.strip("'`\"") for part in match.groups())
     name = _without_macros(connection, name)
-    insist_on_all_shards(connection)
     database = database or found[0]["database"]
     engine = connection.query(
         "SELECT engine FROM system.tables "
@@ -259,8 +258,6 @@ def insist_on_all_shards(connection: Connection) -> None:
 
     Raises TableError where it says so and may not be overruled.
     """
-    if connection.is_without_dead_shards:
-        return
     if connection.features.may_set(SKIP_SHARDS, 0):
         connection.keep_setting(SKIP_SHARDS, 0)
     elif connection.features.value(SKIP_SHARDS) == "1":

@@ -41,7 +41,6 @@ class Connection(ABC):
         self._session_settings: Mapping[str, str] = {}
         self._kept_settings: dict[str, int | str] = {}
         self.retry_seconds = RETRY_SECONDS
-        self.is_without_dead_shards = False
 
     @cached_property
     def features(self) -> Features:
@@ -163,7 +162,6 @@ class Connection(ABC):
         Queries of other connections fail then.
         """
         other = self.clone()
-        other.is_without_dead_shards = True
         if self.features.may_set(SKIP_SHARDS, 1):
             other.keep_setting(SKIP_SHARDS, 1)
         return other

@@ -14,12 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cliphouse.engine.connection import Connection
 from cliphouse.engine.features import VALID_JSON
 from cliphouse.engine.quoting import backquote, identifier
 from cliphouse.errors import EngineError, QueryError, TableError
 from cliphouse.schema.columns import embedding_column
-from cliphouse.schema.info import TableInfo, column_types
+from cliphouse.schema.handle import TableHandle
 from cliphouse.shards import ShardWriter
 from cliphouse.shards.manifest import Manifest, write_manifest
 from cliphouse.shards.reader import ID_BITS
@@ -53,17 +52,15 @@ class Exporter:
 
     def __init__(
         self,
-        connection: Connection,
-        table: str,
-        info: TableInfo,
+        table: TableHandle,
         where: str | None = None,
         ids: Sequence[int] | None = None,
         progress: Progress | None = None,
     ) -> None:
-        self._connection = connection
-        self._table = table
-        self._info = info
-        self._types = column_types(connection, table)
+        self._connection = table.connection
+        self._table = table.name
+        self._info = table.info
+        self._types = table.columns
         self._columns = list(self._types)
         conditions = [f"({where}\n)"] if where else []
         self._parameters: dict[str, Any] = {}

@@ -8,13 +8,11 @@ from typing import Literal
 
 import numpy as np
 
-from cliphouse.engine.connection import Connection
-from cliphouse.engine.quoting import identifier
 from cliphouse.errors import ShardError
 from cliphouse.loading.lease import Holding, read_loads
 from cliphouse.loading.ledger import Entry, Ledger
 from cliphouse.schema.columns import embedding_column, metadata_fields
-from cliphouse.schema.info import TableInfo
+from cliphouse.schema.handle import TableHandle
 from cliphouse.shards import ShardReader, find_shards
 from cliphouse.shards.npy import NpyFile
 from cliphouse.shards.reader import ID_BITS
@@ -70,14 +68,12 @@ def check_shards(places: Sequence[str], numbers: Collection[int] | None = None) 
     return CheckReport(len(sources), rows, tuple(findings))
 
 
-def check_table(
-    connection: Connection, table: str, info: TableInfo, sources: Sequence[Source] = ()
-) -> CheckReport:
+def check_table(table: TableHandle, sources: Sequence[Source] = ()) -> CheckReport:
     """Compare the table with its ledger, and with ``sources`` where they are given: rows missing,
     doubled or unexpected, vectors of another length, NaN or only zeros, unfinished loads, changed
     or unloaded files."""
-    counted = _count_rows(connection, table, info)
-    loads = read_loads(connection, Ledger(connection, table))
+    counted = _count_rows(table)
+    loads = read_loads(table.connection, Ledger(table.connection, table.placement))
     entries, loading = loads.entries, {held.shard: held for held in loads.loading}
     findings = [
         finding
@@ -112,15 +108,15 @@ class _Count:
     directions: int
 
 
-def _count_rows(connection: Connection, table: str, info: TableInfo) -> dict[int, _Count]:
-    columns = [embedding_column(modality) for modality in info.modalities]
-    lengths = " OR ".join(f"length({column}) != {info.dim}" for column in columns)
+def _count_rows(table: TableHandle) -> dict[int, _Count]:
+    columns = [embedding_column(modality) for modality in table.info.modalities]
+    lengths = " OR ".join(f"length({column}) != {table.info.dim}" for column in columns)
     norms = [f"L2Norm(CAST({column}, 'Array(Float32)'))" for column in columns]
     directions = " OR ".join(f"NOT isFinite({norm}) OR {norm} = 0" for norm in norms)
-    found = connection.query(
+    found = table.connection.query(
         f"SELECT bitShiftRight(id, {ID_BITS}) AS shard, count() AS rows, uniqExact(id) AS ids, "
         f"countIf({lengths}) AS lengths, countIf({directions}) AS directions "
-        f"FROM {identifier(table)} GROUP BY shard ORDER BY shard"
+        f"FROM {table.sql} GROUP BY shard ORDER BY shard"
     )
     return {
         row["shard"]: _Count(row["rows"], row["ids"], row["lengths"], row["directions"])

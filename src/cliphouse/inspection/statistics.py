@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from cliphouse.engine.connection import Connection
-from cliphouse.engine.quoting import identifier
-from cliphouse.schema.info import column_types
+from cliphouse.schema.handle import TableHandle
 
 SAMPLE_ROWS = 4_000_000
 _BLOCK = 8192  # neighbouring rows sampled together, so that most granules need not be read
@@ -65,12 +62,11 @@ class TableStatistics:
     examples: tuple[Example, ...]
 
 
-def read_statistics(connection: Connection, table: str) -> TableStatistics:
+def read_statistics(table: TableHandle) -> TableStatistics:
     """Count the rows of ``table``."""
-    columns = column_types(connection, table)
-    rows = int(connection.command(f"SELECT count() FROM {identifier(table)}"))
+    rows = int(table.connection.command(f"SELECT count() FROM {table.sql}"))
     every = max(1, round(rows / SAMPLE_ROWS))
-    counter = _Counter(connection, table, columns, every)
+    counter = _Counter(table, every)
     return TableStatistics(
         rows=rows,
         counted=rows if every == 1 else counter.counted(),
@@ -85,13 +81,11 @@ def read_statistics(connection: Connection, table: str) -> TableStatistics:
 
 
 class _Counter:
-    def __init__(
-        self, connection: Connection, table: str, columns: Collection[str], every: int
-    ) -> None:
-        self._connection = connection
-        self._columns = columns
+    def __init__(self, table: TableHandle, every: int) -> None:
+        self._connection = table.connection
+        self._columns = table.columns
         chosen = "" if every == 1 else f" WHERE intDiv(id, {_BLOCK}) % {every} = 0"
-        self._from = f"FROM {identifier(table)}{chosen}"
+        self._from = f"FROM {table.sql}{chosen}"
 
     def counted(self) -> int:
         return int(self._connection.command(f"SELECT count() {self._from}"))

@@ -7,13 +7,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 
-from cliphouse.cluster.placement import Node, Placement, find_placement
+from cliphouse.cluster.placement import Node, Placement
 from cliphouse.engine.connection import Connection
-from cliphouse.engine.quoting import identifier
-from cliphouse.indexing.index import existing_indexes
+from cliphouse.indexing.build import existing_indexes
 from cliphouse.loading.lease import Holding, read_loads
 from cliphouse.loading.ledger import Ledger
-from cliphouse.schema.info import TableInfo
+from cliphouse.schema.handle import TableHandle
 from cliphouse.vocabulary import Measured
 
 
@@ -79,21 +78,18 @@ class TableSummary:
     forbidden: tuple[str, ...] = ()
 
 
-def summarise(connection: Connection, table: str, info: TableInfo) -> TableSummary:
+def summarise(table: TableHandle) -> TableSummary:
     """Read the engine's own figures about ``table``, on a cluster those of all shards: where some
     cannot be reached, of those that can be."""
-    placement = find_placement(connection, table)
-    lost = placement.unreachable(connection)
+    lost = table.placement.unreachable(table.connection)
     if not lost:
-        return _summarise(connection, placement, info, lost)
-    with closing(connection.without_dead_shards()) as reachable:
-        return _summarise(reachable, placement, info, lost)
+        return _summarise(table, lost)
+    with closing(table.connection.without_dead_shards()) as reachable:
+        return _summarise(table.on(reachable), lost)
 
 
-def _summarise(
-    connection: Connection, placement: Placement, info: TableInfo, lost: Sequence[Node]
-) -> TableSummary:
-    table = placement.table
+def _summarise(table: TableHandle, lost: Sequence[Node]) -> TableSummary:
+    connection, placement, info = table.connection, table.placement, table.info
     totals = connection.query(
         "SELECT sum(rows) AS rows, count() AS parts, sum(bytes_on_disk) AS bytes "
         f"FROM {placement.system('parts')} WHERE active AND {placement.is_rows}"
@@ -108,13 +104,13 @@ def _summarise(
         f"FROM {placement.system('data_skipping_indices')} WHERE {placement.is_rows} GROUP BY name"
     ).to_pylist()
     sizes = {graph["name"]: graph["bytes"] for graph in graphs}
-    loads = read_loads(connection, Ledger(connection, table))
+    loads = read_loads(connection, Ledger(connection, placement))
     times = [entry.at for entry in loads.entries.values() if entry.at is not None]
     return TableSummary(
         database=connection.address.shown,
-        table=table,
+        table=table.name,
         # Rows deleted but not merged away yet are still in system.parts, so the table is asked.
-        rows=int(connection.command(f"SELECT count() FROM {identifier(table)}")),
+        rows=int(connection.command(f"SELECT count() FROM {table.sql}")),
         parts=totals["parts"],
         disk_bytes=totals["bytes"] or 0,
         model=info.model,
@@ -129,7 +125,7 @@ def _summarise(
         columns=tuple(ColumnSize(c["name"], c["kind"], c["bytes"]) for c in columns),
         indexes=tuple(
             IndexSize(name, kind, sizes.get(name, 0))
-            for name, kind in existing_indexes(connection, table).items()
+            for name, kind in existing_indexes(table).items()
         ),
         measured=info.measured,
         cluster=placement.cluster.name if placement.cluster else None,

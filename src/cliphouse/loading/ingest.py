@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cliphouse.cluster.ddl import create_table
-from cliphouse.cluster.placement import Placement
+from cliphouse.cluster.placement import Placement, insist_on_all_shards
 from cliphouse.cluster.topology import extend, place
 from cliphouse.engine.connection import Connection
 from cliphouse.engine.workspace import workspace_folder
@@ -26,7 +26,8 @@ from cliphouse.loading.prefetch import prefetch
 from cliphouse.loading.scheduler import Turn, Turns, Waiting
 from cliphouse.models import DEFAULT_MODEL, model_spec
 from cliphouse.schema.columns import metadata_fields
-from cliphouse.schema.info import TableInfo, keep_tokens, read_info, rows_by_shard, table_layout
+from cliphouse.schema.handle import TableHandle, find_table, open_table
+from cliphouse.schema.info import TableInfo, keep_tokens, rows_by_shard, table_layout
 from cliphouse.shards.manifest import Manifest, read_manifest
 from cliphouse.shards.source import LocalShard, ShardSource, Source, find_sources, local_shards
 from cliphouse.vocabulary import Codes, Modality, Precision, Progress
@@ -87,10 +88,12 @@ def ingest(
     wanted = _wanted_info(sources, places, model, precision, codes)
     connection = connect()
     placement = place(connection, table, cluster)
+    if placement.cluster is not None:
+        insist_on_all_shards(connection)
     extend(connection, placement)
     ledger = Ledger.make(connection, placement)
-    info = _make_table(connection, placement, ledger, wanted)
-    _check_fit(table, info, wanted, sources[0], precision, codes)
+    handle = _make_table(connection, placement, ledger, wanted)
+    _check_fit(table, handle.info, wanted, sources[0], precision, codes)
     keep_tokens(connection, table)
     before = ledger.tenures()
     entries = ledger.read()
@@ -98,14 +101,12 @@ def ingest(
     if changed and not replace:
         raise _changed_error(table, changed[0])
     with (
-        Leases(connection, table) as leases,
+        Leases(connection, placement) as leases,
         workspace_folder() as workspace,
         Inserter(connection) as inserter,
     ):
         total = sum(source.rows for source in sources)
-        loader = Loader(
-            connection, table, info, ledger, leases, inserter, workspace, total, progress
-        )
+        loader = Loader(handle, ledger, leases, inserter, workspace, total, progress)
         run = _Run(table, loader, ledger, changed, workspace)
         is_any_done = any(entry.state == "done" for entry in entries.values())
         there = rows_by_shard(connection, table) if is_any_done else {}
@@ -114,7 +115,7 @@ def ingest(
         with loader.merges_waiting():
             run.work(Turns(leases, to_do, before), waiting)
     loads = sorted(run.loads, key=lambda load: load.shard)
-    return IngestReport(info.model, loads, time.monotonic() - started)
+    return IngestReport(handle.info.model, loads, time.monotonic() - started)
 
 
 @dataclass
@@ -199,16 +200,15 @@ def _check_metadata(sources: Sequence[Source]) -> None:
 
 def _make_table(
     connection: Connection, placement: Placement, ledger: Ledger, wanted: TableInfo
-) -> TableInfo:
-    """The table, made where it is not there: by many workers at once, it may be."""
+) -> TableHandle:
+    """The table, made if it is not there, which other workers may be doing at the same time."""
     asked = ledger.now()
-    info = read_info(connection, placement.table)
-    if info is None:
+    table = find_table(connection, placement.table)
+    if table is None:
         ledger.forget(asked)
         create_table(connection, placement, table_layout(wanted))
-        info = read_info(connection, placement.table)
-    assert info is not None
-    return info
+        table = open_table(connection, placement.table)
+    return table
 
 
 def _changed_error(table: str, source: Source) -> TableError:

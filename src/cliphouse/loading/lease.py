@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from cliphouse.cluster.placement import Placement
 from cliphouse.engine.connection import Connection
 from cliphouse.engine.retry import RETRY_SECONDS
 from cliphouse.engine.workspace import is_running
@@ -156,10 +157,11 @@ class Leases:
     """The shards of this worker, renewed by a thread for as long as the block lasts. What it has
     left at the end it gives back. Its methods may be called by any thread."""
 
-    def __init__(self, connection: Connection, table: str) -> None:
+    def __init__(self, connection: Connection, placement: Placement) -> None:
+        """For the table at ``placement``."""
         self._is_embedded = connection.is_embedded
         self._connection = connection.clone()
-        self._ledger = Ledger(self._connection, table)
+        self._ledger = Ledger(self._connection, placement)
         self._lock = threading.RLock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep, daemon=True)

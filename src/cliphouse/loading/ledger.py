@@ -21,7 +21,7 @@ from typing import Any, Literal
 import xxhash
 
 from cliphouse.cluster.ddl import Layout, create_table
-from cliphouse.cluster.placement import Placement, find_placement
+from cliphouse.cluster.placement import Placement
 from cliphouse.engine.connection import Connection
 from cliphouse.engine.quoting import identifier
 from cliphouse.loading.tokens import token_settings
@@ -125,11 +125,12 @@ class Tenure:
 class Ledger:
     """The ledger of one table, named after it."""
 
-    def __init__(self, connection: Connection, table: str) -> None:
+    def __init__(self, connection: Connection, placement: Placement) -> None:
+        """The ledger of the table at ``placement``, which lies in the same places."""
         self._connection = connection
-        self._table = f"{table}_ledger"
+        self._placement = placement.beside("ledger")
+        self._table = self._placement.table
         self._name = identifier(self._table)
-        self._placement = find_placement(connection, self._table)
 
     def exists(self) -> bool:
         return bool(self._connection.command(f"EXISTS TABLE {self._name}"))
@@ -139,7 +140,7 @@ class Ledger:
         """The ledger of the table at ``placement``, made where it is not there; one of an earlier
         version is given what it lacks."""
         create_table(connection, placement.beside("ledger"), LEDGER)
-        ledger = cls(connection, placement.table)
+        ledger = cls(connection, placement)
         for column in ledger._absent_columns:
             for name in dict.fromkeys((ledger._placement.rows, ledger._placement.whole)):
                 ledger._placement.run(

@@ -34,8 +34,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cliphouse.cluster.placement import find_placement
-from cliphouse.engine.connection import Connection
 from cliphouse.engine.quoting import identifier, quote
 from cliphouse.engine.workspace import is_running
 from cliphouse.errors import EngineError, TableError
@@ -46,7 +44,8 @@ from cliphouse.loading.ledger import Entry, Ledger, describe_files
 from cliphouse.loading.prefetch import prefetch
 from cliphouse.loading.tokens import token_settings
 from cliphouse.schema.columns import embedding_column, metadata_fields
-from cliphouse.schema.info import CODES_SETTINGS, TableInfo, column_types, read_comment
+from cliphouse.schema.handle import TableHandle
+from cliphouse.schema.info import CODES_SETTINGS, read_comment
 from cliphouse.shards.source import LocalShard, Source
 from cliphouse.vocabulary import Progress
 
@@ -76,9 +75,7 @@ class Loader:
 
     def __init__(
         self,
-        connection: Connection,
-        table: str,
-        info: TableInfo,
+        table: TableHandle,
         ledger: Ledger,
         leases: Leases,
         inserter: Inserter,
@@ -86,16 +83,16 @@ class Loader:
         total: int,
         progress: Progress | None,
     ) -> None:
-        self._connection = connection
-        self._table = table
-        self._info = info
+        self._connection = table.connection
+        self._table = table.name
+        self._info = table.info
         self._ledger = ledger
         self._leases = leases
-        self._columns = column_types(connection, table)
         self._fields = metadata_fields()
-        self._placement = find_placement(connection, table)
+        self._columns = table.columns
+        self._placement = table.placement
         self._insert_settings = (
-            _NO_INDEX | token_settings(connection) | self._placement.insert_settings
+            _NO_INDEX | token_settings(table.connection) | self._placement.insert_settings
         )
         self._total = total
         self._workspace = workspace

@@ -12,7 +12,7 @@ from statistics import NormalDist
 from typing import Literal
 
 from cliphouse.errors import QueryError
-from cliphouse.indexing.index import IndexSpec
+from cliphouse.indexing.spec import IndexSpec
 from cliphouse.search.allowed import SPARE_CANDIDATES
 from cliphouse.vocabulary import Precision
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from cliphouse.errors import QueryError
-from cliphouse.indexing.index import IndexSpec
+from cliphouse.indexing.spec import IndexSpec
 from cliphouse.planning import costs
 from cliphouse.planning.costs import ELEMENT_BYTES, Codes, Collection, Layout, Speeds
 from cliphouse.vocabulary import Precision

@@ -14,11 +14,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cliphouse.engine.connection import Connection
-from cliphouse.engine.quoting import identifier
 from cliphouse.errors import QueryError
 from cliphouse.schema.columns import embedding_column
 from cliphouse.schema.facts import TableFacts
+from cliphouse.schema.handle import TableHandle
 from cliphouse.search.allowed import is_allowed
 from cliphouse.search.filter import Condition
 from cliphouse.search.planner import Plan, exact_plan
@@ -103,8 +102,7 @@ class _Timed:
 
 
 def measure_recall(
-    connection: Connection,
-    table: str,
+    table: TableHandle,
     facts: TableFacts,
     spec: RecallSpec,
     progress: Progress | None = None,
@@ -117,19 +115,18 @@ def measure_recall(
     aside first (see turned_aside). Recall is the mean share of the exact top k over the stored
     vectors that is found; a text's own picture counts on neither side.
     """
-    searcher = Searcher(connection, table, facts)
+    searcher = Searcher(table, facts)
     rounds = [(kind, k) for kind in facts.info.modalities for k in sorted(spec.ks)]
     measured: list[Measured] = []
     for step, (kind, k) in enumerate(rounds):
-        measured += _measure(connection, table, searcher, facts, spec, kind, k)
+        measured += _measure(table, searcher, facts, spec, kind, k)
         if progress:
             progress(step + 1, len(rounds))
     return tuple(measured)
 
 
 def _measure(
-    connection: Connection,
-    table: str,
+    table: TableHandle,
     searcher: Searcher,
     facts: TableFacts,
     spec: RecallSpec,
@@ -137,7 +134,7 @@ def _measure(
     k: int,
 ) -> Iterator[Measured]:
     """One kind of query and one k: exact first, then each ladder."""
-    samples = sample_rows(connection, table, kind, spec.queries_for(k))
+    samples = sample_rows(table, kind, spec.queries_for(k))
     request = Request(k=k + 1, modality=spec.modality, metric=spec.metric)
     questions = [_Question(sample.vector, sample.id) for sample in samples]
     if kind == spec.modality:
@@ -196,8 +193,7 @@ def _ladders(facts: TableFacts, spec: RecallSpec, k: int) -> Iterator[tuple[list
 
 
 def sample_rows(
-    connection: Connection,
-    table: str,
+    table: TableHandle,
     kind: Modality,
     count: int,
     condition: Condition | None = None,
@@ -205,14 +201,13 @@ def sample_rows(
     """Rows of the table as queries: of those that pass, the ones whose ids have the smallest
     hashes. Where several rows have one id, it is one of them."""
     where = f"WHERE {condition.sql} " if condition else ""
-    chosen = connection.query(
-        f"SELECT DISTINCT id FROM {identifier(table)} {where}"
-        "ORDER BY sipHash64(id) LIMIT {count:UInt32}",
+    chosen = table.connection.query(
+        f"SELECT DISTINCT id FROM {table.sql} {where}ORDER BY sipHash64(id) LIMIT {{count:UInt32}}",
         {"count": count, **(condition.parameters if condition else {})},
     )
-    found = connection.query(
+    found = table.connection.query(
         f"SELECT id, CAST({embedding_column(kind)}, 'Array(Float32)') AS vector "
-        f"FROM {identifier(table)} WHERE id IN {{ids:Array(Int64)}} "
+        f"FROM {table.sql} WHERE id IN {{ids:Array(Int64)}} "
         "ORDER BY sipHash64(id) LIMIT 1 BY id",
         {"ids": chosen.column("id").to_pylist()},
     )

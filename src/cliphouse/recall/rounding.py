@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cliphouse.engine.connection import Connection
-from cliphouse.engine.quoting import identifier
 from cliphouse.errors import ShardError
 from cliphouse.recall.measure import sample_rows
 from cliphouse.schema.facts import TableFacts
+from cliphouse.schema.handle import TableHandle
 from cliphouse.search.filter import Filter
 from cliphouse.search.planner import exact_plan
 from cliphouse.search.query.vector import QueryVector
@@ -41,8 +40,7 @@ class RoundingCost:
 
 
 def measure_rounding(
-    connection: Connection,
-    table: str,
+    table: TableHandle,
     facts: TableFacts,
     sources: Sequence[Source],
     request: Request,
@@ -60,16 +58,18 @@ def measure_rounding(
     readers = {source.number: _reader(source) for source in sources}
     k, modality = request.k, request.modality
     request = replace(request, k=k + 1, filter=Filter(shards=tuple(readers)))
-    searcher = Searcher(connection, table, facts)
+    searcher = Searcher(table, facts)
     condition = condition_of(request, facts)
     assert condition is not None
-    present = connection.query(f"SELECT id FROM {identifier(table)} WHERE {condition.sql}")
+    present = table.connection.query(f"SELECT id FROM {table.sql} WHERE {condition.sql}")
     known = np.sort(present.column("id").to_numpy())
     if not len(known):
-        raise ShardError(f"table {table} has no rows of these shards; give those it was made of")
+        raise ShardError(
+            f"table {table.name} has no rows of these shards; give those it was made of"
+        )
     costs = []
     for kind in facts.info.modalities:
-        ids = [s.id for s in sample_rows(connection, table, kind, queries, condition)]
+        ids = [s.id for s in sample_rows(table, kind, queries, condition)]
         vectors = np.concatenate([_row(_column(readers[i >> ID_BITS], kind), i) for i in ids])
         truth = _brute_force(readers.values(), request, vectors, known)
         shares = []

@@ -6,16 +6,20 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from cliphouse.cluster.placement import Placement, find_placement
-from cliphouse.engine.connection import Connection
+from cliphouse.cluster.placement import Placement
 from cliphouse.engine.features import EVERYTHING, Features
-from cliphouse.engine.quoting import identifier
 from cliphouse.errors import TableError
 from cliphouse.schema.columns import embedding_column
-from cliphouse.schema.info import TableInfo, describe_table
+from cliphouse.schema.handle import TableHandle
+from cliphouse.schema.info import TableInfo
 from cliphouse.vocabulary import Metric, Modality
 
 DISTANCE: dict[Metric, str] = {"cosine": "cosineDistance", "l2": "L2Distance"}
+
+
+def index_name(modality: Modality, metric: Metric) -> str:
+    """The index's name: the guide's for cosine, with the metric's name behind it otherwise."""
+    return f"{modality}_index" + ("" if metric == "cosine" else f"_{metric}")
 
 
 @dataclass(frozen=True)
@@ -67,12 +71,8 @@ class TableFacts:
 def _read_sql(placement: Placement) -> str:
     return f"""
 SELECT
-    (SELECT (comment, engine, total_rows) FROM system.tables
+    (SELECT (engine, total_rows) FROM system.tables
         WHERE database = currentDatabase() AND name = {{table:String}}) AS made,
-    (SELECT groupArray((name, type)) FROM (
-        SELECT name, type FROM system.columns
-        WHERE database = currentDatabase() AND table = {{table:String}} ORDER BY position
-    )) AS columns,
     (SELECT groupArray((name, expr, type_full, is_built)) FROM (
         SELECT name, expr, type_full, max(data_compressed_bytes) > 0 AS is_built
         FROM {placement.system("data_skipping_indices")}
@@ -84,28 +84,25 @@ SELECT
 """
 
 
-def read_facts(connection: Connection, table: str) -> TableFacts:
-    """Raises TableError where there is no such table, or one that no search can name rows of."""
-    placement = find_placement(connection, table)
-    found = connection.query(_read_sql(placement), {"table": table}).to_pylist()[0]
+def read_facts(table: TableHandle) -> TableFacts:
+    """Read the table's indexes and size. Raises TableError if no search can name its rows."""
+    connection, placement = table.connection, table.placement
+    found = connection.query(_read_sql(placement), {"table": table.name}).to_pylist()[0]
     shown = connection.address.shown
-    types = dict(map(_values, found["columns"]))
-    if not types:
-        raise TableError(f"{shown}: no table {table}; make it with: cliphouse ingest DIR")
-    comment, engine, total_rows = _values(found["made"])
-    info = TableInfo.from_comment(comment) or describe_table(connection, table)
-    if not re.fullmatch(r"U?Int\d+", types.get("id", "")):
+    engine, total_rows = _values(found["made"])
+    if not re.fullmatch(r"U?Int\d+", table.columns.get("id", "")):
         raise TableError(
-            f"{shown}: table {table} has no column id of whole numbers, by which a hit is named"
+            f"{shown}: table {table.name} has no column id of whole numbers, by which a hit "
+            "is named"
         )
     features = EVERYTHING if connection.is_embedded else connection.features
     rows, largest_part = (int(value or 0) for value in _values(found["rows"]))
     if not rows and not engine.endswith("MergeTree"):
         # A view, or another table without parts of its own.
-        rows = int(total_rows or connection.command(f"SELECT count() FROM {identifier(table)}"))
+        rows = int(total_rows or connection.command(f"SELECT count() FROM {table.sql}"))
     return TableFacts(
-        info=info,
-        columns=tuple(types),
+        info=table.info,
+        columns=tuple(table.columns),
         indexes=tuple(VectorIndex(*_values(entry)) for entry in found["indexes"]),
         rows=rows,
         largest_part=largest_part,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from cliphouse.cluster.ddl import Layout
-from cliphouse.cluster.placement import find_placement
+from cliphouse.cluster.placement import Placement
 from cliphouse.engine.connection import Connection
 from cliphouse.engine.quoting import identifier, quote
 from cliphouse.errors import TableError
@@ -94,16 +94,26 @@ def _definition(column: Column, info: TableInfo) -> str:
     return f"{column.name} {column.type.sql}{codec}"
 
 
-def read_info(connection: Connection, name: str) -> TableInfo | None:
-    """What the table was made with; None where there is no such table.
+@dataclass(frozen=True)
+class Definition:
+    """A table as the engine knows it: its comment, and its columns in order with their types."""
 
-    A table made by other hands, such as the guide's, is described by its columns and first row.
-    """
-    comment = read_comment(connection, name)
-    if comment is None:
+    comment: str
+    columns: dict[str, str]
+
+
+def read_definition(connection: Connection, name: str) -> Definition | None:
+    """The table's comment and columns; None if there is no such table."""
+    found = connection.query(
+        "SELECT name, type, (SELECT comment FROM system.tables "
+        "WHERE database = currentDatabase() AND name = {name:String}) AS comment "
+        "FROM system.columns "
+        "WHERE database = currentDatabase() AND table = {name:String} ORDER BY position",
+        {"name": name},
+    ).to_pylist()
+    if not found:
         return None
-    info = TableInfo.from_comment(comment)
-    return info or describe_table(connection, name)
+    return Definition(found[0]["comment"] or "", {row["name"]: row["type"] for row in found})
 
 
 def read_comment(connection: Connection, name: str) -> str | None:
@@ -136,13 +146,12 @@ def column_types(connection: Connection, name: str) -> dict[str, str]:
     return {column["name"]: column["type"] for column in columns}
 
 
-def write_info(connection: Connection, name: str, info: TableInfo) -> bool:
-    """Keep ``info`` with the table; not where that would replace a comment of its owner's. Returns
+def write_info(connection: Connection, placement: Placement, info: TableInfo) -> bool:
+    """Keep ``info`` with the table, unless that would replace a comment of its owner's. Returns
     whether it is kept."""
-    comment = read_comment(connection, name)
+    comment = read_comment(connection, placement.table)
     if comment and TableInfo.from_comment(comment) is None:
         return False
-    placement = find_placement(connection, name)
     placement.run(
         connection,
         f"ALTER TABLE {placement.whole}{placement.on} MODIFY COMMENT {quote(info.to_comment())}",
@@ -182,10 +191,9 @@ def with_measured(info: TableInfo, measured: tuple[Measured, ...]) -> TableInfo:
     return replace(info, measured=kept + measured)
 
 
-def describe_table(connection: Connection, name: str) -> TableInfo:
-    """What can be seen of a table made by other hands: its columns and the length of its first
-    vector. Raises TableError where it has no embeddings."""
-    types = column_types(connection, name)
+def describe_table(connection: Connection, name: str, types: Mapping[str, str]) -> TableInfo:
+    """What can be seen of a table made by other hands: its columns, given with their types, and
+    the length of its first vector. Raises TableError if it has no embeddings."""
     modalities = tuple(m for m in MODALITIES if embedding_column(m) in types)
     if not modalities:
         raise TableError(

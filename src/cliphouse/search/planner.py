@@ -17,7 +17,7 @@ from cliphouse.schema.columns import embedding_column
 from cliphouse.schema.facts import TableFacts
 from cliphouse.search.allowed import is_allowed
 from cliphouse.search.request import MAX_OVERSAMPLING, Request
-from cliphouse.vocabulary import Measured, Metric, Modality
+from cliphouse.vocabulary import Measured
 
 DEFAULT_EF = 256  # the engine's own default for hnsw_candidate_list_size_for_search
 DEFAULT_OVERSAMPLING = 20
@@ -96,11 +96,6 @@ def taken_by_auto(entries: Sequence[Measured]) -> list[Measured]:
         exact = next((entry for entry in mine if entry.mode == "exact"), None)
         best.append(Figures(exact, tuple(e for e in mine if e.mode != "exact")).best())
     return [entry for entry in best if entry is not None]
-
-
-def index_name(modality: Modality, metric: Metric) -> str:
-    """The index's name: the guide's for cosine, with the metric's name behind it otherwise."""
-    return f"{modality}_index" + ("" if metric == "cosine" else f"_{metric}")
 
 
 def figures_for(request: Request, kind: str, facts: TableFacts) -> Figures:

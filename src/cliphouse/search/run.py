@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cliphouse.engine.connection import Connection
 from cliphouse.engine.reading import ReadingMeter
 from cliphouse.schema.columns import Value
 from cliphouse.schema.facts import TableFacts
+from cliphouse.schema.handle import TableHandle
 from cliphouse.search.allowed import is_allowed
 from cliphouse.search.dedup import fold_duplicates
 from cliphouse.search.filter import Condition
@@ -51,8 +51,8 @@ class Found:
 class Searcher:
     """Searches one table as ``facts`` describe it."""
 
-    def __init__(self, connection: Connection, table: str, facts: TableFacts) -> None:
-        self._connection = connection
+    def __init__(self, table: TableHandle, facts: TableFacts) -> None:
+        self._connection = table.connection
         self._table = table
         self._facts = facts
         self._shares: dict[tuple[str, str], float] = {}
@@ -135,7 +135,7 @@ class Searcher:
         self, vector: QueryVector, request: Request, plan: Plan, condition: Condition | None = None
     ) -> Found:
         """The ``request.k`` nearest rows by exactly this way, fewer where it finds fewer."""
-        sql = search_sql(self._table, self._facts, request, plan, request.k, condition)
+        sql = search_sql(self._table.name, self._facts, request, plan, request.k, condition)
         parameters = {"target": encode_parameter(vector.values, self._facts.info.precision)}
         started = time.perf_counter()
         rows = self._connection.rows(sql, parameters | (condition.parameters if condition else {}))
@@ -163,7 +163,7 @@ class Searcher:
         """The share of rows that pass, counted once for all queries."""
         key = (condition.sql, repr(condition.parameters))
         if key not in self._shares:
-            share = estimate_selectivity(self._connection, self._table, self._facts, condition)
+            share = estimate_selectivity(self._table, self._facts, condition)
             self._shares[key] = share
         return self._shares[key]
 

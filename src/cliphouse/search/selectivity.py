@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from cliphouse.engine.connection import Connection
-from cliphouse.engine.quoting import identifier
 from cliphouse.schema.facts import TableFacts
+from cliphouse.schema.handle import TableHandle
 from cliphouse.search.filter import Condition
 
 _SPOTS = 20
 _SPOT_ROWS = 512
 
 
-def estimate_selectivity(
-    connection: Connection, table: str, facts: TableFacts, condition: Condition
-) -> float:
+def estimate_selectivity(table: TableHandle, facts: TableFacts, condition: Condition) -> float:
     """The share of rows that pass ``condition``, between 0 and 1.
 
     Counted over 20 stretches of 512 rows, evenly over the largest part and at the same places of
@@ -28,9 +25,8 @@ def estimate_selectivity(
             f"_part_offset BETWEEN {start} AND {start + _SPOT_ROWS - 1}" for start in starts
         )
         spots = f" WHERE {ranges}"
-    found = connection.query(
-        f"SELECT count() AS rows, countIf({condition.sql}) AS passed "
-        f"FROM {identifier(table)}{spots}",
+    found = table.connection.query(
+        f"SELECT count() AS rows, countIf({condition.sql}) AS passed FROM {table.sql}{spots}",
         condition.parameters,
     )
     rows, passed = int(found.column("rows")[0].as_py()), int(found.column("passed")[0].as_py())

@@ -13,8 +13,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from cliphouse.engine.connection import Connection
-from cliphouse.engine.quoting import identifier
 from cliphouse.errors import QueryError
 from cliphouse.loading.bfloat16 import bfloat16_bits
 from cliphouse.models import Encoder
@@ -22,7 +20,7 @@ from cliphouse.pictures import open_picture
 from cliphouse.pictures.fetch import fetch_picture
 from cliphouse.pictures.files import SUFFIXES
 from cliphouse.schema.columns import embedding_column
-from cliphouse.schema.info import TableInfo
+from cliphouse.schema.handle import TableHandle
 from cliphouse.vocabulary import MODALITIES, Modality, Precision
 
 Query: TypeAlias = "str | Path | Image.Image | ArrayLike | QueryVector | Operand"
@@ -71,13 +69,9 @@ class Operand:
 class QueryReader:
     """Turns queries into vectors for one table. All words of one call are encoded together."""
 
-    def __init__(
-        self, connection: Connection, table: str, info: TableInfo, encoder: Encoders
-    ) -> None:
+    def __init__(self, table: TableHandle, encoder: Encoders) -> None:
         """``encoder`` is called only where one is needed."""
-        self._connection = connection
         self._table = table
-        self._info = info
         self._encoder = encoder
 
     def read(self, combinations: Sequence[Combination], modality: Modality) -> list[QueryVector]:
@@ -132,13 +126,13 @@ class QueryReader:
 
     def _row(self, row_id: int, modality: Modality) -> NDArray[np.float32]:
         column = embedding_column(modality)
-        found = self._connection.query(
+        found = self._table.connection.query(
             f"SELECT CAST({column}, 'Array(Float32)') AS vector "
-            f"FROM {identifier(self._table)} WHERE id = {{id:Int64}} LIMIT 1",
+            f"FROM {self._table.sql} WHERE id = {{id:Int64}} LIMIT 1",
             {"id": row_id},
         )
         if found.num_rows == 0:
-            raise QueryError(f"id:{row_id}: table {self._table} has no such row")
+            raise QueryError(f"id:{row_id}: table {self._table.name} has no such row")
         return np.array(found.column("vector")[0].as_py(), dtype=np.float32)
 
     def _check(self, vector: NDArray[np.generic], name: str) -> NDArray[np.float32]:
@@ -149,9 +143,10 @@ class QueryReader:
         )
         if vector.ndim != 1 or not is_real:
             raise QueryError(f"{name}: shape {vector.shape}, but a query is one vector of numbers")
-        if len(vector) != self._info.dim:
+        if len(vector) != self._table.info.dim:
             raise QueryError(
-                f"{name}: dimension {len(vector)}, but table {self._table} has {self._info.dim}"
+                f"{name}: dimension {len(vector)}, but table {self._table.name} has "
+                f"{self._table.info.dim}"
             )
         length = float(np.linalg.norm(vector.astype(np.float64)))
         if not _SHORTEST <= length <= _LONGEST:
@@ -162,14 +157,14 @@ class QueryReader:
         return np.ascontiguousarray(vector, dtype=np.float32)
 
 
-def mean_vectors(connection: Connection, table: str) -> dict[Modality, NDArray[np.float32]]:
+def mean_vectors(table: TableHandle) -> dict[Modality, NDArray[np.float32]]:
     """The mean of some of the table's image embeddings and of its text embeddings, each float32 of
     shape (dim,)."""
     means = ", ".join(
         f"avgForEach(CAST({embedding_column(m)}, 'Array(Float32)')) AS {m}" for m in MODALITIES
     )
-    found = connection.query(
-        f"SELECT {means} FROM (SELECT * FROM {identifier(table)} LIMIT {_MEAN_ROWS})"
+    found = table.connection.query(
+        f"SELECT {means} FROM (SELECT * FROM {table.sql} LIMIT {_MEAN_ROWS})"
     ).to_pylist()[0]
     return {m: np.array(found[m], dtype=np.float32) for m in MODALITIES}
 

@@ -1,4 +1,4 @@
-"""The HNSW index: what it will take, building it, dropping it, and which rows have it."""
+"""Building the HNSW index, on one server or on all shards of a cluster, and dropping it."""
 
 from __future__ import annotations
 
@@ -7,60 +7,18 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
-
-from cliphouse.cluster.placement import Placement, find_placement
-from cliphouse.engine.connection import Connection, Parameters
-from cliphouse.engine.quoting import identifier, quote
-from cliphouse.errors import EngineError, QueryError, TableError, UnreachableError
+from cliphouse.engine.connection import Parameters
+from cliphouse.engine.quoting import quote
+from cliphouse.errors import EngineError, TableError, UnreachableError
+from cliphouse.indexing.forecast import forecast
+from cliphouse.indexing.spec import IndexSpec
 from cliphouse.schema.columns import embedding_column
-from cliphouse.schema.facts import DISTANCE
-from cliphouse.schema.info import TableInfo
-from cliphouse.search.planner import index_name
-from cliphouse.vocabulary import BuildProgress, Metric, Modality, Quantization
+from cliphouse.schema.facts import index_name
+from cliphouse.schema.handle import TableHandle
+from cliphouse.vocabulary import BuildProgress, Metric, Modality
 
-ELEMENT_BYTES: dict[Quantization, float] = {"bf16": 2, "f32": 4, "f16": 2, "i8": 1, "b1": 1 / 8}
-DEFAULT_M = 32
-DEFAULT_EF_CONSTRUCTION = 128
 _POLL_SECONDS = 0.2
 _BEGIN_SECONDS = 60.0
-
-
-@dataclass(frozen=True)
-class IndexSpec:
-    """Parameters of an HNSW index (Malkov and Yashunin 2016) under ClickHouse's names for them.
-
-    Raises QueryError where one is out of range.
-    """
-
-    modality: Modality = "image"
-    metric: Metric = "cosine"
-    quantization: Quantization = "bf16"
-    m: int = DEFAULT_M
-    ef_construction: int = DEFAULT_EF_CONSTRUCTION
-
-    def __post_init__(self) -> None:
-        if not 2 <= self.m <= 1024 or not 2 <= self.ef_construction <= 10_000:
-            raise QueryError("M must be 2 to 1024 and ef_construction 2 to 10000")
-
-    @property
-    def name(self) -> str:
-        return index_name(self.modality, self.metric)
-
-    def type_sql(self, dim: int) -> str:
-        """The index type as it stands in SQL, and as the engine shows it again."""
-        return (
-            f"vector_similarity('hnsw', '{DISTANCE[self.metric]}', {dim}, "
-            f"'{self.quantization}', {self.m}, {self.ef_construction})"
-        )
-
-    def memory_bytes(self, rows: int, dim: int) -> int:
-        """Memory of the graph while it is built and while it is searched.
-
-        rows x (dim x bytes an element + 8 M): vectors, and 2 M links of 4 bytes on the lowest
-        layer, where nearly all links are.
-        """
-        return int(rows * (dim * ELEMENT_BYTES[self.quantization] + self.m * 8))
 
 
 @dataclass(frozen=True)
@@ -73,76 +31,10 @@ class BuiltIndex:
     seconds: float
 
 
-@dataclass(frozen=True)
-class IndexForecast:
-    """What an index of ``rows`` rows, those of the largest of ``shards``, will take, in bytes.
-    ``available`` is what this machine, or the server's configuration, leaves for it (None where
-    that cannot be told); ``cache`` is the size of the cache that keeps graphs in memory between
-    searches."""
-
-    spec: IndexSpec
-    rows: int
-    dim: int
-    memory: int
-    available: int | None
-    cache: int | None
-    shards: int = 1
-
-    @property
-    def sum(self) -> str:
-        """How the memory adds up."""
-        bytes_each = ELEMENT_BYTES[self.spec.quantization]
-        largest = f"the largest of {self.shards} shards: " if self.shards > 1 else ""
-        return (
-            f"{largest}{self.rows:,} rows x ({self.dim} x {bytes_each:g} bytes + "
-            f"M {self.spec.m} x 8 bytes) = {self.memory / 1e6:,.1f} MB"
-        )
-
-    def check(self) -> None:
-        """Raises TableError where the graph does not fit."""
-        if self.available is not None and self.memory > self.available:
-            raise TableError(
-                f"the graph does not fit into memory: {self.sum}, and {self.available / 1e6:,.0f} "
-                "MB are free; take a smaller --m or --quantization i8, or more memory, or --force"
-            )
-
-
-def forecast(connection: Connection, table: str, info: TableInfo, spec: IndexSpec) -> IndexForecast:
-    """What ``spec`` will take of memory, and what there is: on a cluster, for the largest shard and
-    on the node with least."""
-    placement = find_placement(connection, table)
-    shards = connection.query(
-        f"SELECT {placement.shard} AS place, sum(rows) AS rows FROM {placement.system('parts')} "
-        f"WHERE active AND {placement.is_rows} GROUP BY place"
-    )
-    rows = max(shards.column("rows").to_pylist(), default=0)
-    limits = {
-        row["name"]: int(row["value"])
-        for row in connection.query(
-            "SELECT name, minIf(toUInt64OrZero(value), toUInt64OrZero(value) > 0) AS value "
-            f"FROM {placement.system('server_settings', replicas=True)} WHERE name IN "
-            "('max_server_memory_usage', 'vector_similarity_index_cache_size') GROUP BY name"
-        ).to_pylist()
-    }
-    available = limits.get("max_server_memory_usage") or None
-    if connection.is_embedded:
-        free = int(psutil.virtual_memory().available)
-        available = free if available is None else min(free, available)
-    return IndexForecast(
-        spec,
-        rows,
-        info.dim,
-        spec.memory_bytes(rows, info.dim),
-        available,
-        limits.get("vector_similarity_index_cache_size"),
-        placement.cluster.shards if placement.cluster else 1,
-    )
-
-
-def existing_indexes(connection: Connection, table: str) -> dict[str, str]:
+def existing_indexes(table: TableHandle) -> dict[str, str]:
     """The table's vector indexes: name to type, as SQL; "" where a cluster's shards differ."""
-    placement = find_placement(connection, table)
-    found = connection.query(
+    placement = table.placement
+    found = table.connection.query(
         "SELECT name, groupUniqArray(type_full) AS types "
         f"FROM {placement.system('data_skipping_indices')} "
         f"WHERE {placement.is_rows} AND type = 'vector_similarity' GROUP BY name ORDER BY name"
@@ -151,9 +43,7 @@ def existing_indexes(connection: Connection, table: str) -> dict[str, str]:
 
 
 def build_index(
-    connection: Connection,
-    table: str,
-    info: TableInfo,
+    table: TableHandle,
     spec: IndexSpec,
     progress: BuildProgress | None = None,
     force: bool = False,
@@ -168,20 +58,19 @@ def build_index(
     into memory and ``force`` is not given, and EngineError where a node of its cluster is down.
     """
     started = time.monotonic()
-    _check(info, table, spec)
-    placement = find_placement(connection, table)
-    placement.check_reachable(connection, "no index can be built on all of them")
-    rows = int(connection.command(f"SELECT count() FROM {identifier(table)}"))
+    _check(table, spec)
+    table.placement.check_reachable(table.connection, "no index can be built on all of them")
+    rows = int(table.connection.command(f"SELECT count() FROM {table.sql}"))
     if rows == 0:
-        raise TableError(f"table {table} is empty; ingest shards first")
-    _check_lengths(connection, table, info, spec)
-    expected = forecast(connection, table, info, spec)
+        raise TableError(f"table {table.name} is empty; ingest shards first")
+    _check_lengths(table, spec)
+    expected = forecast(table, spec)
     if not force:
         expected.check()
-    builder = IndexBuilder(connection, placement, info)
+    builder = IndexBuilder(table)
     worked = builder.declare_and_merge(spec)
     # The merge may have cost the other modality its graph: build what is not whole.
-    for name in existing_indexes(connection, table):
+    for name in existing_indexes(table):
         if not builder.is_whole(name):
             before = builder.graph_bytes(name)
             builder.materialize(name, progress)
@@ -190,12 +79,12 @@ def build_index(
     return BuiltIndex(spec, rows, expected.memory, seconds)
 
 
-def drop_index(connection: Connection, table: str, modality: Modality, metric: Metric) -> bool:
+def drop_index(table: TableHandle, modality: Modality, metric: Metric) -> bool:
     """Drop an index; returns whether there was one."""
     name = index_name(modality, metric)
-    if name not in existing_indexes(connection, table):
+    if name not in existing_indexes(table):
         return False
-    placement = find_placement(connection, table)
+    connection, placement = table.connection, table.placement
     placement.check_reachable(connection, "the index cannot be dropped from all of them")
     placement.run(
         connection, f"ALTER TABLE {placement.rows}{placement.on} DROP INDEX IF EXISTS {name}"
@@ -208,20 +97,20 @@ def same_type(one: str, other: str) -> bool:
     return re.sub(r"\s", "", one) == re.sub(r"\s", "", other)
 
 
-def _check(info: TableInfo, table: str, spec: IndexSpec) -> None:
-    if spec.modality not in info.modalities:
-        raise TableError(f"table {table} has no {embedding_column(spec.modality)} to index")
+def _check(table: TableHandle, spec: IndexSpec) -> None:
+    if spec.modality not in table.info.modalities:
+        raise TableError(f"table {table.name} has no {embedding_column(spec.modality)} to index")
 
 
-def _check_lengths(connection: Connection, table: str, info: TableInfo, spec: IndexSpec) -> None:
-    column = embedding_column(spec.modality)
-    odd = connection.command(
-        f"SELECT count() FROM {identifier(table)} WHERE length({column}) != {info.dim}"
+def _check_lengths(table: TableHandle, spec: IndexSpec) -> None:
+    dim, column = table.info.dim, embedding_column(spec.modality)
+    odd = table.connection.command(
+        f"SELECT count() FROM {table.sql} WHERE length({column}) != {dim}"
     )
     if odd:
         raise TableError(
-            f"table {table}: {int(odd):,} rows have a {column} of another length than {info.dim}, "
-            f"which no index takes; delete them WHERE length({column}) != {info.dim}"
+            f"table {table.name}: {int(odd):,} rows have a {column} of another length than {dim}, "
+            f"which no index takes; delete them WHERE length({column}) != {dim}"
         )
 
 
@@ -236,18 +125,19 @@ class _Pending:
 class IndexBuilder:
     """The steps of a build, on one server or on all shards of a cluster at once."""
 
-    def __init__(self, connection: Connection, placement: Placement, info: TableInfo) -> None:
-        self._connection = connection
-        self._placement = placement
-        self._info = info
+    def __init__(self, table: TableHandle) -> None:
+        self._table = table
+        self._connection = table.connection
+        self._placement = table.placement
+        self._dim = table.info.dim
 
     def declare_and_merge(self, spec: IndexSpec) -> bool:
         """Let the table have this index, and as few parts as it can; returns whether either had to
         be done. A table whose parts are merged already is merged again only to be rid of deleted
         rows: it would cost its graphs."""
-        present = existing_indexes(self._connection, self._placement.table).get(spec.name)
-        if present is not None and not same_type(present, spec.type_sql(self._info.dim)):
-            drop_index(self._connection, self._placement.table, spec.modality, spec.metric)
+        present = existing_indexes(self._table).get(spec.name)
+        if present is not None and not same_type(present, spec.type_sql(self._dim)):
+            drop_index(self._table, spec.modality, spec.metric)
             present = None
         deleted = self._has_deleted_rows()
         parts = self._part_names()
@@ -258,7 +148,7 @@ class IndexBuilder:
         # A node that came to the cluster later may lack what the others have.
         self._run(
             f"ALTER TABLE {{rows}}{{on}} ADD INDEX IF NOT EXISTS {spec.name} "
-            f"{embedding_column(spec.modality)} TYPE {spec.type_sql(self._info.dim)}"
+            f"{embedding_column(spec.modality)} TYPE {spec.type_sql(self._dim)}"
         )
         return present is None or self._part_names() != parts
 
@@ -271,7 +161,7 @@ class IndexBuilder:
             f"FROM {self._placement.system('parts', replicas=True)} "
             f"WHERE active AND {self._placement.is_rows}"
         ).to_pylist()[0]
-        only = len(existing_indexes(self._connection, self._placement.table)) == 1
+        only = len(existing_indexes(self._table)) == 1
         return bool(only and marks["bare"] == 0 and self.graph_bytes(name))
 
     def graph_bytes(self, name: str) -> int:

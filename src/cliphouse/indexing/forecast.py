@@ -1,0 +1,77 @@
+"""The memory that an index will take, and what there is of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import psutil
+
+from cliphouse.errors import TableError
+from cliphouse.indexing.spec import ELEMENT_BYTES, IndexSpec
+from cliphouse.schema.handle import TableHandle
+
+
+@dataclass(frozen=True)
+class IndexForecast:
+    """What an index of ``rows`` rows, those of the largest of ``shards``, will take, in bytes.
+    ``available`` is what this machine, or the server's configuration, leaves for it (None where
+    that cannot be told); ``cache`` is the size of the cache that keeps graphs in memory between
+    searches."""
+
+    spec: IndexSpec
+    rows: int
+    dim: int
+    memory: int
+    available: int | None
+    cache: int | None
+    shards: int = 1
+
+    @property
+    def sum(self) -> str:
+        """How the memory adds up."""
+        bytes_each = ELEMENT_BYTES[self.spec.quantization]
+        largest = f"the largest of {self.shards} shards: " if self.shards > 1 else ""
+        return (
+            f"{largest}{self.rows:,} rows x ({self.dim} x {bytes_each:g} bytes + "
+            f"M {self.spec.m} x 8 bytes) = {self.memory / 1e6:,.1f} MB"
+        )
+
+    def check(self) -> None:
+        """Raises TableError where the graph does not fit."""
+        if self.available is not None and self.memory > self.available:
+            raise TableError(
+                f"the graph does not fit into memory: {self.sum}, and {self.available / 1e6:,.0f} "
+                "MB are free; take a smaller --m or --quantization i8, or more memory, or --force"
+            )
+
+
+def forecast(table: TableHandle, spec: IndexSpec) -> IndexForecast:
+    """What ``spec`` will take of memory, and what there is: on a cluster, for the largest shard and
+    on the node with least."""
+    connection, placement, dim = table.connection, table.placement, table.info.dim
+    shards = connection.query(
+        f"SELECT {placement.shard} AS place, sum(rows) AS rows FROM {placement.system('parts')} "
+        f"WHERE active AND {placement.is_rows} GROUP BY place"
+    )
+    rows = max(shards.column("rows").to_pylist(), default=0)
+    limits = {
+        row["name"]: int(row["value"])
+        for row in connection.query(
+            "SELECT name, minIf(toUInt64OrZero(value), toUInt64OrZero(value) > 0) AS value "
+            f"FROM {placement.system('server_settings', replicas=True)} WHERE name IN "
+            "('max_server_memory_usage', 'vector_similarity_index_cache_size') GROUP BY name"
+        ).to_pylist()
+    }
+    available = limits.get("max_server_memory_usage") or None
+    if connection.is_embedded:
+        free = int(psutil.virtual_memory().available)
+        available = free if available is None else min(free, available)
+    return IndexForecast(
+        spec,
+        rows,
+        dim,
+        spec.memory_bytes(rows, dim),
+        available,
+        limits.get("vector_similarity_index_cache_size"),
+        placement.cluster.shards if placement.cluster else 1,
+    )

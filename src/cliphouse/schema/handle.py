@@ -1,0 +1,64 @@
+"""One table, resolved once: what every function takes that reads it or writes to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from cliphouse.cluster.placement import Placement, find_placement
+from cliphouse.engine.connection import Connection
+from cliphouse.engine.quoting import identifier
+from cliphouse.errors import TableError
+from cliphouse.schema.info import TableInfo, describe_table, read_definition
+
+
+@dataclass(frozen=True)
+class TableHandle:
+    """A table, the connection that reaches it, where its rows are, and what it was made with.
+
+    ``columns`` are its columns in their order, with their SQL types. All of it is as it was when
+    the table was resolved; whoever needs what others have written since resolves it again.
+    """
+
+    connection: Connection
+    placement: Placement
+    info: TableInfo
+    columns: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        return self.placement.table
+
+    @property
+    def sql(self) -> str:
+        """The table's name quoted for SQL."""
+        return identifier(self.name)
+
+    def on(self, connection: Connection) -> TableHandle:
+        """The same table through another connection, for another thread."""
+        return replace(self, connection=connection)
+
+
+def find_table(connection: Connection, name: str) -> TableHandle | None:
+    """The table of this name; None if there is none.
+
+    A table made by other hands, such as the guide's, is described by its columns and first row.
+
+    Raises TableError if it has no embeddings, or its cluster is no longer in the server's
+    configuration.
+    """
+    made = read_definition(connection, name)
+    if made is None:
+        return None
+    info = TableInfo.from_comment(made.comment) or describe_table(connection, name, made.columns)
+    return TableHandle(connection, find_placement(connection, name), info, made.columns)
+
+
+def open_table(connection: Connection, name: str) -> TableHandle:
+    """The table of this name. Raises TableError if there is none, and as find_table does."""
+    table = find_table(connection, name)
+    if table is None:
+        raise TableError(
+            f"{connection.address.shown}: no table {name}; make it with: cliphouse ingest DIR"
+        )
+    return table
