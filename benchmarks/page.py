@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,14 +26,11 @@ import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
 from cliphouse.demo import DEFAULT_ROWS, Demo
+from headless import launch
 from ingest import Machine
 
 REPORT = Path(__file__).resolve().parents[1] / "docs" / "benchmarks" / "page.md"
 PACKAGES = ("chdb-core", "fastapi", "uvicorn", "onnxruntime", "playwright")
-ARGUMENTS = (
-    "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
-    "--disable-sync --no-first-run"
-)
 TARGET_MS, TARGET_BYTES = 300.0, 150_000
 KEY_MS = 45  # between two keys of a quick typist, less than the page waits
 NUMBERS = ("a", "two", "three", "four", "five")
@@ -138,11 +134,8 @@ def measure(page: Page, asked: str) -> tuple[float, str]:
 
 
 def run(url: str, queries: list[str], rows: int) -> Figures:
-    path = shutil.which("chromium")
-    if path is None:
-        sys.exit("page.py: a browser is needed; on Debian: apt-get install chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS.split())
+        browser = launch(playwright)
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         page.goto(url)
         page.wait_for_selector("#examples img.shown")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
 from playwright.sync_api import (
     Browser,
     BrowserContext,
@@ -20,12 +18,10 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
+from headless import launch
+
 SCREENSHOTS = Path(__file__).parents[1] / "build" / "screenshots"
 ELSEWHERE = "https://pictures.example/"
-_ARGUMENTS = (
-    "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
-    "--disable-sync --no-first-run"
-)
 
 
 @dataclass
@@ -62,12 +58,9 @@ class Watched:
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Debian's chromium, without a window."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        pytest.fail("the page's tests need a browser; on Debian: apt-get install chromium")
+    """Chromium without a window (see headless.launch)."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=_ARGUMENTS.split())
+        browser = launch(playwright)
         yield browser
         browser.close()
 
