@@ -214,8 +214,8 @@ def test_sql(world: Path, run: Run) -> None:
     [
         (("ingest", "nowhere"), "nowhere: no such folder"),
         (("ingest", "empty"), "empty: no shards here"),
-        (("ingest", "shards", "--shards", "5-x"), "'5-x' is no shard number or range"),
-        (("ingest", "shards", "--shards", "4"), "shard 4 is not there"),
+        (("ingest", "shards", "--shards", "5-x"), "'5-x' is not a shard number or range"),
+        (("ingest", "shards", "--shards", "4"), "shard 4 is missing"),
         (("embed", "empty", "--to", "s", "--model", "tiny"), "empty: no pictures here"),
         (("embed", "pictures", "--to", "s", "--model", "big"), "model 'big' is unknown"),
         (

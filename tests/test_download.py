@@ -27,16 +27,18 @@ from cliphouse.cli import download as cli
 from cliphouse.cli import show
 from cliphouse.errors import UserError
 from cliphouse.shards import find_shards
-from cliphouse.shards.addresses import DEFAULT_SOURCE, KINDS, address, addresses, shown
 from cliphouse.shards.download import DownloadReport, download
-from cliphouse.shards.part import DownloadError, Part
-from cliphouse.shards.patience import Patience
+from cliphouse.shards.partial_file import DownloadError, PartialFile
 from cliphouse.shards.progress import Step
-from cliphouse.shards.transfer import FsspecStore, TransientError, _retry_after
+from cliphouse.shards.retry import RetryPolicy
+from cliphouse.shards.transfer import FsspecStore, TransientError, retry_after_seconds
+from cliphouse.shards.urls import DEFAULT_SOURCE, KINDS, file_url, redact, url_templates
 from forked import python
 from shard_files import make_shard
 
-IMPATIENT = Patience(tries=6, tries_unanswered=2, first_wait=0.01, longest_wait=0.05, timeout=5.0)
+FEW_RETRIES = RetryPolicy(
+    max_attempts=6, max_unanswered=2, first_wait=0.01, longest_wait=0.05, timeout=5.0
+)
 IMAGE_0 = "/img_emb/img_emb_0.npy"
 METADATA_0 = "/metadata/metadata_0.parquet"
 ROWS, DIM = 200, 64  # an image file of 25,728 bytes
@@ -93,7 +95,7 @@ def fetch(
         server if isinstance(server, str) else server.url,
         only.split(",") if only else KINDS,
         jobs,
-        patience=IMPATIENT,
+        retry=FEW_RETRIES,
     )
 
 
@@ -335,8 +337,8 @@ def test_a_file_that_is_always_wrong_ends_soon_and_leaves_nothing(
     server.files[IMAGE_0] = b"this is no npy file"
     report = fetch(server, tmp_path / "to")
     (failed,) = report.failed
-    assert "is wrong" in failed.reason and ".npy" in failed.reason and failed.size == 0
-    assert len(server.gets(IMAGE_0)) == IMPATIENT.tries_broken
+    assert "contents are wrong" in failed.reason and ".npy" in failed.reason and failed.size == 0
+    assert len(server.gets(IMAGE_0)) == FEW_RETRIES.max_corrupt
     wanted = contents(originals)
     del wanted["img_emb/img_emb_0.npy"]
     assert contents(tmp_path / "to") == wanted
@@ -351,7 +353,7 @@ def test_it_gives_up_only_after_tries_that_bring_nothing(
     (failed,) = report.failed
     assert "500" in failed.reason and "given up" in failed.reason
     requests = server.gets(IMAGE_0)
-    assert len(requests) == 20 + IMPATIENT.tries
+    assert len(requests) == 20 + FEW_RETRIES.max_attempts
     assert requests[-1].range == "bytes=20000-"
     server._tricks.clear()
     assert fetch_image_0(server, tmp_path / "to").is_complete
@@ -366,7 +368,7 @@ def test_cuts_without_range_end_too(server: bad.Server, originals: Path, tmp_pat
     server.default_trick = bad.cut(HALF)
     (failed,) = fetch_image_0(server, tmp_path / "to").failed
     assert "12,000 of 25,728" in failed.reason or "connection broke" in failed.reason
-    assert len(server.gets(IMAGE_0)) == IMPATIENT.tries + 1
+    assert len(server.gets(IMAGE_0)) == FEW_RETRIES.max_attempts + 1
     assert {request.range for request in server.gets(IMAGE_0)} == {None}
 
 
@@ -374,8 +376,8 @@ def test_silence_is_a_failed_try(server: bad.Server, originals: Path, tmp_path: 
     put(server, originals)
     hanging, until = threading.Event(), threading.Event()
     server.misbehave(IMAGE_0, bad.hang(HALF, hanging, until))
-    patience = Patience(tries=3, first_wait=0.01, timeout=0.5)
-    report = download([0], tmp_path / "to", server.url, ["image"], patience=patience)
+    retry = RetryPolicy(max_attempts=3, first_wait=0.01, timeout=0.5)
+    report = download([0], tmp_path / "to", server.url, ["image"], retry=retry)
     until.set()
     assert report.is_complete
     assert server.gets(IMAGE_0)[1].range == "bytes=12000-"
@@ -416,7 +418,7 @@ def test_retry_after_of_a_day_ends_the_file(
 
 @pytest.mark.parametrize("text", ["", "soon", "-1", "1e9", "Sat, 99 Nonsense"])
 def test_retry_after_of_no_sense_is_none(text: str) -> None:
-    assert _retry_after(text) is None
+    assert retry_after_seconds(text) is None
 
 
 # The file changes between tries
@@ -469,7 +471,7 @@ def test_resumes_only_what_can_be_told_apart(
 
 def leave_part(server: bad.Server, to: Path) -> Path:
     """A part of HALF bytes, as a run that was killed leaves it."""
-    server.misbehave(IMAGE_0, bad.cut(HALF), *[bad.status(500)] * IMPATIENT.tries)
+    server.misbehave(IMAGE_0, bad.cut(HALF), *[bad.status(500)] * FEW_RETRIES.max_attempts)
     assert len(fetch_image_0(server, to).failed) == 1
     part = to / "img_emb/img_emb_0.npy.part"
     assert part.read_bytes() == server.files[IMAGE_0][:HALF]
@@ -515,7 +517,7 @@ def test_a_part_that_was_whole_is_only_renamed(
 
 def test_two_downloads_do_not_mix(server: bad.Server, originals: Path, tmp_path: Path) -> None:
     put(server, originals)
-    with Part(tmp_path / "to/img_emb/img_emb_0.npy"):
+    with PartialFile(tmp_path / "to/img_emb/img_emb_0.npy"):
         report = fetch(server, tmp_path / "to")
     (failed,) = report.failed
     assert "another download" in failed.reason
@@ -577,7 +579,7 @@ def test_a_server_that_answers_badly_at_first(
         told.append(step.state)
         server.head_status = None
 
-    report = download([0], tmp_path / "to", f"{server.url}/x", progress=tell, patience=IMPATIENT)
+    report = download([0], tmp_path / "to", f"{server.url}/x", progress=tell, retry=FEW_RETRIES)
     assert report.is_complete and told[0] == "asking"
     assert contents(tmp_path / "to").items() < contents(originals).items()
 
@@ -628,27 +630,27 @@ def test_from_a_template(server: bad.Server, tmp_path: Path, template: str) -> N
 def test_what_follows_from_a_template() -> None:
     image, text, metadata = KINDS.values()
     template = "s3://b/texts/text_emb_{n:04d}.npy"
-    assert addresses(template, text) == [template]
-    assert addresses(template, image) == ["s3://b/images/img_emb_{n:04d}.npy"]
-    assert addresses(template, metadata) == ["s3://b/metadata/metadata_{n:04d}.parquet"]
+    assert url_templates(template, text) == [template]
+    assert url_templates(template, image) == ["s3://b/images/img_emb_{n:04d}.npy"]
+    assert url_templates(template, metadata) == ["s3://b/metadata/metadata_{n:04d}.parquet"]
     flat = "https://h/img_emb_{n}.npy?key={n}"
-    assert addresses(flat, metadata) == ["https://h/metadata_{n}.parquet?key={n}"]
-    assert addresses("https://h/metadata/metadata_{n}.parquet", image) == [
+    assert url_templates(flat, metadata) == ["https://h/metadata_{n}.parquet?key={n}"]
+    assert url_templates("https://h/metadata/metadata_{n}.parquet", image) == [
         "https://h/img_emb/img_emb_{n}.npy",
         "https://h/images/img_emb_{n}.npy",
     ]
-    assert address("s3://b/{n:04d}.npy", 12) == "s3://b/0012.npy"
-    assert addresses("https://h/vectors_{n}.npy", image, alone=True) == [
+    assert file_url("s3://b/{n:04d}.npy", 12) == "s3://b/0012.npy"
+    assert url_templates("https://h/vectors_{n}.npy", image, alone=True) == [
         "https://h/vectors_{n}.npy"
     ]
     with pytest.raises(UserError, match="--only"):
-        addresses("https://h/vectors_{n}.npy", image)
+        url_templates("https://h/vectors_{n}.npy", image)
     with pytest.raises(UserError, match="braces"):
-        address("https://h/{m}/img_emb_{n}.npy", 1)
+        file_url("https://h/{m}/img_emb_{n}.npy", 1)
 
 
 def test_the_guides_address_needs_no_asking() -> None:
-    assert [addresses(DEFAULT_SOURCE, kind) for kind in KINDS.values()] == [
+    assert [url_templates(DEFAULT_SOURCE, kind) for kind in KINDS.values()] == [
         [f"{DEFAULT_SOURCE}/img_emb/img_emb_{{n}}.npy"],
         [f"{DEFAULT_SOURCE}/text_emb/text_emb_{{n}}.npy"],
         [f"{DEFAULT_SOURCE}/metadata/metadata_{{n}}.parquet"],
@@ -656,7 +658,7 @@ def test_the_guides_address_needs_no_asking() -> None:
 
 
 def test_secrets_are_not_shown() -> None:
-    assert shown("https://me:secret@h:1/x?sig=secret") == "https://h:1/x"
+    assert redact("https://me:secret@h:1/x?sig=secret") == "https://h:1/x"
 
 
 @pytest.mark.parametrize("where", ["memory", "file", "path"])
@@ -686,7 +688,7 @@ def test_resumes_from_an_fsspec_store(originals: Path, tmp_path: Path, changed: 
         if part.size >= HALF:
             raise StopError
 
-    with pytest.raises(StopError), Part(tmp_path / "to" / name) as part:
+    with pytest.raises(StopError), PartialFile(tmp_path / "to" / name) as part:
         store = FsspecStore(base, block=HALF)
         store.fetch(f"{base}/{name}", part, stop)
     if changed:
@@ -706,7 +708,7 @@ def test_an_fsspec_file_that_changes_while_it_is_read(originals: Path, tmp_path:
     def change() -> None:
         os.utime(tmp_path / "theirs" / name, (1, 1))
 
-    with Part(tmp_path / "to" / name) as part:
+    with PartialFile(tmp_path / "to" / name) as part:
         with pytest.raises(TransientError, match="changed"):
             FsspecStore(base).fetch(f"{base}/{name}", part, change)
         assert part.size == 0
@@ -826,7 +828,7 @@ def test_progress_adds_up(server: bad.Server, originals: Path, tmp_path: Path) -
     server.misbehave(METADATA_0, bad.status(500))
     steps: list[Step] = []
     report = download(
-        [0, 1, 2], tmp_path / "to", server.url, progress=steps.append, patience=IMPATIENT
+        [0, 1, 2], tmp_path / "to", server.url, progress=steps.append, retry=FEW_RETRIES
     )
     total = sum(map(len, contents(originals).values()))
     assert steps[-1].arrived == steps[-1].expected == report.arrived == total - HALF

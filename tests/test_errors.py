@@ -9,7 +9,7 @@ import pytest
 
 from cliphouse import errors
 from cliphouse.errors import CliphouseError, EngineError, error_class
-from cliphouse.shards.part import FileError
+from cliphouse.shards.partial_file import FileError
 
 # Programs rely on these: a code that changes here is a change of the REST interface.
 CODES = {

@@ -395,7 +395,7 @@ def test_linked_files_are_read(tmp_path: Path, open_table: OpenTable) -> None:
     check_equal(table, made)
     (tmp_path / "real" / "text_emb" / "text_emb_3.npy").unlink()
     with pytest.raises(
-        ShardError, match=r"text_emb_3\.npy: named like a shard's file, but is none"
+        ShardError, match=r"text_emb_3\.npy: named like a shard's file, but not a file"
     ):
         table.ingest(tmp_path / "links")
 

@@ -264,7 +264,7 @@ def test_a_truncated_npy_tells_both_sizes(tmp_path: Path) -> None:
     make_shard(tmp_path)
     path = tmp_path / "img_emb" / "img_emb_0.npy"
     path.write_bytes(path.read_bytes()[:-5])
-    refuse(tmp_path, r"img_emb_0\.npy: truncated: 443 bytes where 20 rows of 8 x float16 take 448")
+    refuse(tmp_path, r"img_emb_0\.npy: truncated: 443 bytes, but 20 rows of 8 x float16 take 448")
 
 
 @pytest.mark.parametrize("data", [b"", b"\x93NUMPY", b"<html>404</html>"])

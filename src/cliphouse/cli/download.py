@@ -24,8 +24,8 @@ from rich.progress import (
 from cliphouse.cli import options, show
 from cliphouse.json_text import to_json
 from cliphouse.shards import parse_shard_numbers
-from cliphouse.shards.addresses import DEFAULT_SOURCE, KINDS
-from cliphouse.shards.progress import Step, Tell
+from cliphouse.shards.progress import DownloadProgress, Step
+from cliphouse.shards.urls import DEFAULT_SOURCE, KINDS
 
 if TYPE_CHECKING:
     from cliphouse.shards.download import DownloadReport
@@ -106,7 +106,7 @@ def _ranges(numbers: list[int]) -> str:
 
 
 @contextmanager
-def _progress() -> Iterator[Tell]:
+def _progress() -> Iterator[DownloadProgress]:
     """Bars on a terminal, one for all and one per file; plain lines where there is none."""
     if not show.err.is_terminal:
         yield _Log().tell

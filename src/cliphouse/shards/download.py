@@ -1,4 +1,4 @@
-"""Fetching shards: many files at once, however the server behaves, until all are whole."""
+"""Downloading shards: many files at once, with retries, until every file is complete."""
 
 from __future__ import annotations
 
@@ -14,20 +14,26 @@ from pathlib import Path
 from typing import Literal
 
 from cliphouse.errors import ShardError
-from cliphouse.shards.addresses import (
+from cliphouse.shards.partial_file import (
+    DownloadError,
+    FileError,
+    PartialFile,
+    check_file,
+    make_folder,
+)
+from cliphouse.shards.progress import DownloadProgress, ProgressTracker
+from cliphouse.shards.retry import CorruptFileError, GaveUpError, Retrier, RetryPolicy
+from cliphouse.shards.transfer import FileMissingError, Store, open_store
+from cliphouse.shards.urls import (
     DEFAULT_SOURCE,
     KINDS,
     LAION_SHARDS,
-    Kind,
-    address,
-    addresses,
+    FileKind,
     choose_kinds,
-    shown,
+    file_url,
+    redact,
+    url_templates,
 )
-from cliphouse.shards.part import DownloadError, FileError, Part, check_file, make_folder
-from cliphouse.shards.patience import BrokenError, GivenUpError, Patience, Tries
-from cliphouse.shards.progress import Board, Tell
-from cliphouse.shards.transfer import FileMissingError, Store, open_store
 
 DEFAULT_JOBS = 4
 _STOP_SECONDS = 0.5
@@ -37,7 +43,7 @@ Outcome = Literal["fetched", "there", "missing", "failed"]
 
 @dataclass(frozen=True)
 class FileReport:
-    """What became of one file. ``size`` is in bytes, 0 where it is not there."""
+    """The outcome of one file. ``size`` is in bytes, 0 if the file does not exist."""
 
     shard: int
     kind: str
@@ -49,7 +55,7 @@ class FileReport:
 
 @dataclass(frozen=True)
 class DownloadReport:
-    """What became of all files, by shard. ``arrived`` is the bytes that came over the network."""
+    """The outcome of all files, by shard. ``arrived`` counts the bytes from the network."""
 
     source: str
     files: list[FileReport]
@@ -86,19 +92,18 @@ def download(
     source: str = DEFAULT_SOURCE,
     kinds: Iterable[str] = tuple(KINDS),
     jobs: int = DEFAULT_JOBS,
-    progress: Tell | None = None,
-    patience: Patience | None = None,
+    progress: DownloadProgress | None = None,
+    retry: RetryPolicy | None = None,
 ) -> DownloadReport:
-    """Fetch the files of shards ``numbers`` (None: LAION's 0-409) into the folder ``to``.
+    """Download the files of shards ``numbers`` (None: LAION's 0-409) into the folder ``to``.
 
-    A file that is there already and whole is left alone, without asking the network. ``source``
-    is a folder's address or a template with ``{n}``. ``kinds`` are of image, text and metadata.
-    ``jobs`` files are fetched at once. ``progress`` is called from their threads, one call at a
-    time.
+    A complete file in the folder is kept, without a request. ``source`` is a folder's address or
+    a template with ``{n}``. ``kinds`` are some of image, text and metadata. ``jobs`` files are
+    fetched at the same time. ``progress`` is called from their threads, one call at a time.
 
-    Raises UserError where an address cannot be used or the folder cannot be written, and
-    DownloadError where the source never answers or the disk is full. What befalls one file only
-    is told in the report.
+    Raises UserError if an address cannot be used or the folder cannot be written, and
+    DownloadError if the source never answers or the disk is full. The report names the files that
+    are missing or failed.
     """
     started = time.monotonic()
     chosen = choose_kinds(kinds)
@@ -107,20 +112,20 @@ def download(
     for folder in {file.target.parent for file in needed}:
         make_folder(folder)
     reports = {file: file.report("there") for file in files}
-    board = Board([(file.name, file.kind.name) for file in needed], progress)
+    tracker = ProgressTracker([(file.name, file.kind.name) for file in needed], progress)
     if needed:
-        patience = patience or Patience()
-        with closing(open_store(source, patience.timeout)) as store:
-            templates = _settle(store, source, needed, patience, board)
-            reports |= _Crew(store, templates, patience, board).fetch(needed, jobs)
+        retry = retry or RetryPolicy()
+        with closing(open_store(source, retry.timeout)) as store:
+            templates = _find_templates(store, source, needed, retry, tracker)
+            reports |= _Fetcher(store, templates, retry, tracker).fetch(needed, jobs)
     seconds = time.monotonic() - started
-    return DownloadReport(shown(source), list(reports.values()), board.arrived, seconds)
+    return DownloadReport(redact(source), list(reports.values()), tracker.arrived, seconds)
 
 
 @dataclass(frozen=True)
 class _File:
     number: int
-    kind: Kind
+    kind: FileKind
     target: Path
 
     @property
@@ -133,8 +138,8 @@ class _File:
         return FileReport(self.number, self.kind.name, str(self.target), outcome, size, reason)
 
 
-def _plan(numbers: Collection[int], kinds: Collection[Kind], to: Path) -> list[_File]:
-    """Shard by shard, so that whole shards come early."""
+def _plan(numbers: Collection[int], kinds: Collection[FileKind], to: Path) -> list[_File]:
+    """The files shard by shard, so that complete shards come early."""
     existing = {kind: _existing(to, kind) for kind in kinds}
     return [
         _File(
@@ -145,8 +150,8 @@ def _plan(numbers: Collection[int], kinds: Collection[Kind], to: Path) -> list[_
     ]
 
 
-def _existing(to: Path, kind: Kind) -> dict[int, Path]:
-    """Files that are there under any name that `find_shards` knows, so that none comes twice."""
+def _existing(to: Path, kind: FileKind) -> dict[int, Path]:
+    """The files in the folder under any name that `find_shards` finds, to fetch none twice."""
     found: dict[int, Path] = {}
     for folder in (*kind.folders, ""):
         for path in sorted((to / folder).glob(f"{kind.stem}_*.{kind.suffix}")):
@@ -165,73 +170,83 @@ def _is_good(path: Path) -> bool:
     return True
 
 
-def _settle(
-    store: Store, source: str, needed: Sequence[_File], patience: Patience, board: Board
-) -> dict[Kind, str]:
-    """Find out, once for each kind, under which of the names in use its files are.
+def _find_templates(
+    store: Store,
+    source: str,
+    needed: Sequence[_File],
+    retry: RetryPolicy,
+    tracker: ProgressTracker,
+) -> dict[FileKind, str]:
+    """Find the URL template of each kind of files among the templates in use.
 
-    Where none is found the first name stands, and every file tells for itself what is wrong.
+    If no template finds a file, the first one is used, and the report of each file says what is
+    wrong.
     """
     kinds = list(dict.fromkeys(file.kind for file in needed))
-    templates: dict[Kind, str] = {}
+    templates: dict[FileKind, str] = {}
 
-    def tries() -> Tries:
-        announce = partial(board.asking, shown(source))
-        return Tries(patience, time.sleep, announce, is_first=True)
+    def retrier() -> Retrier:
+        report_wait = partial(tracker.asking, redact(source))
+        return Retrier(retry, time.sleep, report_wait, is_first_contact=True)
 
     try:
         for kind in kinds:
-            candidates = addresses(source, kind, alone=len(kinds) == 1)
+            candidates = url_templates(source, kind, alone=len(kinds) == 1)
             numbers = sorted(file.number for file in needed if file.kind == kind)
-            # The lowest number first: only short numbers tell how far they are padded.
+            # The lowest number first: only a short number shows to which width numbers are padded.
             probes = dict.fromkeys((numbers[0], numbers[len(numbers) // 2], numbers[-1]))
             found = (
                 template
                 for number in (probes if len(candidates) > 1 else numbers[:1])
                 for template in _distinct(candidates, number)
-                if _answers(store, address(template, number), tries())
+                if _exists(store, file_url(template, number), retrier())
             )
             templates[kind] = next(found, candidates[0])
-    except GivenUpError as error:
+    except GaveUpError as error:
         raise DownloadError(
-            f"{shown(source)}: {error}; try again later, or name another source with --from"
+            f"{redact(source)}: {error}; try again later, or name another source with --from"
         ) from error
     return templates
 
 
 def _distinct(candidates: Iterable[str], number: int) -> list[str]:
-    by_address: dict[str, str] = {}
+    """Those of the templates that give different URLs for ``number``."""
+    by_url: dict[str, str] = {}
     for template in candidates:
-        by_address.setdefault(address(template, number), template)
-    return list(by_address.values())
+        by_url.setdefault(file_url(template, number), template)
+    return list(by_url.values())
 
 
-def _answers(store: Store, url: str, tries: Tries) -> bool:
+def _exists(store: Store, url: str, retrier: Retrier) -> bool:
     try:
-        return tries.run(lambda: store.exists(url))
-    except GivenUpError:
+        return retrier.run(lambda: store.exists(url))
+    except GaveUpError:
         raise
-    except FileError:  # refused here; perhaps not under another name
+    except FileError:  # the server refuses this URL, but perhaps not another
         return False
 
 
 class _StoppedError(DownloadError):
-    """Another thread met the end of the download."""
+    """The download was ended by another thread."""
 
 
-class _Crew:
-    """Threads that fetch files until there are none left, or one of them meets the end."""
+class _Fetcher:
+    """Threads that fetch files until none is left, or an error ends the download."""
 
     def __init__(
-        self, store: Store, templates: dict[Kind, str], patience: Patience, board: Board
+        self,
+        store: Store,
+        templates: dict[FileKind, str],
+        retry: RetryPolicy,
+        tracker: ProgressTracker,
     ) -> None:
         self._store, self._templates = store, templates
-        self._patience, self._board = patience, board
+        self._retry, self._tracker = retry, tracker
         self._stopping = threading.Event()
         self._results: queue.Queue[tuple[_File, FileReport] | Exception] = queue.Queue()
 
     def fetch(self, files: Sequence[_File], jobs: int) -> dict[_File, FileReport]:
-        """Fetch all. Raises the first error that is not about one file alone."""
+        """Fetch all files. Raises the first error that is not about a single file."""
         todo = iter(files)
         lock = threading.Lock()
 
@@ -241,9 +256,9 @@ class _Crew:
                     file = next(todo, None)
                 if file is None:
                     return
-                self._results.put(self._guarded(file))
+                self._results.put(self._result(file))
 
-        # Daemons: one that waits for a silent server must not keep an interrupted process.
+        # Daemon threads: one that waits for a silent server must not keep an interrupted process.
         threads = [threading.Thread(target=work, daemon=True) for _ in range(max(jobs, 1))]
         for thread in threads:
             thread.start()
@@ -261,54 +276,54 @@ class _Crew:
             raise result
         return result
 
-    def _guarded(self, file: _File) -> tuple[_File, FileReport] | Exception:
+    def _result(self, file: _File) -> tuple[_File, FileReport] | Exception:
         try:
             return file, self._fetch_one(file)
-        except Exception as error:  # noqa: BLE001 - handed over to the caller's thread
+        except Exception as error:  # noqa: BLE001 - raised in the thread of the caller
             return error
 
     def _fetch_one(self, file: _File) -> FileReport:
         outcome: Literal["fetched", "missing", "failed"] = "fetched"
         reason = ""
         try:
-            with Part(file.target) as part:
+            with PartialFile(file.target) as part:
                 self._complete(file, part)
         except FileMissingError as error:
             outcome, reason = "missing", str(error)
         except FileError as error:
             outcome, reason = "failed", str(error)
-        self._board.over(file.name, outcome, reason)
+        self._tracker.over(file.name, outcome, reason)
         return file.report(outcome, reason)
 
-    def _complete(self, file: _File, part: Part) -> None:
-        """Try until the part is whole and right, and give it its name."""
-        url = address(self._templates[file.kind], file.number)
+    def _complete(self, file: _File, part: PartialFile) -> None:
+        """Fetch and check the file, with retries, and give it its name."""
+        url = file_url(self._templates[file.kind], file.number)
         most = part.size
-        self._board.begin(file.name, part.size)
+        self._tracker.begin(file.name, part.size)
 
-        def arrived() -> None:
+        def on_arrival() -> None:
             if self._stopping.is_set():
                 raise _StoppedError("stopped")
             size = part.version.size if part.version else None
-            self._board.arriving(file.name, part.size, size)
+            self._tracker.arriving(file.name, part.size, size)
 
         def attempt() -> None:
             nonlocal most
             try:
-                if not part.is_whole:
-                    self._store.fetch(url, part, arrived)
+                if not part.is_complete:
+                    self._store.fetch(url, part, on_arrival)
             finally:
                 if part.size > most:
                     most = part.size
-                    tries.progressed()
+                    retrier.progressed()
             _check(part)
 
-        tries = Tries(
-            self._patience,
+        retrier = Retrier(
+            self._retry,
             self._sleep,
-            announce=lambda reason: self._board.waiting(file.name, reason),
+            report_wait=lambda reason: self._tracker.waiting(file.name, reason),
         )
-        tries.run(attempt)
+        retrier.run(attempt)
         part.finish()
 
     def _sleep(self, seconds: float) -> None:
@@ -316,10 +331,10 @@ class _Crew:
             raise _StoppedError("stopped")
 
 
-def _check(part: Part) -> None:
+def _check(part: PartialFile) -> None:
     try:
         check_file(part.path)
     except ShardError as error:
         part.discard()
         reason = str(error).removeprefix(f"{part.path}: ")
-        raise BrokenError(f"arrived whole, but is wrong: {reason}") from error
+        raise CorruptFileError(f"complete, but its contents are wrong: {reason}") from error

@@ -1,4 +1,4 @@
-"""What is read from metadata files: the fields that a caller asks for."""
+"""A field of a metadata file, as a caller asks for it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ FieldType = Literal["binary", "float32", "int32"]
 
 @dataclass(frozen=True)
 class MetadataField:
-    """A value that each row of a metadata file is read for, as an Arrow column of ``type``.
+    """A field to read from a metadata file, as an Arrow column of ``type``.
 
     ``spellings`` are the lower-case names that the file's column may have, the preferred one
-    first. ``absent`` is the value of rows that have none. A row whose text is empty takes that of
-    the first of ``fallbacks``, further names, that is not. With ``is_pair_cosine``, a shard whose
-    file lacks the column gets the cosine similarity of each row's two embeddings.
+    first. Rows without a value get ``absent``. If a row's text is empty, it is taken from the
+    first of the columns ``fallbacks`` that is not. If a file lacks the column of a field that
+    ``is_pair_cosine``, its values are the cosine similarity of each row's two embeddings.
     """
 
     name: str

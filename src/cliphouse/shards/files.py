@@ -1,6 +1,6 @@
-"""Which files make up a shard, and where they are.
+"""Finding the files of shards.
 
-A shard is ``img_emb_N.npy``, ``text_emb_N.npy`` (may be absent) and ``metadata_N.parquet``, with N
+A shard is ``img_emb_N.npy``, ``text_emb_N.npy`` (optional) and ``metadata_N.parquet``, with N
 written plainly (LAION) or zero-padded (clip-retrieval), all in one folder or in the subfolders
 ``img_emb/ text_emb/ metadata/`` or ``images/ texts/ metadata/``. Folders are local paths or any
 URL that fsspec opens.
@@ -21,9 +21,9 @@ from fsspec.implementations.local import LocalFileSystem
 from cliphouse.errors import ShardError, UserError
 
 SUBFOLDERS = ("img_emb", "images", "text_emb", "texts", "metadata")
-MAX_SHARD = 2**20  # ids (shard * 2**32 + row) then stay below 2**53, exact in JavaScript
+MAX_SHARD = 2**20  # ids (shard * 2**32 + row) stay below 2**53, which JavaScript keeps exactly
 
-# Where fsspec's stores keep it: s3 and http, abfs, gs and hf, local, and others.
+# The keys under which fsspec's stores give a version: s3 and http, abfs, gs and hf, local, others.
 _VERSION_KEYS = (
     *("ETag", "etag", "blob_id", "md5Hash", "mtime", "LastModified", "last_modified"),
     *("updated", "modified", "created"),
@@ -34,10 +34,8 @@ _SUFFIX = {"img_emb": "npy", "text_emb": "npy", "metadata": "parquet"}
 
 @dataclass(frozen=True)
 class DataFile:
-    """One file of a shard: where it is, how long it is, and what tells a change.
-
-    ``version`` is the ETag where the store has one, else the modification time.
-    """
+    """One file of a shard. ``size`` is in bytes; ``version`` is the ETag if the store has one,
+    else the modification time."""
 
     fs: Any = field(repr=False, compare=False)  # fsspec has no type hints
     path: str
@@ -58,7 +56,7 @@ class DataFile:
 
 @dataclass(frozen=True)
 class Shard:
-    """The files of one shard. ``text`` is None where there are no text embeddings."""
+    """The files of one shard. ``text`` is None if it has no text embeddings."""
 
     number: int
     image: DataFile
@@ -73,7 +71,7 @@ class Shard:
 def open_fs(url: str) -> tuple[Any, str]:
     """The fsspec file system of a path or URL, and the path in it.
 
-    Raises ShardError where the URL is not understood, or its library is not installed.
+    Raises ShardError if fsspec cannot read the URL, or the library for it is not installed.
     """
     try:
         fs, path = fsspec.url_to_fs(url)
@@ -83,14 +81,14 @@ def open_fs(url: str) -> tuple[Any, str]:
 
 
 def entry_version(entry: Mapping[str, Any]) -> str:
-    """What tells a change of a file in its store's listing; empty where nothing does."""
+    """The version of a file in its store's listing; empty if the listing has none."""
     return next((str(entry[key]) for key in _VERSION_KEYS if entry.get(key)), "")
 
 
 def parse_shard_numbers(text: str) -> set[int] | None:
-    """Shard numbers from ``0-9,12,400-409``; None for ``all``.
+    """Read shard numbers such as ``0-9,12,400-409``; None means ``all``.
 
-    Raises UserError where a part is neither a number nor a rising range.
+    Raises UserError if a part is neither a number nor a rising range.
     """
     if text.strip() == "all":
         return None
@@ -100,7 +98,7 @@ def parse_shard_numbers(text: str) -> set[int] | None:
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if first > last or last >= MAX_SHARD:
             raise UserError(
-                f"shards {text!r}: {part.strip()!r} is no shard number or range; "
+                f"shards {text!r}: {part.strip()!r} is not a shard number or range; "
                 "write them as in 0-9,12,400-409, or all"
             )
         numbers.update(range(first, last + 1))
@@ -108,12 +106,11 @@ def parse_shard_numbers(text: str) -> set[int] | None:
 
 
 def find_shards(folders: Iterable[str], numbers: Collection[int] | None = None) -> list[Shard]:
-    """The shards below ``folders`` (paths or fsspec URLs), by number.
+    """Find the shards in ``folders`` (paths or fsspec URLs), by number; with ``numbers``, only
+    these shards.
 
-    ``numbers`` keeps only those shards; one that is nowhere to be found is an error.
-
-    Raises ShardError where a folder is missing or holds no shard, where two files claim the same
-    part of the same shard, or where a shard lacks its image embeddings or metadata.
+    Raises ShardError if a folder is missing or holds no shard, one of ``numbers`` is missing, two
+    files are the same part of the same shard, or a shard has no image embeddings or metadata.
     """
     found: dict[tuple[int, str], DataFile] = {}
     for folder in folders:
@@ -134,18 +131,17 @@ def find_shards(folders: Iterable[str], numbers: Collection[int] | None = None) 
     present = {number for number, _ in found}
     wanted = present if numbers is None else set(numbers)
     if missing := sorted(wanted - present):
-        raise ShardError(f"{', '.join(folders)}: shard {missing[0]} is not there")
+        raise ShardError(f"{', '.join(folders)}: shard {missing[0]} is missing")
     return [_assemble(number, found) for number in sorted(wanted)]
 
 
 def _assemble(number: int, found: dict[tuple[int, str], DataFile]) -> Shard:
     image, metadata = found.get((number, "img_emb")), found.get((number, "metadata"))
     text = found.get((number, "text_emb"))
-    some = image or metadata or text
-    assert some is not None
     if image is None or metadata is None:
-        absent = f"img_emb_{number}.npy" if image is None else f"metadata_{number}.parquet"
-        raise ShardError(f"shard {number} is incomplete: {absent} is missing beside {some.path}")
+        missing = f"img_emb_{number}.npy" if image is None else f"metadata_{number}.parquet"
+        (present, *_) = (file.path for file in (image, metadata, text) if file is not None)
+        raise ShardError(f"shard {number} is incomplete: {missing} is missing beside {present}")
     return Shard(number, image, text, metadata)
 
 
@@ -165,7 +161,9 @@ def _recognise(fs: Any, entry: dict[str, Any]) -> Iterator[tuple[int, str, DataF
     if match is None or match[3] != _SUFFIX[match[1]]:
         return
     if entry["type"] != "file":
-        raise ShardError(f"{entry['name']}: named like a shard's file, but is none (broken link?)")
+        raise ShardError(
+            f"{entry['name']}: named like a shard's file, but not a file (broken link?)"
+        )
     number = int(match[2])
     if number >= MAX_SHARD:
         raise ShardError(f"{entry['name']}: shard numbers end at {MAX_SHARD - 1}")
@@ -184,7 +182,7 @@ def _entries(fs: Any, path: str, folder: str) -> list[dict[str, Any]]:
 
 
 def _followed(fs: Any, entry: dict[str, Any]) -> dict[str, Any]:
-    """A local link as what it leads to: fsspec tells the link's own type."""
+    """The entry of a local link's target: fsspec gives the type of the link itself."""
     if not isinstance(fs, LocalFileSystem) or not entry.get("islink"):
         return entry
     try:

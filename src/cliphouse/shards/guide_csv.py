@@ -1,7 +1,7 @@
-"""The CSV files that the ClickHouse guide's recipe writes, one a shard: N.csv.
+"""The CSV files of the ClickHouse guide: N.csv for each shard.
 
-Seven columns without a header: a row number, url, caption, NSFW, similarity, image embedding and
-text embedding, the last two as lists of numbers in brackets.
+They have seven columns and no header: a row number, url, caption, NSFW, similarity, image embedding
+and text embedding. An embedding is a list of numbers in brackets.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _TYPES = {name: pa.binary() for name in COLUMNS} | {"similarity": pa.float32()}
 
 @dataclass(frozen=True)
 class GuideCsv:
-    """One such file. ``rows`` is estimated from its size until it is converted."""
+    """One CSV file of the guide. ``rows`` is estimated from the size of the file."""
 
     file: DataFile
     number: int
@@ -39,9 +39,9 @@ class GuideCsv:
 
     @classmethod
     def open(cls, path: str) -> GuideCsv:
-        """Look at the first rows of a local file or fsspec URL.
+        """Read the first rows of a local file or fsspec URL.
 
-        Raises ShardError where it is no such file, or its name does not say which shard it is.
+        Raises ShardError if it is not a file of the guide, or its name is not a shard's number.
         """
         fs, inner = open_fs(path)
         match = re.fullmatch(r"(\d{1,7})\.csv", inner.rsplit("/", 1)[-1])
@@ -61,9 +61,9 @@ class GuideCsv:
         return cls(file, int(match[1]), vectors.shape[1], max(estimate, 1))
 
     def convert(self, folder: Path) -> Shard:
-        """Write the same rows as a shard below ``folder``, in float32, which keeps every digit.
+        """Write the rows as a shard in ``folder``, in float32, which keeps every digit.
 
-        Raises ShardError with the row where an embedding cannot be read.
+        Raises ShardError that names the row if an embedding cannot be read.
         """
         done = 0
         with ShardWriter(folder, self.number, self.dim, dtype="float32") as writer:
@@ -94,16 +94,18 @@ def _batches(file: DataFile) -> Iterator[pa.Table]:
 def _vectors(
     file: DataFile, texts: pa.ChunkedArray, first_row: int, dim: int | None = None
 ) -> NDArray[np.float32]:
-    """Lists of numbers in brackets to float32 of shape (rows, dim)."""
+    """Parse lists of numbers in brackets; float32 of shape (rows, dim)."""
     try:
         plain = texts.combine_chunks().cast(pa.string())
     except pa.ArrowException as error:
         raise ShardError(f"{file.path}: rows from {first_row} on: {error}") from error
-    whole = pc.match_substring_regex(plain, r"^\s*\[.*\]\s*$").to_numpy(zero_copy_only=False)
-    if not whole.all():
-        row = first_row + int(np.flatnonzero(~whole)[0])
-        raise ShardError(f"{file.path}: row {row}: an embedding is no list of numbers in brackets")
-    if pc.any(pc.match_substring(plain, "np.")).as_py():  # how numpy 2 prints list(array)
+    is_list = pc.match_substring_regex(plain, r"^\s*\[.*\]\s*$").to_numpy(zero_copy_only=False)
+    if not is_list.all():
+        row = first_row + int(np.flatnonzero(~is_list)[0])
+        raise ShardError(
+            f"{file.path}: row {row}: an embedding is not a list of numbers in brackets"
+        )
+    if pc.any(pc.match_substring(plain, "np.")).as_py():  # numpy 2 prints list(array) like this
         plain = pc.replace_substring_regex(plain, r"np\.\w+\(([^)]*)\)", r"\1")
     parts = pc.split_pattern(pc.utf8_trim(plain, "[] \t"), ",")
     lengths = pc.list_value_length(parts).to_numpy(zero_copy_only=False)
@@ -115,7 +117,7 @@ def _vectors(
         values = pc.utf8_trim_whitespace(parts.flatten()).cast(pa.float32())
     except pa.ArrowException as error:
         raise ShardError(
-            f"{file.path}: rows from {first_row} on: an embedding is no list of numbers: {error}"
+            f"{file.path}: rows from {first_row} on: an embedding is not a list of numbers: {error}"
         ) from error
     vectors: NDArray[np.float32] = values.to_numpy(zero_copy_only=False).reshape(-1, dim)
     return vectors

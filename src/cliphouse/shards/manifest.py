@@ -1,6 +1,7 @@
-"""Which model made a folder of shards, where the program that wrote them said so.
+"""The manifest of a folder of shards: the model that made their embeddings.
 
-``cliphouse.json`` lies beside the embedding folders. LAION and clip-retrieval have none.
+cliphouse writes it as ``cliphouse.json`` beside the folders of embeddings. LAION and clip-retrieval
+have none.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ class Manifest:
 
 
 def read_manifest(folder: str) -> Manifest | None:
-    """The manifest of ``folder`` (a path or fsspec URL), or None where there is none.
+    """Read the manifest of ``folder`` (a path or fsspec URL); None if there is none.
 
-    Raises ShardError where it is damaged.
+    Raises ShardError if it is damaged.
     """
     fs, root = open_fs(folder)
     path = f"{root.rstrip('/')}/{MANIFEST_NAME}"
@@ -40,7 +41,7 @@ def read_manifest(folder: str) -> Manifest | None:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest whole or not at all."""
+    """Write the manifest in one step, so that no reader sees half of it."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / MANIFEST_NAME
     part = path.with_name(path.name + ".part")

@@ -1,8 +1,8 @@
-"""Metadata files: parquet columns as LAION, clip-retrieval and img2dataset spell them, under the
-names that the caller asks for.
+"""Metadata files: the parquet columns of LAION, clip-retrieval and img2dataset under the names that
+the caller asks for.
 
 Text columns become Arrow binary, so that captions and urls keep every byte even if they are not
-UTF-8. Nulls, absent columns and numbers that are none become the field's ``absent`` value.
+UTF-8. Nulls, absent columns and texts that are not numbers become the field's ``absent`` value.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class MetadataFile:
 
     @classmethod
     def open(cls, file: DataFile) -> MetadataFile:
-        """Read the footer. Raises ShardError if the file is no parquet."""
+        """Read the footer. Raises ShardError if the file is not parquet."""
         try:
             with file.open() as stream:
                 parquet = pq.ParquetFile(stream)
@@ -48,7 +48,7 @@ class MetadataFile:
         return cls(file, rows, -(-size // max(rows, 1)), tuple(names))
 
     def match(self, fields: Sequence[MetadataField]) -> dict[str, tuple[str, ...]]:
-        """The file's columns for each field that it has: the field's own, and its fallbacks.
+        """The file's columns for each of the fields: the field's own column, then its fallbacks.
 
         Raises ShardError if the file has such a column twice.
         """
@@ -82,9 +82,9 @@ class MetadataFile:
             pending.append(piece)
             waiting += piece.num_rows
             while waiting >= batch_rows:
-                whole = pa.concat_tables(pending)
-                yield self._convert(whole.slice(0, batch_rows), fields, found)
-                pending, waiting = [whole.slice(batch_rows)], waiting - batch_rows
+                joined = pa.concat_tables(pending)
+                yield self._convert(joined.slice(0, batch_rows), fields, found)
+                pending, waiting = [joined.slice(batch_rows)], waiting - batch_rows
         if waiting:
             yield self._convert(pa.concat_tables(pending), fields, found)
 
@@ -92,21 +92,14 @@ class MetadataFile:
         self, names: list[str], start: int, stop: int, batch_rows: int
     ) -> Iterator[pa.Table]:
         """The file's own batches, cut to [start, stop), without reading row groups outside it."""
-        if not names:  # pyarrow yields no rows where no columns are asked for
+        if not names:  # pyarrow yields no rows if no columns are asked for
             yield pa.table({"": pa.nulls(stop - start)}) if stop > start else pa.table({"": []})
             return
         try:
             with self.file.open() as stream:
                 parquet = pq.ParquetFile(stream)
-                group_start, chosen, position = 0, [], None
-                for index in range(parquet.metadata.num_row_groups):
-                    group_stop = group_start + parquet.metadata.row_group(index).num_rows
-                    if group_stop > start and group_start < stop:
-                        chosen.append(index)
-                        position = group_start if position is None else position
-                    group_start = group_stop
+                chosen, position = _row_groups(parquet.metadata, start, stop)
                 for batch in parquet.iter_batches(batch_rows, chosen, names, use_threads=False):
-                    assert position is not None
                     low, high = max(start - position, 0), min(stop - position, batch.num_rows)
                     position += batch.num_rows
                     if high > low:
@@ -157,13 +150,26 @@ class MetadataFile:
         )
 
 
+def _row_groups(metadata: pq.FileMetaData, start: int, stop: int) -> tuple[list[int], int]:
+    """The row groups that have rows of [start, stop), and the first row of the first of them."""
+    chosen: list[int] = []
+    group_start = first_row = 0
+    for index in range(metadata.num_row_groups):
+        group_stop = group_start + metadata.row_group(index).num_rows
+        if group_stop > start and group_start < stop:
+            first_row = first_row if chosen else group_start
+            chosen.append(index)
+        group_start = group_stop
+    return chosen, first_row
+
+
 def _flat(found: dict[str, tuple[str, ...]]) -> list[str]:
     """The file's columns that are needed, each once."""
     return list(dict.fromkeys(name for names in found.values() for name in names))
 
 
 def _filled(values: Sequence[pa.ChunkedArray], field: MetadataField, rows: int) -> pa.ChunkedArray:
-    """The first of the columns, its missing values taken from those behind it."""
+    """The first of the columns, with its missing values taken from the columns after it."""
     absent = pa.scalar(
         field.absent.encode() if isinstance(field.absent, str) else field.absent,
         pa.type_for_alias(field.type),

@@ -1,4 +1,4 @@
-"""Embedding files: .npy of shape (rows, dim), float16 or float32, read a slice at a time."""
+"""Embedding files: .npy of shape (rows, dim), float16 or float32, read in slices."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NAMED_ROWS = 10
 
 @dataclass(frozen=True)
 class NpyFile:
-    """A validated embedding file. ``data_offset`` is in bytes."""
+    """An embedding file with a checked header. ``data_offset`` is in bytes."""
 
     file: DataFile
     rows: int
@@ -30,10 +30,11 @@ class NpyFile:
 
     @classmethod
     def open(cls, file: DataFile) -> NpyFile:
-        """Read and check the header; the rows stay where they are.
+        """Read and check the header; the rows are not read.
 
-        Raises ShardError where the file is no npy, has another dtype than float16 or float32,
-        is not two-dimensional, is in Fortran order, or is shorter or longer than its header says.
+        Raises ShardError if the file is not an npy file, has another dtype than float16 or
+        float32, is not two-dimensional, is in Fortran order, or is shorter or longer than its
+        header says.
         """
         try:
             with file.open() as stream:
@@ -47,7 +48,7 @@ class NpyFile:
             shape, fortran_order, dtype = read_header(head)
         except ShardError:
             raise
-        # A header is Python source to numpy: damaged, it raises anything that a parser may.
+        # numpy parses a header as Python source, so a damaged one can raise any error of a parser.
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
             raise ShardError(f"{file.path}: not a readable .npy file: {reason}") from error
@@ -68,7 +69,7 @@ class NpyFile:
         if file.size != expected:
             kind = "truncated" if file.size < expected else "longer than its header says"
             raise ShardError(
-                f"{file.path}: {kind}: {file.size:,} bytes where {npy.rows:,} rows of "
+                f"{file.path}: {kind}: {file.size:,} bytes, but {npy.rows:,} rows of "
                 f"{npy.dim} x {dtype.name} take {expected:,}; fetch or write it again"
             )
         return npy
@@ -80,8 +81,8 @@ class NpyFile:
     def read(self, start: int, stop: int) -> NDArray[np.floating[Any]]:
         """Rows [start, stop) as stored, shape (stop - start, dim).
 
-        A local file is mapped for this slice alone, so that pages already used do not stay
-        counted as this process's memory.
+        Only this slice of a local file is mapped, so that pages read before are not counted as
+        this process's memory.
         """
         offset, shape = self.data_offset + start * self.row_bytes, (stop - start, self.dim)
         if stop <= start:
@@ -97,20 +98,20 @@ class NpyFile:
         return np.frombuffer(data, self.dtype).reshape(shape)
 
     def check_values(self) -> None:
-        """Read every row once.
+        """Check every row.
 
-        Raises ShardError with the row numbers where a row holds NaN or infinity, or only zeros:
-        such a vector has no direction, and a search would silently never find it.
+        Raises ShardError with the row numbers if rows hold NaN, infinity or only zeros: such a
+        vector has no direction, and a search would silently never find it.
         """
         not_finite: list[int] = []
         zero: list[int] = []
         if self.dtype.itemsize == 2:
             bits_type, least, most = np.uint16, 1, 0x7C00
-        else:  # squares of numbers beyond these limits are no float32 any more
+        else:  # the squares of numbers beyond these limits are out of the range of float32
             bits_type = np.uint32
             least, most = np.array([1e-15, 1e15], np.float32).view(np.uint32).tolist()
         for start in range(0, self.rows, _CHECK_ROWS):
-            # The largest magnitude's bit pattern tells both faults, with integer arithmetic only.
+            # The bit pattern of the largest magnitude shows both faults with integer arithmetic.
             bits = np.asarray(self.read(start, min(start + _CHECK_ROWS, self.rows))).view(bits_type)
             largest = (bits & (np.iinfo(bits_type).max >> 1)).max(axis=1)
             not_finite += (start + np.flatnonzero(largest >= most)).tolist()

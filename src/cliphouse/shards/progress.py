@@ -1,4 +1,4 @@
-"""How far a download is: what arrived, and how much of it there will be."""
+"""The progress of a download: the bytes that have arrived, and an estimate of the total."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
-_TELL_SECONDS = 0.1
+_REPORT_SECONDS = 0.1
 
 State = Literal["asking", "arriving", "waiting", "fetched", "missing", "failed"]
 
 
 @dataclass(frozen=True)
 class Step:
-    """Where one file is, and the whole download. Sizes are in bytes, None where not yet known.
+    """The state of one file and of the whole download. Sizes are in bytes, None if not known yet.
 
-    While the source itself is ``asking`` how its files are named, ``name`` is the source's.
-    ``done`` counts what earlier runs left; ``arrived`` and ``expected`` are of this run only.
-    ``expected`` takes files that were not begun to be like those that were.
+    In the state ``asking`` the names of the files are being found out, and ``name`` is the
+    source. ``done`` includes bytes of earlier runs; ``arrived`` and ``expected`` are of this run
+    only. ``expected`` assumes that files not begun are as large as files that are.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Step:
     expected: int | None
 
 
-Tell = Callable[[Step], None]
+DownloadProgress: TypeAlias = Callable[[Step], None]
 
 
 @dataclass
@@ -41,63 +41,65 @@ class _File:
     kind: str
     done: int = 0
     size: int | None = None
-    told_at: float = 0.0
-    is_awaited: bool = True  # not missing, not given up
+    reported_at: float = 0.0
+    is_expected: bool = True  # not missing, not given up
 
 
-class Board:
-    """Gathers from all threads, and tells from one at a time. Files are (name, kind)."""
+class ProgressTracker:
+    """Collects the progress of all threads, and reports it in one call at a time."""
 
-    def __init__(self, files: Sequence[tuple[str, str]], tell: Tell | None) -> None:
+    def __init__(self, files: Sequence[tuple[str, str]], progress: DownloadProgress | None) -> None:
+        """``files`` are pairs of name and kind."""
         self._files = {name: _File(kind) for name, kind in files}
-        self._tell = tell
+        self._progress = progress
         self._lock = threading.Lock()
         self._over = 0
         self._resumed = 0
         self.arrived = 0
 
     def asking(self, source: str, reason: str) -> None:
-        """The source does not answer well yet."""
+        """Report that the source does not answer yet."""
         with self._lock:
-            self._say(source, "asking", reason)
+            self._report(source, "asking", reason)
 
     def begin(self, name: str, done: int) -> None:
-        """A file starts with ``done`` bytes from an earlier run."""
+        """Note that a file starts with ``done`` bytes of an earlier run."""
         with self._lock:
             self._files[name].done = done
             self._resumed += done
 
     def arriving(self, name: str, done: int, size: int | None) -> None:
-        """A file has ``done`` bytes now; told at most ten times a second."""
+        """Report that a file has ``done`` bytes now, at most ten times a second."""
         with self._lock:
             file, now = self._files[name], time.monotonic()
             self.arrived += max(0, done - file.done)
             file.done, file.size = done, size
-            if now - file.told_at >= _TELL_SECONDS:
-                file.told_at = now
-                self._say(name, "arriving", "")
+            if now - file.reported_at >= _REPORT_SECONDS:
+                file.reported_at = now
+                self._report(name, "arriving", "")
 
     def waiting(self, name: str, reason: str) -> None:
-        """A file waits for its next try."""
+        """Report that a file waits for its next attempt."""
         with self._lock:
-            self._say(name, "waiting", reason)
+            self._report(name, "waiting", reason)
 
     def over(self, name: str, state: State, reason: str) -> None:
-        """A file came to its end, a good one or not."""
+        """Report that a file is fetched, missing or failed."""
         with self._lock:
             self._over += 1
-            self._files[name].is_awaited = state == "fetched"
-            self._say(name, state, reason)
+            self._files[name].is_expected = state == "fetched"
+            self._report(name, state, reason)
 
-    def _say(self, name: str, state: State, reason: str) -> None:
-        if self._tell is None:
+    def _report(self, name: str, state: State, reason: str) -> None:
+        if self._progress is None:
             return
         file, count = self._files.get(name, _File("")), len(self._files)
         expected = self._expected()
-        step = Step(
-            name, state, file.done, file.size, reason, self._over, count, self.arrived, expected
+        self._progress(
+            Step(
+                name, state, file.done, file.size, reason, self._over, count, self.arrived, expected
+            )
         )
-        self._tell(step)
 
     def _expected(self) -> int | None:
         sizes: dict[str, list[int]] = {}
@@ -105,13 +107,13 @@ class Board:
         for file in self._files.values():
             if file.size is not None:
                 sizes.setdefault(file.kind, []).append(file.size)
-            elif file.is_awaited:
+            elif file.is_expected:
                 unknown[file.kind] = unknown.get(file.kind, 0) + 1
-        every = [size for known in sizes.values() for size in known]
-        if not every:
+        known = [size for of_kind in sizes.values() for size in of_kind]
+        if not known:
             return None
-        guessed = 0.0
+        estimate = 0.0
         for kind, count in unknown.items():
-            alike = sizes.get(kind, every)
-            guessed += count * sum(alike) / len(alike)
-        return max(self.arrived, round(sum(every) + guessed) - self._resumed)
+            similar = sizes.get(kind, known)
+            estimate += count * sum(similar) / len(similar)
+        return max(self.arrived, round(sum(known) + estimate) - self._resumed)

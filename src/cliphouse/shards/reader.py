@@ -1,4 +1,4 @@
-"""One shard as aligned Arrow batches, in memory bounded by the batch and not by the shard."""
+"""Reading one shard as aligned Arrow batches, in memory bounded by the batch, not the shard."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ID_BITS = 32  # id = shard * 2**32 + row
 
 @dataclass(frozen=True)
 class ShardReader:
-    """The opened, checked files of one shard; row i of each belongs to row i of the others."""
+    """The checked files of one shard. Row i of each file belongs to row i of the others."""
 
     shard: Shard
     image: NpyFile
@@ -31,7 +31,7 @@ class ShardReader:
 
     @classmethod
     def open(cls, shard: Shard) -> ShardReader:
-        """Read the headers. Raises ShardError where the files do not fit together."""
+        """Read the headers. Raises ShardError if the files do not fit together."""
         image = NpyFile.open(shard.image)
         text = NpyFile.open(shard.text) if shard.text is not None else None
         metadata = MetadataFile.open(shard.metadata)
@@ -47,7 +47,9 @@ class ShardReader:
             listed = ", ".join(f"{path} has {rows:,} rows" for path, rows in counts.items())
             raise ShardError(f"shard {shard.number} does not line up: {listed}; fetch it again")
         if image.rows >= 2**ID_BITS:
-            raise ShardError(f"{image.file.path}: {image.rows:,} rows, at most 2^32 fit one shard")
+            raise ShardError(
+                f"{image.file.path}: {image.rows:,} rows, but a shard has fewer than 2^32"
+            )
         return cls(shard, image, text, metadata)
 
     @property
@@ -64,12 +66,12 @@ class ShardReader:
 
     @property
     def batch_rows(self) -> int:
-        """Rows of a batch: the same for the same files, fewer where captions are huge."""
+        """Rows of a batch: always the same for the same files, fewer if captions are huge."""
         floats = self.dim * (2 if self.text else 1) * 4
         return max(1, min(BATCH_ROWS, BATCH_BYTES // (floats + self.metadata.row_bytes)))
 
     def check_values(self) -> None:
-        """Raises ShardError, with row numbers, for vectors that have no direction."""
+        """Raises ShardError, with row numbers, if a vector has no direction."""
         for npy in (self.image, self.text):
             if npy is not None:
                 npy.check_values()

@@ -1,7 +1,7 @@
-"""One try at one file: over HTTP, or from any store that fsspec opens.
+"""Fetching a file once: over HTTP, or from any store that fsspec opens.
 
-A try begins where the part ends if the store still has the same version, else from the start. It
-leaves the bytes that came in the part, whatever happens.
+A fetch goes on where the partial file ends if the store still has the same version of the file;
+otherwise it starts from the beginning. If it fails, the bytes that arrived stay.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import fsspec
 import httpx
 
 from cliphouse.errors import CliphouseError, UserError
-from cliphouse.shards.addresses import is_http, shown
 from cliphouse.shards.files import entry_version
-from cliphouse.shards.part import FileError, Part, Version
+from cliphouse.shards.partial_file import FileError, FileVersion, PartialFile
+from cliphouse.shards.urls import is_http, redact
 
 _BLOCK = 2**20  # bytes read at once from an fsspec store
 _READ_AHEAD = 8 * 2**20
 
-Arrived = Callable[[], None]
+OnArrival = Callable[[], None]
 
 
 class FileMissingError(FileError):
@@ -32,8 +32,8 @@ class FileMissingError(FileError):
 
 
 class TransientError(FileError):
-    """The next try may go better. ``wait`` is how many seconds the server asks to be left alone,
-    ``reached`` whether there was any answer at all."""
+    """The next attempt may succeed. The server asks for a pause of ``wait`` seconds; ``reached``
+    says whether it answered at all."""
 
     def __init__(self, reason: str, wait: float | None = None, reached: bool = True) -> None:
         super().__init__(reason)
@@ -41,42 +41,42 @@ class TransientError(FileError):
 
 
 class Store(Protocol):
-    """Where files come from."""
+    """A store that files are fetched from."""
 
     def exists(self, url: str) -> bool:
-        """Whether there is such a file. Raises TransientError where that cannot be told now."""
+        """Whether there is such a file. Raises TransientError if the store does not say so now."""
 
-    def fetch(self, url: str, part: Part, arrived: Arrived) -> None:
-        """One try to make the part whole; ``arrived`` is called whenever bytes came.
+    def fetch(self, url: str, part: PartialFile, on_arrival: OnArrival) -> None:
+        """Try once to complete ``part``; ``on_arrival`` is called whenever bytes have arrived.
 
-        Raises FileMissingError, TransientError, or FileError where trying again is of no use.
+        Raises FileMissingError, TransientError, or FileError if another attempt would fail too.
         """
 
     def close(self) -> None: ...
 
 
 def open_store(source: str, timeout: float) -> Store:
-    """The store behind an address; ``timeout`` in seconds is for a silent HTTP server.
+    """Open the store at an address; an HTTP server that is silent for ``timeout`` seconds fails.
 
-    Raises UserError where nothing can open such an address.
+    Raises UserError if no library can open such an address.
     """
     return HttpStore(source, timeout) if is_http(source) else FsspecStore(source)
 
 
 class HttpStore:
-    """A web server, which may know Range or not."""
+    """A web server, with or without support of Range requests."""
 
     def __init__(self, source: str, timeout: float) -> None:
         try:
             httpx.URL(source)
         except httpx.InvalidURL as error:
-            raise UserError(f"{shown(source)}: {error}") from error
+            raise UserError(f"{redact(source)}: {error}") from error
         self._timeout = timeout
         self._client = httpx.Client(
             follow_redirects=True,
             timeout=timeout,
             limits=httpx.Limits(max_connections=None),
-            # Ranges and lengths are of the bytes as they lie on disk, not of a compressed form.
+            # Ranges and lengths must count the bytes of the file, not of a compressed form.
             headers={"Accept-Encoding": "identity", "User-Agent": "cliphouse"},
         )
 
@@ -85,21 +85,21 @@ class HttpStore:
             response = self._client.head(url)
             if response.status_code not in (400, 403, 405, 501):
                 return self._is_there(response)
-            # Some servers answer nothing but GET.
+            # Some servers answer only GET.
             with self._client.stream("GET", url, headers={"Range": "bytes=0-0"}) as response:
                 return self._is_there(response)
 
-    def fetch(self, url: str, part: Part, arrived: Arrived) -> None:
-        headers = _resume_headers(part, shown(url))
+    def fetch(self, url: str, part: PartialFile, on_arrival: OnArrival) -> None:
+        headers = _resume_headers(part, redact(url))
         with (
             self._transport_errors(),
             self._client.stream("GET", url, headers=headers) as response,
         ):
             self._begin(response, url, part)
-            arrived()
+            on_arrival()
             for data in response.iter_raw():
                 part.write(data)
-                arrived()
+                on_arrival()
         _check_length(part)
 
     def close(self) -> None:
@@ -113,22 +113,24 @@ class HttpStore:
             raise refusal
         return False
 
-    def _begin(self, response: httpx.Response, url: str, part: Part) -> None:
-        """Leave the part ready for the body. Raises what the status or the headers call for."""
+    def _begin(self, response: httpx.Response, url: str, part: PartialFile) -> None:
+        """Prepare the partial file for the body. Raises FileError if there is no body to read."""
         status, headers = response.status_code, response.headers
         if headers.get("Content-Encoding", "identity") != "identity":
-            raise FileError(f"sent as {headers['Content-Encoding']} instead of as it is")
+            raise FileError(
+                f"sent in the encoding {headers['Content-Encoding']}, which was not asked for"
+            )
         if status == 206 and _continues(headers, part):
             return
         if status in (206, 416):
             part.discard()
-            raise TransientError("it is another file than before; starting again")
+            raise TransientError("the file has changed since the last attempt; starting again")
         if status != 200:
             raise _refusal(response)
         size = headers.get("Content-Length")
         part.restart(
-            Version(
-                shown(url),
+            FileVersion(
+                redact(url),
                 headers.get("ETag", ""),
                 headers.get("Last-Modified", ""),
                 int(size) if size else None,
@@ -151,52 +153,54 @@ class HttpStore:
             raise TransientError(f"{what}: {detail}", reached=reached) from error
 
 
-def _resume_headers(part: Part, url: str) -> dict[str, str]:
-    """Range and If-Range, where the part is of this address and its version can be told apart."""
+def _resume_headers(part: PartialFile, url: str) -> dict[str, str]:
+    """Range and If-Range if the partial file is of this URL and its version can be compared."""
     version = part.version
     if not part.size or version is None or version.url != url:
         return {}
-    # A weak ETag does not promise equal bytes. Nor does an equal size: all shards have that.
+    # A weak ETag does not promise equal bytes. Nor does an equal size: shards are of one size.
     validator = version.modified if version.etag.startswith("W/") else version.etag
     validator = validator or version.modified
     return {"Range": f"bytes={part.size}-", "If-Range": validator} if validator else {}
 
 
-def _continues(headers: httpx.Headers, part: Part) -> bool:
-    """Whether a 206 goes on exactly where the part ends, in the same version of the file."""
+def _continues(headers: httpx.Headers, part: PartialFile) -> bool:
+    """Whether a 206 starts where the partial file ends, in the same version of the file."""
     span = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", headers.get("Content-Range", "").strip())
     version = part.version
     if span is None or version is None or int(span[1]) != part.size or not part.size:
         return False
     same_size = span[3] == "*" or version.size in (None, int(span[3]))
     same_etag = headers.get("ETag", "") == version.etag
-    # With an ETag, a server need not repeat the date.
+    # A server that sends an ETag need not repeat the date.
     same_date = headers.get("Last-Modified", version.modified) == version.modified
     return same_size and same_etag and same_date
 
 
-def _check_length(part: Part) -> None:
+def _check_length(part: PartialFile) -> None:
     size = part.version.size if part.version else None
     if size is None or part.size == size:
         return
     if part.size > size:
         part.discard()
-        raise TransientError(f"more came than the {size:,} bytes announced")
+        raise TransientError(f"longer than the {size:,} bytes that the server announced")
     raise TransientError(f"ended after {part.size:,} of {size:,} bytes")
 
 
 def _refusal(response: httpx.Response) -> FileError:
     status = response.status_code
-    word = f"{status} {response.reason_phrase}".strip()
+    text = f"{status} {response.reason_phrase}".strip()
     if status in (404, 410):
-        return FileMissingError(f"not there ({word})")
+        return FileMissingError(f"not there ({text})")
     if status in (408, 425, 429) or status >= 500:
-        return TransientError(word, wait=_retry_after(response.headers.get("Retry-After", "")))
-    return FileError(f"refused ({word})")
+        return TransientError(
+            text, wait=retry_after_seconds(response.headers.get("Retry-After", ""))
+        )
+    return FileError(f"refused ({text})")
 
 
-def _retry_after(text: str) -> float | None:
-    """Seconds from now, of a number of seconds or an HTTP date; None for neither."""
+def retry_after_seconds(text: str) -> float | None:
+    """Seconds from now, given as a number or an HTTP date; None if it is neither."""
     if re.fullmatch(r"\d{1,9}", text.strip(), re.ASCII):
         return float(text)
     try:
@@ -209,16 +213,16 @@ def _retry_after(text: str) -> float | None:
 
 
 class FsspecStore:
-    """Anything fsspec opens: s3://, gs://, hf://, file:// and plain paths."""
+    """Anything that fsspec opens: s3://, gs://, hf://, file:// and plain paths."""
 
     def __init__(self, source: str, block: int = _BLOCK) -> None:
         self._block = block
         try:
             self._fs, _ = fsspec.url_to_fs(source)
         except ImportError as error:
-            raise UserError(f"{shown(source)}: {error}") from error
+            raise UserError(f"{redact(source)}: {error}") from error
         except Exception as error:
-            raise UserError(f"{shown(source)}: cannot be opened: {error}") from error
+            raise UserError(f"{redact(source)}: cannot be opened: {error}") from error
 
     def exists(self, url: str) -> bool:
         with _backend_errors():
@@ -227,32 +231,32 @@ class FsspecStore:
             except FileNotFoundError:
                 return False
 
-    def fetch(self, url: str, part: Part, arrived: Arrived) -> None:
+    def fetch(self, url: str, part: PartialFile, on_arrival: OnArrival) -> None:
         with _backend_errors():
             path = _path(url)
             version = self._version(url, path)
             if part.version != version or not version.etag:
                 part.restart(version)
-            arrived()
+            on_arrival()
             with self._fs.open(path, "rb", block_size=_READ_AHEAD) as stream:
                 stream.seek(part.size)
                 while data := stream.read(self._block):
                     part.write(data)
-                    arrived()
+                    on_arrival()
             if self._version(url, path) != version:
                 part.discard()
-                raise TransientError("it changed while it was read; starting again")
+                raise TransientError("the file changed while it was read; starting again")
         _check_length(part)
 
     def close(self) -> None:
         pass
 
-    def _version(self, url: str, path: str) -> Version:
-        self._fs.invalidate_cache(self._fs._parent(path))  # an old listing tells nothing
+    def _version(self, url: str, path: str) -> FileVersion:
+        self._fs.invalidate_cache(self._fs._parent(path))  # a cached listing may be old
         info: dict[str, Any] = self._fs.info(path)
         version = entry_version(info)
         size = info.get("size")
-        return Version(shown(url), version, "", None if size is None else int(size))
+        return FileVersion(redact(url), version, "", None if size is None else int(size))
 
 
 def _path(url: str) -> str:

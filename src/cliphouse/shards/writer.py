@@ -1,4 +1,4 @@
-"""Writing a shard, in clip-retrieval's layout, so that it is there whole or not at all."""
+"""Writing a shard in clip-retrieval's layout. A shard that is not complete has no files."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from cliphouse.errors import ShardError
 class ShardWriter:
     """Writes img_emb/img_emb_N.npy, text_emb/text_emb_N.npy and metadata/metadata_N.parquet.
 
-    Rows are appended in batches; embeddings are kept as float16, as LAION keeps them, unless
-    ``dtype`` says float32. All three files grow as ``.part`` and are renamed when the block ends
-    without an error, metadata last: a shard with metadata is complete.
+    Rows are appended in batches. Embeddings are stored as float16, as in LAION, unless ``dtype``
+    is float32. The files grow as ``.part`` and are renamed when the block ends without an error,
+    metadata last: a shard with metadata is complete.
 
     >>> with ShardWriter(folder, number=0, dim=512) as writer:
     ...     writer.append(image, text, metadata)
@@ -46,11 +46,11 @@ class ShardWriter:
     def append(self, image: NDArray[Any], text: NDArray[Any] | None, metadata: pa.Table) -> None:
         """Add rows: image and text of shape (n, dim), metadata with n rows.
 
-        Raises ShardError where the three do not line up.
+        Raises ShardError if the three do not have the same number of rows.
         """
         lengths = {len(image), metadata.num_rows} | ({len(text)} if text is not None else set())
         if len(lengths) != 1 or (text is None) != (self._text is None):
-            raise ShardError("a shard's image, text and metadata rows must line up")
+            raise ShardError("a shard's image, text and metadata must have the same number of rows")
         if self._metadata is None:
             self._metadata = pq.ParquetWriter(_part(self._metadata_path), metadata.schema)
         self._image.append(image)
@@ -83,7 +83,7 @@ class ShardWriter:
 
 
 class _NpyWriter:
-    """A .npy whose row count is written into its header at the end."""
+    """A .npy file whose header gets the number of rows at the end."""
 
     def __init__(self, path: Path, dim: int, dtype: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +104,7 @@ class _NpyWriter:
         self._stream.close()
 
     def _header(self) -> bytes:
-        # numpy pads the header so that the first axis can grow without moving the data.
+        # numpy pads the header, so a larger number of rows does not move the data.
         header = io.BytesIO()
         npy_format.write_array_header_1_0(
             header,

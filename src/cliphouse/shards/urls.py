@@ -1,4 +1,4 @@
-"""Where a shard's files are: the addresses that LAION, clip-retrieval and their mirrors use."""
+"""The URLs of a shard's files, as LAION, clip-retrieval and their mirrors name them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ DEFAULT_SOURCE = "https://deploy.laion.ai/8f83b608504d46bb81708ec86e912220/embed
 LAION_SHARDS = 410
 
 _NUMBER = re.compile(r"\{n(:0?\d*d?)?\}")
-_DIGITS = (1, 4, 5, 3, 2, 6)  # how wide numbers are written, the likely widths first
+_DIGITS = (1, 4, 5, 3, 2, 6)  # the widths to which numbers are padded, the likely widths first
 
 
 @dataclass(frozen=True)
-class Kind:
-    """One of the files of a shard. ``folders`` are LAION's name and clip-retrieval's."""
+class FileKind:
+    """One of the kinds of files in a shard. ``folders`` are LAION's and clip-retrieval's names."""
 
     name: str
     stem: str
@@ -32,34 +32,35 @@ class Kind:
 KINDS = {
     kind.name: kind
     for kind in (
-        Kind("image", "img_emb", "npy", ("img_emb", "images")),
-        Kind("text", "text_emb", "npy", ("text_emb", "texts")),
-        Kind("metadata", "metadata", "parquet", ("metadata", "metadata")),
+        FileKind("image", "img_emb", "npy", ("img_emb", "images")),
+        FileKind("text", "text_emb", "npy", ("text_emb", "texts")),
+        FileKind("metadata", "metadata", "parquet", ("metadata", "metadata")),
     )
 }
 
 
-def choose_kinds(names: Iterable[str]) -> list[Kind]:
-    """Kinds by name, in the order of a shard. Raises UserError for an unknown name."""
-    words = {name.strip() for name in names}
-    if unknown := sorted(words - KINDS.keys()):
-        raise UserError(f"{unknown[0]!r} is no part of a shard; choose of {', '.join(KINDS)}")
-    return [kind for kind in KINDS.values() if kind.name in words]
+def choose_kinds(names: Iterable[str]) -> list[FileKind]:
+    """The kinds with these names, in the order of KINDS. Raises UserError for an unknown name."""
+    chosen = {name.strip() for name in names}
+    if unknown := sorted(chosen - KINDS.keys()):
+        raise UserError(f"{unknown[0]!r} is not a part of a shard; choose from {', '.join(KINDS)}")
+    return [kind for kind in KINDS.values() if kind.name in chosen]
 
 
-def addresses(source: str, kind: Kind, alone: bool = False) -> list[str]:
-    """Where files of a kind may be below ``source``: templates for `address`, likely ones first.
+def url_templates(source: str, kind: FileKind, alone: bool = False) -> list[str]:
+    """The templates (for `file_url`) that the files of a kind may have, likely templates first.
 
     ``source`` is a folder, or a template with ``{n}`` for the files of one kind, from which the
-    other kinds' follow. ``alone`` says that no other kind is wanted, so any template will do.
+    templates of the other kinds follow. If ``alone``, no other kind is wanted, and any template
+    is taken as it is.
 
-    Raises UserError where a template tells nothing of this kind.
+    Raises UserError if the kind of a template's files cannot be seen.
     """
     path, query = _split(source)
     if not path:
         raise UserError("--from needs an address")
     if _NUMBER.search(path):
-        return [template + query for template in _follow(path, kind, alone)]
+        return [template + query for template in _templates_of_kind(path, kind, alone)]
     base = _escape(path if path.endswith("/") else path + "/")
     if source.rstrip("/") == DEFAULT_SOURCE:
         return [f"{base}{kind.folders[0]}/{kind.stem}_{{n}}.{kind.suffix}"]
@@ -70,18 +71,18 @@ def addresses(source: str, kind: Kind, alone: bool = False) -> list[str]:
     )
 
 
-def address(template: str, number: int) -> str:
-    """The address of one file. Raises UserError where braces other than {n} are in the way."""
+def file_url(template: str, number: int) -> str:
+    """The URL of one file. Raises UserError if the template has other braces than {n}."""
     try:
         return template.format(n=number)
     except (ValueError, LookupError, AttributeError) as error:
         raise UserError(
-            f"{shown(template)}: only {{n}} or {{n:04d}} may stand in braces ({error})"
+            f"{redact(template)}: only {{n}} or {{n:04d}} may stand in braces ({error})"
         ) from error
 
 
-def shown(url: str) -> str:
-    """An address fit to be shown and kept: without password and signature."""
+def redact(url: str) -> str:
+    """A URL without password and signature, fit to be shown and stored."""
     path, _ = _split(url)
     return re.sub(r"(?<=://)[^/@]*@", "", path)
 
@@ -91,21 +92,21 @@ def is_http(url: str) -> bool:
 
 
 def _split(url: str) -> tuple[str, str]:
-    """The address up to the query, and the query with its ``?``; only http has one."""
+    """A URL up to the query, and the query with its ``?``; only http has a query."""
     if not is_http(url):
         return url, ""
     query = urlsplit(url).query
     return url.split("#")[0].split("?")[0], f"?{query}" if query else ""
 
 
-def _follow(template: str, kind: Kind, alone: bool) -> list[str]:
+def _templates_of_kind(template: str, kind: FileKind, alone: bool) -> list[str]:
     *folders, name = template.split("/")
     own = _kind_of(folders, name)
     if own is None:
         if alone:
             return [template]
         raise UserError(
-            f"{shown(template)}: does not say whether it is img_emb, text_emb or metadata, so the "
+            f"{redact(template)}: does not say whether it is img_emb, text_emb or metadata, so the "
             "other files of a shard cannot be found; add --only image, text or metadata"
         )
     if own == kind:
@@ -124,7 +125,7 @@ def _follow(template: str, kind: Kind, alone: bool) -> list[str]:
     )
 
 
-def _kind_of(folders: list[str], name: str) -> Kind | None:
+def _kind_of(folders: list[str], name: str) -> FileKind | None:
     parent = folders[-1] if folders else ""
     for kind in KINDS.values():
         if kind.stem in name:

@@ -1,4 +1,5 @@
-"""A file that grows beside its place until it is whole, and can go on growing after a kill."""
+"""A file that is being downloaded: it gets its name when it is complete, and a killed download
+goes on where it ended."""
 
 from __future__ import annotations
 
@@ -20,8 +21,8 @@ from cliphouse.shards.files import DataFile
 from cliphouse.shards.metadata import MetadataFile
 from cliphouse.shards.npy import NpyFile
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_USERS = (
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_USER_ERRORS = (
     errno.EACCES,
     errno.EPERM,
     errno.EROFS,
@@ -38,14 +39,15 @@ class DownloadError(CliphouseError):
 
 
 class FileError(DownloadError):
-    """One file cannot be had; the others go on."""
+    """One file cannot be fetched; the other files can."""
 
 
 @dataclass(frozen=True)
-class Version:
-    """What a store says of a file: the same version at the same address has the same bytes.
+class FileVersion:
+    """A file as its store describes it: the same version at the same URL has the same bytes.
 
-    ``size`` is in bytes, None where it is not told. ``etag`` and ``modified`` may be empty.
+    ``size`` is in bytes, None if the store does not give it. ``etag`` and ``modified`` may be
+    empty.
     """
 
     url: str
@@ -54,56 +56,60 @@ class Version:
     size: int | None
 
 
-class Part:
-    """NAME.part, and NAME.part.json that says which version its bytes are of.
+class PartialFile:
+    """NAME.part, and NAME.part.json with the version of the file that its bytes belong to.
 
     While it is open no other process writes it. Its bytes are in the file as soon as `write`
     returns, so a kill loses none of them.
 
-    Raises UserError where the folder cannot be written, DownloadError where the disk is full or
-    failing, FileError where another process has the part open.
+    Raises UserError if the folder cannot be written, DownloadError if the disk is full or
+    failing, FileError if another process has the partial file open.
     """
 
     def __init__(self, target: Path) -> None:
         self.target = target
         self.path = target.with_name(target.name + ".part")
-        self._note = target.with_name(target.name + ".part.json")
+        self._version_path = target.with_name(target.name + ".part.json")
         self.size = 0
-        self.version: Version | None = None
+        self.version: FileVersion | None = None
 
-    def __enter__(self) -> Part:
+    def __enter__(self) -> PartialFile:
         make_folder(self.target.parent)
         with disk_errors(self.path):
             self._descriptor = self._lock()
             self.size = os.lseek(self._descriptor, 0, os.SEEK_END)
-        self.version = self._read_note()
+        self.version = self._read_version()
         if self.version is None or self.size > (self.version.size or self.size):
             self.discard()
         return self
 
     @property
-    def is_whole(self) -> bool:
-        """Whether it has every byte of its version, as far as its length tells."""
+    def is_complete(self) -> bool:
+        """Whether it is as long as its version of the file."""
         return self.version is not None and self.size > 0 and self.size == self.version.size
 
-    def restart(self, version: Version) -> None:
-        """Begin again with another version. Emptied first: never old bytes under a new note."""
+    def restart(self, version: FileVersion) -> None:
+        """Start again with another version of the file.
+
+        The bytes are discarded first: after a kill, a version never has another version's bytes.
+        """
         self.discard()
-        with disk_errors(self._note):
-            self._note.write_text(json.dumps(asdict(version)))
+        with disk_errors(self._version_path):
+            self._version_path.write_text(json.dumps(asdict(version)))
         self.version = version
 
     def discard(self) -> None:
-        """Forget every byte."""
+        """Remove all bytes."""
         with disk_errors(self.path):
             os.ftruncate(self._descriptor, 0)
             os.lseek(self._descriptor, 0, os.SEEK_SET)
         self.size, self.version = 0, None
 
     def write(self, data: bytes) -> None:
+        """Append ``data``."""
         with disk_errors(self.path):
             rest = memoryview(data)
-            while rest:  # a disk that fills up takes a piece before it refuses
+            while rest:  # a disk that fills up takes some of the bytes before it fails
                 written = os.write(self._descriptor, rest)
                 self.size += written
                 rest = rest[written:]
@@ -112,7 +118,8 @@ class Part:
         """Give the checked file its name, after its bytes are safe from a power cut."""
         with disk_errors(self.target):
             os.fsync(self._descriptor)
-            self._note.unlink(missing_ok=True)  # first: a kill in between leaves nothing behind
+            # The version goes first: a kill between the two steps then leaves nothing behind.
+            self._version_path.unlink(missing_ok=True)
             self.path.replace(self.target)
 
     def __exit__(
@@ -124,7 +131,7 @@ class Part:
         with disk_errors(self.path):
             if self.size == 0:
                 self.path.unlink(missing_ok=True)
-                self._note.unlink(missing_ok=True)
+                self._version_path.unlink(missing_ok=True)
             os.close(self._descriptor)
 
     def _lock(self) -> int:
@@ -137,22 +144,22 @@ class Part:
                 raise FileError("another download is fetching it into the same folder") from error
             except OSError:  # a file system without locks
                 return descriptor
-            # Who held the lock before may have renamed or removed what was opened here.
+            # The process that held the lock before may have renamed or removed the opened file.
             if self.path.exists() and os.path.samestat(os.fstat(descriptor), self.path.stat()):
                 return descriptor
             os.close(descriptor)
 
-    def _read_note(self) -> Version | None:
+    def _read_version(self) -> FileVersion | None:
         try:
-            values = json.loads(self._note.read_text())
+            values = json.loads(self._version_path.read_text())
             size = None if values["size"] is None else int(values["size"])
-            return Version(values["url"], values["etag"], values["modified"], size)
+            return FileVersion(values["url"], values["etag"], values["modified"], size)
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
 
 def check_file(path: Path) -> None:
-    """Read the npy header or the parquet footer. Raises ShardError where it is not as it should."""
+    """Check the npy header or the parquet footer. Raises ShardError if it is wrong."""
     with disk_errors(path):
         file = DataFile(LocalFileSystem(), str(path), path.stat().st_size, "")
     try:
@@ -160,30 +167,30 @@ def check_file(path: Path) -> None:
             NpyFile.open(file)
         else:
             MetadataFile.open(file)
-    except (ValueError, TokenError) as error:  # of numpy and pyarrow, on headers of garbage
+    except (ValueError, TokenError) as error:  # numpy and pyarrow raise these for random bytes
         raise ShardError(f"{path}: its header cannot be read: {error}") from error
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder where there is none. Raises UserError where that is not possible."""
+    """Make a folder if it does not exist. Raises UserError if that is not possible."""
     with disk_errors(path):
         path.mkdir(parents=True, exist_ok=True)
 
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn the system's error into one line that names ``path`` and says what to do."""
+    """Turn an error of the system into one line that names ``path`` and says what to do."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        if error.errno in _FULL:
+        if error.errno in _DISK_FULL:
             raise DownloadError(
-                f"{path}: the disk is full ({reason}); make room, "
-                "and the same command goes on from here"
+                f"{path}: the disk is full ({reason}); make room, and run the same command again "
+                "to go on from here"
             ) from error
-        if error.errno in _USERS:
+        if error.errno in _USER_ERRORS:
             raise UserError(
-                f"{path}: cannot be written ({reason}); choose a folder you may write to"
+                f"{path}: cannot be written ({reason}); choose a folder that you may write to"
             ) from error
         raise DownloadError(f"{path}: cannot be written ({reason})") from error
