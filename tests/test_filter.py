@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cliphouse import Filter, QueryError, Table
 from cliphouse.schema.facts import read_facts
-from cliphouse.search.filter import Condition
+from cliphouse.search.condition import Condition
 from cliphouse.search.selectivity import estimate_selectivity
 from conftest import OpenTable
 from shard_files import make_shard
@@ -152,7 +152,7 @@ def test_selectivity_is_estimated_from_a_few_rows(tmp_path: Path, open_table: Op
         ("width >= 30000", 0.5),
         ("id % 50 = 7", 0.02),
     ):
-        found = estimate_selectivity(table.handle, facts, Condition(condition, {}))
+        found = estimate_selectivity(table.handle, facts, Condition(condition))
         assert found == pytest.approx(share, rel=0.15)
-    none = estimate_selectivity(table.handle, facts, Condition("width < 0", {}))
+    none = estimate_selectivity(table.handle, facts, Condition("width < 0"))
     assert 0 < none < 1e-4

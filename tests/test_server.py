@@ -154,6 +154,16 @@ def test_errors_are_one_line_and_show_no_password(tmp_path: Path, server: str, r
     assert "wrong%2F" not in str(caught.value)
     make_shard(tmp_path / "s")
     loaded = run("ingest", "s", "--db", server)
+    with cliphouse.open(server) as table:
+        for where, told in (
+            ("captoin = 'x'", "where: position 1, at .*no column captoin; did you mean caption"),
+            ("similarity > > 3", "where: position 14, at '> 3': this is not SQL$"),
+            ("id >= 0) OR (1", "where: position 8, at .*this bracket has no counterpart$"),
+            ("width > 'abc'", "where: Cannot convert string 'abc' to type Int32$"),
+        ):
+            for ask in (table.search, lambda _, where: table.export(tmp_path / "x", "csv", where)):
+                with pytest.raises(QueryError, match=told):
+                    ask("id:1", where=where)
     told = run("info", "--json", "--db", server)
     assert json.loads(told.stdout)["database"].startswith("http://127.0.0.1:")
     for result in (loaded, told, run("info", "--db", wrong)):

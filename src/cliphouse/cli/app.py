@@ -26,6 +26,7 @@ from cliphouse.cli import (
     udf,
 )
 from cliphouse.errors import CliphouseError
+from cliphouse.search.condition import ConditionError
 
 _INTERRUPTED = 130  # what typer makes of a KeyboardInterrupt
 
@@ -75,6 +76,8 @@ def _run() -> int:
     """The exit code; errors of ours become one line on standard error."""
     try:
         app()
+    except ConditionError as error:
+        return _tell(str(error.named("--where")), error.exit_code)
     except CliphouseError as error:
         return _tell(str(error), error.exit_code)
     except SystemExit as leaving:

@@ -8,6 +8,7 @@ from clickhouse_connect.driver import exceptions
 
 from cliphouse.engine.address import PASSWORD, USER, ServerAddress
 from cliphouse.engine.network import unreachable
+from cliphouse.engine.refusal import read_refusal
 from cliphouse.errors import (
     CliphouseError,
     EngineError,
@@ -19,7 +20,12 @@ from cliphouse.errors import (
 
 # Codes of ClickHouse errors that the user's own statement or name can cause, from
 # src/Common/ErrorCodes.cpp.
-_SYNTAX_CODES = frozenset({6, 36, 42, 43, 44, 46, 47, 53, 62, 70, 72, 115, 184, 215, 386, 456, 457})
+_STATEMENT_CODES = frozenset(
+    (
+        *(6, 20, 36, 42, 43, 44, 46, 47, 53, 59, 62, 70, 72),
+        *(115, 125, 153, 184, 215, 386, 427, 456, 457),
+    )
+)
 _MISSING_CODES = frozenset({60, 81})
 # The parts of an engine's message that are not the fault itself: its code, stack, version, and the
 # whole statement.
@@ -29,7 +35,7 @@ _NOISE = re.compile(
     r"|\s*\(for url \S+\)$"
     r"|,?\s*Stack trace \(when copying.*"
     r"|\s*\(version [^)]*\)"
-    r"|\.?\s*In scope .*?(?=\. Maybe you meant|\.? \([A-Z_]+\)\s*$|$)",
+    r"|[.:]?\s*(?:[Ii]n scope|In query) .*?(?=\. Maybe you meant|\.? \([A-Z_]+\)\s*$|$)",
     re.DOTALL,
 )
 # The error of an encoder process (cliphouse.udf.worker), and how the engine reports that it ended.
@@ -85,8 +91,8 @@ def engine_error(message: str, code: int | None, shown: str) -> CliphouseError:
         )
     if code in _MISSING_CODES:
         return TableError(f"{shown}: {cleaned}")
-    if code in _SYNTAX_CODES:
-        return QueryError(cleaned)
+    if code in _STATEMENT_CODES:
+        return read_refusal(cleaned)
     return EngineError(f"{shown}: {cleaned}")
 
 

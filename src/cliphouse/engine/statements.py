@@ -7,12 +7,15 @@ from collections.abc import Iterator
 
 # The pieces of a statement in which a semicolon does not end it, and the semicolon that does.
 _PIECES = re.compile(
-    r"""(?P<text>'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*"|`(?:[^`\\]|\\.|``)*`)"""
-    r"""|(?P<here>\$(\w*)\$.*?\$\3\$)"""
+    r"""(?P<text>'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*"|`(?:[^`\\]|\\.|``)*`|‘[^’]*’|“[^”]*”)"""
+    r"""|(?P<here>(?<![\w$])\$(?P<tag>\w*)\$.*?\$(?P=tag)\$)"""
     r"""|(?P<comment>--[^\n]*|\#[ !][^\n]*|/\*.*?\*/)"""
-    r"""|(?P<open>['"`]|/\*)"""
+    r"""|(?P<open>['"`‘“]|/\*)"""
     r"""|(?P<end>;)""",
     re.DOTALL,
+)
+_PIECES_AND_BRACKETS = re.compile(
+    rf"{_PIECES.pattern}|(?P<opening>[(\[{{])|(?P<closing>[)\]}}])", _PIECES.flags
 )
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
 _FORMAT = re.compile(r"\bFORMAT\s+\w+\s*(?:\bSETTINGS\b[^']*)?$", re.IGNORECASE)
@@ -37,17 +40,26 @@ def is_finished(text: str) -> bool:
     return bool(ends) and not _bare(text[ends[-1] + 1 :]).strip()
 
 
-def is_balanced(expression: str) -> bool:
-    """Whether every bracket, quote and comment of an expression is opened and closed in it."""
-    if any(piece["open"] for piece in _PIECES.finditer(expression)):
-        return False
-    expected: list[str] = []
-    for letter in _bare(expression):
-        if letter in _BRACKETS:
-            expected.append(_BRACKETS[letter])
-        elif letter in _BRACKETS.values() and (not expected or expected.pop() != letter):
-            return False
-    return not expected
+def find_unbalanced(expression: str) -> int | None:
+    """The index of the first bracket, quote or comment that is not closed in the expression, or
+    that closes what the expression does not open; None if there is none."""
+    waiting: list[re.Match[str]] = []
+    for piece in _PIECES_AND_BRACKETS.finditer(expression):
+        if piece["open"]:
+            return piece.start()
+        if piece["opening"]:
+            waiting.append(piece)
+        elif piece["closing"] and (not waiting or _BRACKETS[waiting.pop()[0]] != piece[0]):
+            return piece.start()
+    return waiting[0].start() if waiting else None
+
+
+def find_name(expression: str, name: str) -> int | None:
+    """The index of a column or function of that name, which may be quoted, outside of strings and
+    comments; None if there is none."""
+    wanted = rf"""(?P<wanted>(?<![\w.`"“])[`"“]?{re.escape(name)}(?!\w)[`"”]?)"""
+    pieces = re.compile(f"{wanted}|{_PIECES.pattern}", _PIECES.flags)
+    return next((m.start() for m in pieces.finditer(expression) if m["wanted"]), None)
 
 
 def returns_rows(statement: str) -> bool:

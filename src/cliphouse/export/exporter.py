@@ -3,7 +3,7 @@ pictures for img2dataset. Memory is bounded by a batch, and files appear whole o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from cliphouse.engine.quoting import backquote, identifier
 from cliphouse.errors import EngineError, QueryError, TableError
 from cliphouse.schema.columns import embedding_column
 from cliphouse.schema.handle import TableHandle
+from cliphouse.search.condition import Condition, every, explained, typed_condition
 from cliphouse.shards import ShardWriter
 from cliphouse.shards.manifest import Manifest, write_manifest
 from cliphouse.shards.reader import ID_BITS
@@ -62,12 +63,8 @@ class Exporter:
         self._info = table.info
         self._types = table.columns
         self._columns = list(self._types)
-        conditions = [f"({where}\n)"] if where else []
-        self._parameters: dict[str, Any] = {}
-        if ids is not None:
-            conditions.append("id IN {ids:Array(Int64)}")
-            self._parameters["ids"] = [int(row_id) for row_id in ids]
-        self._condition = " AND ".join(conditions) or "1"
+        chosen = every(typed_condition(where, self._columns), _of_ids(ids))
+        self._condition = chosen or Condition("1")
         self._progress = progress
         self._done = 0
         self._total = 0
@@ -76,7 +73,8 @@ class Exporter:
         """Write to ``output``: a folder for csv and shards (N.csv or shard files for each shard),
         a file for the others.
 
-        Raises TableError where no row is chosen, or the table lacks a column the format needs.
+        Raises TableError where no row is chosen, or the table lacks a column the format needs, and
+        ConditionError if the engine does not take ``where``.
         """
         parts = self._parts()
         self._total = sum(part.rows for part in parts)
@@ -172,10 +170,11 @@ class Exporter:
         return True
 
     def _parts(self) -> list[_Part]:
-        found = self._connection.query(
+        found = self._query(
             f"SELECT bitShiftRight(id, {ID_BITS}) AS shard, count() AS rows "
-            f"FROM {identifier(self._table)} WHERE {self._condition} GROUP BY shard ORDER BY shard",
-            self._parameters,
+            f"FROM {identifier(self._table)} WHERE {self._condition.sql} "
+            "GROUP BY shard ORDER BY shard",
+            self._condition.parameters,
         )
         return [_Part(row["shard"], row["rows"]) for row in found.to_pylist()]
 
@@ -185,11 +184,11 @@ class Exporter:
         WITH TIES keeps rows of one id together, which the guide's own ids need.
         """
         chosen = ", ".join(f"{self._plain(name)} AS {backquote(name)}" for name in columns)
-        after, parameters = "", dict(self._parameters)
+        after, parameters = "", dict(self._condition.parameters)
         while True:
-            batch = self._connection.query(
+            batch = self._query(
                 f"SELECT {chosen}, toInt128(id) AS cursor FROM {identifier(self._table)} "
-                f"WHERE {condition} AND {self._condition} {after} "
+                f"WHERE {condition} AND {self._condition.sql} {after} "
                 f"ORDER BY id LIMIT {BATCH_ROWS} WITH TIES",
                 parameters,
             )
@@ -206,10 +205,15 @@ class Exporter:
     ) -> None:
         sql = (
             f"SELECT {chosen} FROM {identifier(self._table)} "
-            f"WHERE {condition} AND {self._condition} ORDER BY id {settings}"
+            f"WHERE {condition} AND {self._condition.sql} ORDER BY id {settings}"
         )
-        for chunk in self._connection.stream(sql, fmt, self._parameters):
-            stream.write(chunk)
+        with explained(self._condition, sql):
+            for chunk in self._connection.stream(sql, fmt, self._condition.parameters):
+                stream.write(chunk)
+
+    def _query(self, sql: str, parameters: Mapping[str, Any]) -> pa.Table:
+        with explained(self._condition, sql):
+            return self._connection.query(sql, parameters)
 
     def _present(self, names: Sequence[str]) -> list[str]:
         return [name for name in names if name in self._columns]
@@ -230,6 +234,12 @@ class Exporter:
         self._done += rows
         if self._progress:
             self._progress(self._done, self._total)
+
+
+def _of_ids(ids: Sequence[int] | None) -> Condition | None:
+    if ids is None:
+        return None
+    return Condition("id IN {ids:Array(Int64)}", {"ids": [int(row_id) for row_id in ids]})
 
 
 def _of_shard(shard: int) -> str:

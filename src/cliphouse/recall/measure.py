@@ -19,7 +19,7 @@ from cliphouse.schema.columns import embedding_column
 from cliphouse.schema.facts import TableFacts
 from cliphouse.schema.handle import TableHandle
 from cliphouse.search.allowed import is_allowed
-from cliphouse.search.filter import Condition
+from cliphouse.search.condition import Condition
 from cliphouse.search.planner import Plan, exact_plan
 from cliphouse.search.query.vector import QueryVector
 from cliphouse.search.request import Request

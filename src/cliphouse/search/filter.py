@@ -10,19 +10,12 @@ import numpy as np
 
 from cliphouse.errors import QueryError
 from cliphouse.schema.columns import COLUMNS, Column, FilterKind, Scalar
+from cliphouse.search.condition import Condition
 from cliphouse.shards.files import MAX_SHARD
 from cliphouse.shards.reader import ID_BITS
 
 FilterValue = float | int | str | tuple[str, ...] | tuple[int, ...]
 _INT64 = 2**63
-
-
-@dataclass(frozen=True)
-class Condition:
-    """A SQL condition and the values of its parameters."""
-
-    sql: str
-    parameters: dict[str, Any]
 
 
 @dataclass(frozen=True)

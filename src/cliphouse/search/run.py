@@ -15,8 +15,8 @@ from cliphouse.schema.columns import Value
 from cliphouse.schema.facts import TableFacts
 from cliphouse.schema.handle import TableHandle
 from cliphouse.search.allowed import is_allowed
+from cliphouse.search.condition import Condition, explained
 from cliphouse.search.dedup import fold_duplicates
-from cliphouse.search.filter import Condition
 from cliphouse.search.paging import Cursor
 from cliphouse.search.planner import WIDEST, Plan, choose, exact_plan
 from cliphouse.search.query.vector import QueryVector, encode_parameter
@@ -136,9 +136,14 @@ class Searcher:
     ) -> Found:
         """The ``request.k`` nearest rows by exactly this way, fewer where it finds fewer."""
         sql = search_sql(self._table.name, self._facts, request, plan, request.k, condition)
-        parameters = {"target": encode_parameter(vector.values, self._facts.info.precision)}
+        parameters: dict[str, Any] = {
+            "target": encode_parameter(vector.values, self._facts.info.precision)
+        }
         started = time.perf_counter()
-        rows = self._connection.rows(sql, parameters | (condition.parameters if condition else {}))
+        if condition is not None:
+            parameters |= condition.parameters
+        with explained(condition, sql):
+            rows = self._connection.rows(sql, parameters)
         elapsed = (time.perf_counter() - started) * 1000
         rows.sort(key=lambda row: (row[DISTANCE_NAME], row["id"]))
         vectors = None

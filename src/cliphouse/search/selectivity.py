@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cliphouse.schema.facts import TableFacts
 from cliphouse.schema.handle import TableHandle
-from cliphouse.search.filter import Condition
+from cliphouse.search.condition import Condition, explained
 
 _SPOTS = 20
 _SPOT_ROWS = 512
@@ -25,9 +25,8 @@ def estimate_selectivity(table: TableHandle, facts: TableFacts, condition: Condi
             f"_part_offset BETWEEN {start} AND {start + _SPOT_ROWS - 1}" for start in starts
         )
         spots = f" WHERE {ranges}"
-    found = table.connection.query(
-        f"SELECT count() AS rows, countIf({condition.sql}) AS passed FROM {table.sql}{spots}",
-        condition.parameters,
-    )
+    sql = f"SELECT count() AS rows, countIf({condition.sql}) AS passed FROM {table.sql}{spots}"
+    with explained(condition, sql):
+        found = table.connection.query(sql, condition.parameters)
     rows, passed = int(found.column("rows")[0].as_py()), int(found.column("passed")[0].as_py())
     return max(passed, 0.5) / max(rows, 1)

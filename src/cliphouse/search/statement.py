@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from cliphouse.engine.features import (
     GLOBAL_IN,
     IGNORE_INDEXES,
@@ -17,12 +15,10 @@ from cliphouse.engine.features import (
     WIDTH,
 )
 from cliphouse.engine.quoting import identifier, settings_list
-from cliphouse.engine.statements import is_balanced
-from cliphouse.errors import QueryError
 from cliphouse.schema.columns import embedding_column
 from cliphouse.schema.facts import DISTANCE, TableFacts
 from cliphouse.search.allowed import SPARE_CANDIDATES, most_rows
-from cliphouse.search.filter import Condition
+from cliphouse.search.condition import Condition, every, typed_condition
 from cliphouse.search.planner import Plan
 from cliphouse.search.query.vector import decode_expression
 from cliphouse.search.request import MAX_OVERSAMPLING, Request
@@ -41,23 +37,15 @@ _EMBEDDED_READ: dict[str, int | str] = {
 
 
 def condition_of(request: Request, facts: TableFacts) -> Condition | None:
-    """The request's two filters as one condition; None where it has none.
+    """The request's two filters as one condition; None if it has none.
 
-    Raises QueryError where a filter needs a column that the table does not have, or a bracket of
-    the SQL condition would close what it does not open.
+    Raises QueryError if a filter needs a column that the table does not have, ConditionError if
+    the condition in SQL is not a whole expression.
     """
-    terms: list[str] = []
-    parameters: dict[str, Any] = {}
-    if request.where and request.where.strip():
-        if not is_balanced(request.where):
-            raise QueryError(f"where {request.where!r}: a bracket or a quote has no counterpart")
-        # The line break ends a comment that the condition may end with.
-        terms.append(f"({request.where}\n)")
-    if request.filter:
-        condition = request.filter.condition(facts.columns)
-        terms.append(condition.sql)
-        parameters = condition.parameters
-    return Condition(" AND ".join(terms), parameters) if terms else None
+    return every(
+        typed_condition(request.where, facts.columns),
+        request.filter.condition(facts.columns) if request.filter else None,
+    )
 
 
 def search_sql(

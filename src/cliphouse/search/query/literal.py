@@ -11,7 +11,8 @@ from cliphouse.engine.features import USE_INDEX
 from cliphouse.engine.quoting import identifier, quote
 from cliphouse.schema.columns import embedding_column
 from cliphouse.schema.facts import DISTANCE
-from cliphouse.search.filter import Condition, Filter
+from cliphouse.search.condition import Condition
+from cliphouse.search.filter import Filter
 from cliphouse.search.results import hit_fields
 from cliphouse.vocabulary import Metric, Modality, Precision
 

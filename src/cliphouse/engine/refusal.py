@@ -1,0 +1,79 @@
+"""A statement that the engine does not take as it is written: what is wrong with it, and where."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from cliphouse.errors import QueryError
+
+_POSITION = re.compile(r"failed at position (\d+)")
+_COLUMN = re.compile(
+    r"(?:Unknown (?:expression )?(?:or function )?identifier|Identifier|Missing columns:)"
+    r" [`'](?P<name>[^`']+)[`']"
+)
+_FUNCTION = re.compile(
+    r"Function with name [`'](?P<name>\w+)[`'] does not exist|Unknown function (?P<older>\w+)"
+)
+_SUGGESTION = re.compile(r"Maybe you meant: \['([^']+)'")
+_NO_CONDITION = re.compile(
+    r"Invalid type for filter in \w+: (?P<type>.+)"
+    r"|Illegal type (?P<counted>.+) of the last argument of an aggregate function with the If"
+    r"|Illegal type (?P<older>.+) of column for filter"
+)
+# What follows the fault itself: the statement, or the step in which it came up.
+_STATEMENT = re.compile(
+    r"[.:,]?\s*\b(?:in (?:scope|query)|while (?:executing|processing))\b.*"
+    r"|\s*\([A-Z_]+\)\s*$",
+    re.DOTALL | re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class UnknownName:
+    """A name in a statement that the engine does not know, and the one that it suggests."""
+
+    name: str
+    is_function: bool
+    suggestion: str | None
+
+
+class StatementError(QueryError):
+    """The engine does not take a statement as it is written.
+
+    ``reason`` is the fault without the statement around it. ``position`` is the byte of the
+    statement, from 0, at which it stops being SQL, None if it is SQL. ``unknown`` is a name that
+    the engine does not know, None if that is not the fault.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        reason: str = "",
+        position: int | None = None,
+        unknown: UnknownName | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.position = position
+        self.unknown = unknown
+
+
+def read_refusal(message: str) -> StatementError:
+    """The engine's message, in one line, as an error that says what it is about."""
+    if match := _POSITION.search(message):
+        # Before that the engine may say what is wrong; after it comes the statement.
+        before = re.sub(r":?\s*Syntax error:?\s*$", "", message[: match.start()])
+        return StatementError(message, before or "this is not SQL", int(match[1]) - 1)
+    suggestion = _SUGGESTION.search(message)
+    for kind in (_COLUMN, _FUNCTION):
+        if match := kind.search(message):
+            name = next(group for group in match.groups() if group)
+            suggested = suggestion[1] if suggestion else None
+            unknown = UnknownName(name, kind is _FUNCTION, suggested)
+            return StatementError(message, unknown=unknown)
+    reason = _STATEMENT.sub("", message).rstrip(".: ")
+    if match := _NO_CONDITION.search(reason):
+        given = next(group for group in match.groups() if group)
+        reason = f"it is of type {given}, and so neither true nor false"
+    return StatementError(message, reason)
