@@ -19,6 +19,7 @@ import pytest
 from cliphouse.cli.timing import timing_line
 from cliphouse.engine.answer import Answer
 from cliphouse.engine.reading import Reading
+from cliphouse.errors import QueryError
 from cliphouse.models import load_encoder
 from cliphouse.pictures.drawn import write_pictures
 from cliphouse.pictures.files import open_picture
@@ -133,6 +134,22 @@ def test_the_timing_line_says_what_was_read(empty: Path) -> None:
     line = timing_line(Answer(answer.rows, b"", 0.5, Reading(50_000, 400_000)))
     assert line.startswith("1 row in set. Elapsed: 0.500 sec. Processed 50.00 thousand rows, ")
     assert line.endswith("400.00 KB (100.00 thousand rows/s., 800.00 KB/s.)")
+
+
+def test_an_answer_holds_nothing_of_a_statement_that_failed(empty: Path) -> None:
+    with Table(empty / "laion.chdb") as table:
+        table.sql("CREATE TABLE x (id Int64, c String) ENGINE = MergeTree ORDER BY id")
+        text = "if(number < 900000, '5', 'a')"
+        table.sql(f"INSERT INTO x SELECT number, {text} FROM numbers(1000000)")
+        failing = "SELECT toInt32(c) AS v FROM x ORDER BY id SETTINGS max_threads = 1"
+        for statement in (failing, f"{failing} FORMAT CSV"):
+            for _ in range(2):
+                with pytest.raises(QueryError, match="Cannot parse string 'a'"):
+                    table.run(statement)
+                assert table.sql("SELECT 7 AS v").to_pylist() == [{"v": 7}]
+                with pytest.raises(QueryError, match="Cannot parse string 'a'"):
+                    table.run(statement)
+                assert table.run("SELECT 7 FORMAT CSV").written == b"7\n"
 
 
 def test_a_retired_index_names_its_replacement(empty: Path, run: Run) -> None:

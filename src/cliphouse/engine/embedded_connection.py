@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,7 +34,7 @@ class EmbeddedConnection(Connection):
         """
         self.address = address
         embedded.check_folder(address, create)
-        with self._translated_errors():
+        with quiet_driver():
             super().__init__(embedded.open_client(address))
 
     def stage(self, rows: pa.Table, folder: Path) -> StagedFile:
@@ -60,4 +60,11 @@ class EmbeddedConnection(Connection):
             with quiet_driver():
                 yield
         except exceptions.Error as error:
+            self._discard_partial_answer()
             raise engine_error(str(error), error.code, self.address.shown) from error
+
+    def _discard_partial_answer(self) -> None:
+        """The engine keeps what a failed query has written of its answer, and begins the client's
+        next answer with it. Let that be an answer that nobody reads."""
+        with suppress(exceptions.Error):
+            self._client.raw_query("SELECT 1")
