@@ -12,19 +12,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from cliphouse.pictures.drawn import (
+from cliphouse.pictures.drawn import draw, random_picture, write_pictures
+from cliphouse.pictures.outlines import SHAPES
+from cliphouse.pictures.scenes import (
     COLOURS,
     HELD_OUT,
     POSITIONS,
-    SHAPES,
     SIZES,
     Query,
     Scene,
     Thing,
-    draw,
-    random_picture,
     random_scene,
-    write_pictures,
 )
 
 seeds = st.integers(0, 2**32 - 1)
@@ -203,10 +201,10 @@ def test_deterministic() -> None:
 
 
 def test_write_pictures(tmp_path: Path) -> None:
-    done: list[int] = []
-    write_pictures(tmp_path / "one", 130, seed=4, progress=done.append)
+    done: list[tuple[int, int]] = []
+    write_pictures(tmp_path / "one", 130, seed=4, progress=lambda *counts: done.append(counts))
     write_pictures(tmp_path / "two", 130, seed=4, jobs=2)
-    assert done == [100, 130]
+    assert done == [(100, 130), (130, 130)]
     files = sorted(path.name for path in (tmp_path / "one").iterdir())
     assert files[:2] == ["picture_00001.jpg", "picture_00001.txt"] and len(files) == 260
     for name in files:

@@ -139,7 +139,7 @@ def test_other_files_in_the_folder_are_left_alone(tmp_path: Path, pictures: Path
     assert all((tmp_path / "s" / name).read_bytes() == b"mine" for name in kept)
     (tmp_path / "d" / "img_emb").mkdir(parents=True)
     (tmp_path / "d" / "img_emb" / "img_emb_0.npy").write_bytes(b"downloaded")
-    with pytest.raises(ShardError, match="d: holds shards of another program"):
+    with pytest.raises(ShardError, match="d: has shards of another program"):
         embed_folder(pictures, tmp_path / "d", TINY)
     assert (tmp_path / "d" / "img_emb" / "img_emb_0.npy").read_bytes() == b"downloaded"
 
@@ -163,11 +163,11 @@ def test_what_cannot_be_done_is_named(tmp_path: Path, pictures: Path) -> None:
         embed_folder(tmp_path / "empty", tmp_path / "s", TINY)
     (tmp_path / "other" / "metadata").mkdir(parents=True)
     (tmp_path / "other" / "metadata" / "metadata_0.parquet").write_bytes(b"")
-    with pytest.raises(ShardError, match="other: holds shards of another program"):
+    with pytest.raises(ShardError, match="other: has shards of another program"):
         embed_folder(pictures, tmp_path / "other", TINY)
     (tmp_path / "vit").mkdir()
     (tmp_path / "vit" / "cliphouse.json").write_text('{"model": "ViT-B/32", "dim": 512}')
-    with pytest.raises(ShardError, match="vit: holds shards of model ViT-B/32; give --model"):
+    with pytest.raises(ShardError, match="vit: has shards of model ViT-B/32; give --model"):
         embed_folder(pictures, tmp_path / "vit", TINY)
     (tmp_path / "vit" / "cliphouse.json").write_text("{")
     with pytest.raises(ShardError, match=r"cliphouse\.json: damaged"):

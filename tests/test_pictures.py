@@ -96,10 +96,12 @@ def test_an_animation_gives_its_first_frame(tmp_path: Path) -> None:
 
 def test_giant_pictures_are_refused_before_decoding(tmp_path: Path) -> None:
     path = save(tmp_path / "big.png", Image.new("RGB", (101, 100)))
-    with pytest.raises(PictureError, match=r"big\.png: 101 x 100 pixels, more than the 10,000"):
+    with pytest.raises(
+        PictureError, match=r"big\.png: 101 x 100 pixels, more than the limit of 10,000"
+    ):
         open_picture(path, max_pixels=10_000)
     bomb = save(tmp_path / "bomb.png", Image.new("1", (20_000, 20_000)))
-    with pytest.raises(PictureError, match=r"bomb\.png: far more than"):
+    with pytest.raises(PictureError, match=r"bomb\.png: far more pixels than"):
         open_picture(bomb)
 
 

@@ -168,7 +168,7 @@ def test_a_picture_by_its_url(folder: Path, reader: QueryReader, web: str) -> No
         expected = load_encoder("tiny").encode_image([picture.convert("RGB")])[0]
     assert found.kind == "image"
     assert found.values == pytest.approx(expected, abs=1e-5)
-    with pytest.raises(PictureError, match=r"/page: cannot be read as a picture: no picture"):
+    with pytest.raises(PictureError, match=r"/page: cannot be read as a picture: not a picture"):
         read(reader, f"{web}/page")
     with pytest.raises(PictureError, match=r"/gone.jpg: the server answers 404 Not Found"):
         read(reader, f"{web}/gone.jpg")

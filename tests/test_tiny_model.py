@@ -13,7 +13,8 @@ import pytest
 from fastembed import ImageEmbedding, TextEmbedding
 from PIL import Image
 
-import cliphouse.pictures.drawn as drawn
+from cliphouse.pictures.drawn import random_picture
+from cliphouse.pictures.scenes import HELD_OUT, Query, Scene, Thing
 
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "src" / "cliphouse" / "models" / "tiny"
@@ -54,7 +55,7 @@ def test_finds_what_it_is_asked_for(tool: ModuleType) -> None:
     report = tool.measure(pictures=1600, seed=777)
     counts = {kind: sum(line.kind == kind for line in report.lines) for kind in report.kinds()}
     assert counts["seen pairs"] >= 40
-    assert counts["held-out pairs"] == len(drawn.HELD_OUT)
+    assert counts["held-out pairs"] == len(HELD_OUT)
     assert all(line.known >= tool.NEAREST / 2 for line in report.lines if line.kind in tool.TARGETS)
     assert report.average("seen pairs") >= 0.9
     assert report.average("held-out pairs") >= 0.7
@@ -76,11 +77,11 @@ def test_report_fails_below_the_targets(tool: ModuleType) -> None:
 
 
 def test_precision_counts_only_hits(tool: ModuleType) -> None:
-    circle = drawn.Scene((drawn.Thing(1, "small", "red", "circle", "left"),))
-    square = drawn.Scene((drawn.Thing(1, "small", "red", "square", "left"),))
+    circle = Scene((Thing(1, "small", "red", "circle", "left"),))
+    square = Scene((Thing(1, "small", "red", "square", "left"),))
     scenes = [circle] * 20 + [square] * 20
     falling = np.linspace(1, 0, 40).astype(np.float32)
-    query = drawn.Query("red", "square")
+    query = Query("red", "square")
     assert tool.precision(falling, scenes, query).precision == 0
     assert tool.precision(-falling, scenes, query).precision == 1
     assert tool.precision(falling, scenes[15:], query).precision == 0.5
@@ -88,7 +89,7 @@ def test_precision_counts_only_hits(tool: ModuleType) -> None:
 
 def test_unit_vectors_of_512(text: TextEmbedding, vision: ImageEmbedding) -> None:
     texts = np.array(list(text.embed(TEXTS)))
-    images = np.array(list(vision.embed([drawn.random_picture(1, i).image for i in range(5)])))
+    images = np.array(list(vision.embed([random_picture(1, i).image for i in range(5)])))
     assert texts.shape == (len(TEXTS), 512) and images.shape == (5, 512)
     assert texts.dtype == images.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(texts, axis=1), 1, atol=1e-5)
@@ -99,7 +100,7 @@ def test_results_do_not_depend_on_the_batch(text: TextEmbedding, vision: ImageEm
     together = np.array(list(text.embed(TEXTS)))
     alone = np.array([next(iter(text.embed(one))) for one in TEXTS])
     np.testing.assert_allclose(together, alone, atol=1e-5)
-    pictures = [drawn.random_picture(2, i).image for i in range(6)]
+    pictures = [random_picture(2, i).image for i in range(6)]
     together = np.array(list(vision.embed(pictures)))
     alone = np.array([next(iter(vision.embed(one))) for one in pictures])
     np.testing.assert_allclose(together, alone, atol=1e-5)
@@ -123,10 +124,10 @@ def test_any_character_can_be_encoded(text: TextEmbedding) -> None:
 
 
 def test_matching_captions_are_more_similar(text: TextEmbedding, vision: ImageEmbedding) -> None:
-    pictures = [drawn.random_picture(3, i, "exclude") for i in range(200)]
+    pictures = [random_picture(3, i, "exclude") for i in range(200)]
     images = np.array(list(vision.embed([picture.image for picture in pictures])))
     things = [picture.scene.things[0] for picture in pictures]
-    queries = [drawn.Query(thing.colour, thing.shape) for thing in things]
+    queries = [Query(thing.colour, thing.shape) for thing in things]
     texts = np.array(list(text.embed([query.sentence() for query in queries])))
     true = np.array([[p.scene.satisfies(query) for p in pictures] for query in queries])
     similarity = texts @ images.T

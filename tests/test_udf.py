@@ -122,15 +122,15 @@ def bad_pictures(folder: Path, outside: Path) -> dict[str, str]:
         "loop.png": "loop.png",
         "folder.png/red.png": "outside of",
         "/etc/passwd": "outside of",
-        "text.png": "no picture",
-        "closed.png": "no picture",
-        "sub.png": "no file",
-        "pipe.png": "no file",
+        "text.png": "not a picture",
+        "closed.png": "not a picture",
+        "sub.png": "not a file",
+        "pipe.png": "not a file",
         "giant.png": "1,073,741,824 bytes",
-        "bomb.png": "pixels read safely",
+        "bomb.png": "more pixels than the limit",
         "large.png": "12000 x 9000 pixels",
-        "": "no path",
-        "red\0.png": "no path",
+        "": "not the path",
+        "red\0.png": "not the path",
     }
 
 

@@ -21,17 +21,9 @@ import numpy as np
 from fastembed import ImageEmbedding, TextEmbedding
 from numpy.typing import NDArray
 
-from cliphouse.pictures.drawn import (
-    COLOURS,
-    COUNTS,
-    HELD_OUT,
-    POSITIONS,
-    SHAPES,
-    SIZES,
-    Query,
-    Scene,
-    random_picture,
-)
+from cliphouse.pictures.drawn import random_picture
+from cliphouse.pictures.outlines import SHAPES
+from cliphouse.pictures.scenes import COLOURS, COUNTS, HELD_OUT, POSITIONS, SIZES, Query, Scene
 
 MODEL = Path(__file__).parents[1] / "src" / "cliphouse" / "models" / "tiny"
 MEASURE_SEED = 90_000

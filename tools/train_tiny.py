@@ -35,17 +35,17 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from tokenizers.processors import RobertaProcessing
 from torch import Tensor, nn
 
-from cliphouse.pictures.drawn import (
+from cliphouse.pictures.drawn import random_picture
+from cliphouse.pictures.outlines import SHAPES
+from cliphouse.pictures.scenes import (
     COLOURS,
     COUNTS,
     POSITIONS,
-    SHAPES,
     SIZES,
     Caption,
     Query,
     Scene,
     Thing,
-    random_picture,
 )
 
 DIM, SIDE, CONTEXT = 512, 64, 77

@@ -1,7 +1,7 @@
-"""The main job end to end on pictures that the project draws itself: no network, no data.
+"""The demo: every step from pictures to searches, on pictures that the package draws itself.
 
-A folder holds all of it: ``pictures/``, ``shards/``, ``laion.chdb/`` and the contact sheets. Each
-step does only what is not done yet.
+It needs no network and no data. One folder has everything: ``pictures/``, ``shards/``,
+``laion.chdb/`` and the contact sheets. Each step does only the work that is not done yet.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from cliphouse.indexing.build import BuiltIndex
 from cliphouse.loading.ingest import IngestReport
 from cliphouse.models import load_encoder
 from cliphouse.pictures import EmbedReport, embed_folder, open_picture
-from cliphouse.pictures.drawn import draw, random_scene, write_pictures
+from cliphouse.pictures.drawn import draw, write_pictures
+from cliphouse.pictures.scenes import random_scene
 from cliphouse.pictures.sheet import Cell, contact_sheet
 from cliphouse.search.results import SearchResult
 from cliphouse.table import AUTO_KS, Table
@@ -31,7 +32,7 @@ _QUERY_SEED = 5_000_000
 
 @dataclass(frozen=True)
 class DemoSearch:
-    """One search of the demo and its contact sheet. ``query`` is as given to ``search``."""
+    """One search of the demo and its contact sheet. ``query`` is the argument of ``search``."""
 
     query: str
     result: SearchResult
@@ -50,7 +51,7 @@ class Demo:
         self.table = Table(self.database)
 
     def draw(self, progress: Progress) -> int:
-        """Draw the pictures that are not there; returns how many were drawn."""
+        """Draw the pictures if they are not there; returns the number of pictures drawn."""
         self.pictures.mkdir(parents=True, exist_ok=True)
         if len(list(self.pictures.glob("*.txt"))) >= self.rows:
             return 0
@@ -59,7 +60,7 @@ class Demo:
             self.rows,
             _SEED,
             jobs=os.cpu_count() or 1,
-            progress=lambda done: progress(done, self.rows),
+            progress=progress,
         )
         return self.rows
 
@@ -76,7 +77,7 @@ class Demo:
         return self.table.recall("image", AUTO_KS, queries=50, save=True, progress=progress)
 
     def search(self, query: str) -> DemoSearch:
-        """Search and save the contact sheet."""
+        """Search for words or a picture file, and save the contact sheet."""
         result = self.table.search(query, k=10)
         cells = [
             Cell(open_picture(Path(hit.url)), f"{hit.similarity:.3f}", hit.caption)
@@ -91,7 +92,7 @@ class Demo:
         return DemoSearch(query, result, path)
 
     def query_picture(self) -> Path:
-        """A drawn picture that is not among the searched ones."""
+        """Draw a picture that is not in the table, to search with it."""
         path = self.folder / "query.png"
         rng = np.random.default_rng(_QUERY_SEED)
         draw(random_scene(rng), rng).save(path)

@@ -1,4 +1,4 @@
-"""What can go wrong, named for what the user did or met.
+"""Every error that cliphouse raises on purpose.
 
 Every message is one line that names the file, row, option or server and what to do next.
 The command line prints it and exits with ``exit_code``: 2 for something the user can correct,
@@ -14,9 +14,11 @@ _BY_CODE: dict[str, type[CliphouseError]] = {}
 
 
 class CliphouseError(Exception):
-    """Base of every error cliphouse raises on purpose. ``code`` names the kind of error in REST
-    answers, in metrics and to other processes; a subclass without a code of its own has that of
-    its base."""
+    """Base of every error that cliphouse raises on purpose.
+
+    ``code`` names the kind of error in REST answers, in metrics and between processes. A subclass
+    without a code of its own has the code of its base.
+    """
 
     code: ClassVar[str] = "failure"
     exit_code: ClassVar[int] = 1
@@ -36,7 +38,7 @@ def error_class(code: str) -> type[CliphouseError] | None:
 
 
 class UserError(CliphouseError):
-    """Something the user gave cannot be used as it is."""
+    """The user can correct something: a name, a value or a file cannot be used as it is."""
 
     code = "invalid"
     exit_code = 2
@@ -55,31 +57,31 @@ class PictureError(UserError):
 
 
 class ModelError(UserError):
-    """An encoder is unknown, not installed, or not the one the table was made with."""
+    """A model is unknown, not installed, or not the model of the table."""
 
     code = "model"
 
 
 class QueryError(UserError):
-    """A query, an option of a search or a statement cannot be understood."""
+    """A query, an option of a search or a statement is not valid."""
 
     code = "query"
 
 
 class TableError(UserError):
-    """A table or database is missing, empty, busy or not what the command needs."""
+    """A table or database is missing, empty, in use, or of the wrong kind for the command."""
 
     code = "table"
 
 
 class MissingError(UserError):
-    """A table or row that a program asked a service for is not there."""
+    """A service does not have the table or row that was asked for."""
 
     code = "not_found"
 
 
 class OverloadError(CliphouseError):
-    """A service has as much to do as it takes on. ``retry_after`` is in seconds."""
+    """A service is at its limit. ``retry_after`` says in how many seconds to try again."""
 
     code = "overloaded"
 
@@ -89,20 +91,22 @@ class OverloadError(CliphouseError):
 
 
 class ServiceError(CliphouseError):
-    """A search service cannot be reached, or failed."""
+    """A search service failed or cannot be reached."""
 
     code = "service"
 
 
 class EngineError(CliphouseError):
-    """ClickHouse refused or failed a statement that was expected to work."""
+    """ClickHouse failed or refused a statement that should work."""
 
     code = "engine"
 
 
 class UnreachableError(EngineError):
-    """A server cannot be reached, has no time, or its answer did not arrive. ``may_have_run`` says
-    that the statement may have been run all the same, ``is_lasting`` that waiting changes nothing.
+    """A server cannot be reached or is overloaded, or its answer did not arrive.
+
+    If ``may_have_run``, the statement may have run anyway. If ``is_lasting``, waiting does not
+    help.
     """
 
     code = "unreachable"

@@ -1,4 +1,4 @@
-"""JSON as programs read it."""
+"""JSON text without NaN and infinity, which JSON does not have."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def to_json(document: Any, indent: int | None = None) -> str:
-    """JSON text: NaN and infinity, which JSON does not have, become null."""
+    """Write ``document`` as JSON text; NaN and infinity become null."""
     return json.dumps(_plain(document), ensure_ascii=False, indent=indent, default=str)
 
 

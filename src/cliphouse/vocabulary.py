@@ -1,4 +1,4 @@
-"""The words of the house: kinds of embeddings, distances, precisions, and what was measured."""
+"""Types and constants that every room uses: modalities, metrics, precisions, measured recall."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ Quantization = Literal["bf16", "f32", "f16", "i8", "b1"]
 
 DEFAULT_TABLE = "laion"
 DEFAULT_DB = "laion.chdb"
-MAX_BATCH = 32  # searches that one call of a service may hold
+MAX_BATCH = 32  # searches in one call of a service
 
 
 class Progress(Protocol):
-    """Called as work advances: so many of ``total`` rows, files or steps are done."""
+    """A callback that is called as work advances: ``done`` of ``total`` rows, files or steps."""
 
     def __call__(self, done: int, total: int, /) -> None: ...
 
 
 class BuildProgress(Protocol):
-    """Called while an index is built with the finished share of each node's work, 0 to 1, by the
-    node's name ("" on one server)."""
+    """A callback that is called while an index is built, with each node's finished share, 0 to 1,
+    by the node's name ("" on a single server)."""
 
     def __call__(self, shares: Mapping[str, float], /) -> None: ...
 
@@ -38,10 +38,9 @@ class Measured:
 
     ``width`` is the method's own: the ef of hnsw, the oversampling of codes, 0 for exact.
     ``recall`` is the mean share of the exact top k that ``queries`` queries found, and
-    ``standard_error`` the standard error of that mean; ``milliseconds`` and ``p95`` are the median
-    and the 95th percentile of a search. ``index`` is the type of the index, or the name of the
-    codes, that was measured: the figures hold for no other. ``target`` is the recall that a search
-    in mode auto must reach.
+    ``standard_error`` the standard error of that mean. ``milliseconds`` and ``p95`` are the median
+    and the 95th percentile of a search's time. The figures hold only for the measured ``index``
+    (its type, or the name of the codes). ``target`` is the recall that mode auto must reach.
     """
 
     modality: Modality

@@ -1,4 +1,4 @@
-"""CLIP encoders on ONNX Runtime: words to vectors and pictures to vectors."""
+"""CLIP encoders on ONNX Runtime: vectors of words and of pictures."""
 
 from cliphouse.models.encoder import ClipEncoder, Encoder, load_encoder
 from cliphouse.models.registry import DEFAULT_MODEL, MODELS, ModelSpec, model_spec

@@ -1,4 +1,4 @@
-"""The encoder: words and pictures into unit vectors of one space (CLIP, Radford et al. 2021)."""
+"""The encoder: words and pictures to unit vectors in one space (CLIP, Radford et al. 2021)."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from cliphouse.errors import ModelError
 from cliphouse.models.registry import DEFAULT_MODEL, ModelSpec, Tower, model_spec, tower_folder
 
 BATCH = 32
-_THIN = 8  # longer than so many times its width, a picture is cropped before it is scaled
+_MAX_ASPECT = 8  # a picture of a larger aspect ratio is cropped before it is scaled
 
-# fastembed's names for its CLIP loaders; every model here has the same file layout, so both serve
-# for all of them.
+# The names of fastembed's CLIP loaders. All models here have the same file layout, so these two
+# load every model.
 _TEXT_LOADER = "Qdrant/clip-ViT-B-32-text"
 _VISION_LOADER = "Qdrant/clip-ViT-B-32-vision"
 
 
 class Encoder(Protocol):
-    """Words and pictures to vectors: float32, shape (n, dim), each of length 1."""
+    """Encodes words and pictures: float32 of shape (n, dim), each row of length 1."""
 
     @property
     def name(self) -> str: ...
@@ -40,11 +40,10 @@ class Encoder(Protocol):
 
 
 class ClipEncoder:
-    """A CLIP model of two ONNX files, each found and loaded through fastembed when first used.
+    """A CLIP model of two ONNX files, each loaded by fastembed at its first use.
 
-    ``folder`` is where the model's files lie offline. ``threads`` limits ONNX Runtime's threads in
-    one tower; None takes all cores. The methods raise ModelError where files are missing or
-    damaged.
+    ``folder`` is the local folder of the model's files. ``threads`` limits ONNX Runtime's threads
+    in one tower; None uses all cores. The methods raise ModelError if files are missing or damaged.
     """
 
     def __init__(
@@ -57,28 +56,29 @@ class ClipEncoder:
         self._threads = threads
 
     def encode_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors of ``texts``, shape (len(texts), dim), float32, unit length.
+        """Encode ``texts``: float32 of shape (len(texts), dim), each row of length 1.
 
-        Words past the model's context (77 tokens for CLIP) are left out, as CLIP does.
+        Words beyond the model's context (77 tokens for CLIP) are ignored, as CLIP does.
         """
         return self._unit(self._text.embed(list(texts), batch_size=BATCH), len(texts))
 
     def encode_image(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
-        """Vectors of RGB ``images``, shape (len(images), dim), float32, unit length."""
+        """Encode RGB ``images``: float32 of shape (len(images), dim), each row of length 1."""
         return self._unit(self._vision.embed(list(images), batch_size=BATCH), len(images))
 
     def shrink(self, image: Image.Image) -> Image.Image:
-        """The picture at the model's own scale: ``encode_image`` gives it the same vector.
+        """Scale a picture to the model's size; ``encode_image`` gives it the same vector.
 
-        Done while pictures are being read, it keeps a batch of large photographs small.
+        Scaling each picture when it is read keeps a batch of large photographs small in memory.
         """
         from fastembed.image.transform.functional import resize
 
-        # The model sees the central square; scaled up whole, a thin picture would take gigabytes.
+        # The model sees only the central square. A very long picture, scaled as a whole, would take
+        # gigabytes.
         short, long = sorted(image.size)
-        if long > _THIN * short:
-            left = max(0, (image.width - _THIN * short) // 2)
-            top = max(0, (image.height - _THIN * short) // 2)
+        if long > _MAX_ASPECT * short:
+            left = max(0, (image.width - _MAX_ASPECT * short) // 2)
+            top = max(0, (image.height - _MAX_ASPECT * short) // 2)
             image = image.crop((left, top, image.width - left, image.height - top))
         return resize(image, self._shortest_edge, Image.Resampling.BICUBIC)
 
@@ -88,8 +88,8 @@ class ClipEncoder:
         rows = np.stack(list(vectors)).astype(np.float32)
         if rows.shape[1] != self.dim:
             raise ModelError(
-                f"model {self.name}: its files give {rows.shape[1]} dimensions where {self.dim} "
-                "are expected; are these the right files?"
+                f"model {self.name}: its files give {rows.shape[1]} dimensions instead of "
+                f"{self.dim}; are these the right files?"
             )
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
         return rows
@@ -109,7 +109,7 @@ class ClipEncoder:
         return self._load("ImageEmbedding", _VISION_LOADER, self._spec.vision)
 
     def _load(self, loader: str, name: str, tower: Tower) -> Any:
-        import fastembed  # takes half a second, which a search by vector or id can do without
+        import fastembed  # takes half a second; a search by vector or id does not need it
         from loguru import logger
 
         logger.disable("fastembed")
@@ -127,10 +127,11 @@ class ClipEncoder:
 def load_encoder(
     name: str = DEFAULT_MODEL, folder: str | None = None, threads: int | None = None
 ) -> ClipEncoder:
-    """The encoder called ``name``: ``ViT-B/32``, the one under LAION's data, or ``tiny``.
+    """The encoder called ``name``: ``ViT-B/32``, the model of LAION's embeddings, or ``tiny``.
 
-    ``folder`` is where ViT-B/32's files lie offline (also CLIPHOUSE_MODELS in the environment).
+    ``folder`` is a local folder with ViT-B/32's files (or the environment's CLIPHOUSE_MODELS).
+    The files are opened at the first use.
 
-    Raises ModelError where there is no such model. Its files are looked for on first use.
+    Raises ModelError if there is no such model.
     """
     return ClipEncoder(model_spec(name), folder, threads)

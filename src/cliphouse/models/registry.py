@@ -1,4 +1,4 @@
-"""The models there are, and where the files of each lie. A new model is a new entry."""
+"""The list of models, and finding the files of each. A new model is a new entry of MODELS."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ FOLDER_VARIABLE = "CLIPHOUSE_MODELS"
 
 @dataclass(frozen=True)
 class Tower:
-    """One half of a CLIP model. ``repository`` is on the Hugging Face hub; None where the package
-    ships the files, in the same layout."""
+    """One of the two encoders of a CLIP model. ``repository`` is on the Hugging Face hub; None if
+    the files are in this package, in the same layout."""
 
     kind: str
     files: tuple[str, ...]
@@ -24,7 +24,7 @@ class Tower:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One CLIP model: two towers into one space of ``dim`` dimensions."""
+    """One CLIP model: two towers that encode into one space of ``dim`` dimensions."""
 
     name: str
     dim: int
@@ -50,7 +50,7 @@ MODELS = (
 
 
 def model_spec(name: str) -> ModelSpec:
-    """The model of that name, in any spelling in use. Raises ModelError if there is none."""
+    """The model with this name or alias. Raises ModelError if there is none."""
     for spec in MODELS:
         if name.lower() in (spec.name.lower(), *spec.aliases):
             return spec
@@ -58,13 +58,12 @@ def model_spec(name: str) -> ModelSpec:
 
 
 def tower_folder(spec: ModelSpec, tower: Tower, folder: str | None = None) -> Path:
-    """Where a tower's files are; fetched from the hub, with progress, if they are nowhere yet.
+    """The folder of a tower's files; they are fetched from the hub if they are not there yet.
 
-    ``folder`` (or the environment variable CLIPHOUSE_MODELS) holds the two towers as ``text`` and
-    ``vision`` or under their hub names. Without it the hub's own cache is used, and filled on
-    first use.
+    ``folder`` (or the environment variable CLIPHOUSE_MODELS) has the two towers as ``text`` and
+    ``vision``, or under their hub names. Without it, the files are in the hub's own cache.
 
-    Raises ModelError that says which file to put where.
+    Raises ModelError that says which file is missing and where it belongs.
     """
     if tower.repository is None:
         return Path(str(files("cliphouse.models"))) / spec.name / tower.kind
@@ -84,7 +83,7 @@ def _local(folder: Path, tower: Tower, repository: str) -> Path:
 
 
 def _hub(spec: ModelSpec, tower: Tower) -> Path:
-    from huggingface_hub import snapshot_download  # slow to import, and seldom needed
+    from huggingface_hub import snapshot_download  # slow to import, and rarely needed
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     assert tower.repository is not None

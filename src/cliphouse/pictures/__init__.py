@@ -1,4 +1,4 @@
-"""Own pictures: finding and opening them safely, and turning a folder of them into shards."""
+"""A user's own pictures: finding them, opening them safely, and embedding a folder into shards."""
 
 from cliphouse.pictures.embed import EmbedReport, SkippedPicture, embed_folder
 from cliphouse.pictures.files import Picture, find_pictures, open_picture

@@ -1,7 +1,7 @@
-"""A folder of pictures becomes shards; running it again does only what is new or changed.
+"""Embedding a folder of pictures into shards; a second run embeds only new and changed pictures.
 
-The shards themselves say what is done: their metadata keeps each picture's size and modification
-time, and is written last. So there is no second record that a crash could leave behind.
+The shards themselves record what is done: their metadata has each picture's size and modification
+time, and is written last. A crash cannot leave a second record that disagrees with them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from cliphouse.shards import Shard, ShardWriter, find_shards
 from cliphouse.shards.manifest import Manifest, read_manifest, write_manifest
 from cliphouse.vocabulary import Progress
 
-SHARD_ROWS = 4096  # what a crash can lose: a few minutes of ViT-B/32 on two cores
+SHARD_ROWS = 4096  # a crash loses at most a shard: some minutes of ViT-B/32 on two cores
 BATCH = 64
 
 _SCHEMA = pa.schema(
@@ -45,7 +45,7 @@ _SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class SkippedPicture:
-    """A picture that has no row, and why."""
+    """A picture that was left out, and the reason."""
 
     path: Path
     reason: str
@@ -53,7 +53,7 @@ class SkippedPicture:
 
 @dataclass
 class EmbedReport:
-    """What a run did, in pictures."""
+    """The numbers of pictures that a run found new, changed, unchanged and gone."""
 
     new: int = 0
     changed: int = 0
@@ -63,8 +63,8 @@ class EmbedReport:
 
 
 @dataclass(frozen=True)
-class _Row:
-    """A picture that is in the shards already: where, and from which state of the file."""
+class _KnownRow:
+    """A picture's row in the shards, and the size and time of the file that was embedded."""
 
     shard: Shard
     row: int
@@ -91,7 +91,7 @@ class _Embedded:
 
 @dataclass(frozen=True)
 class _Loaded:
-    """A picture at the model's scale, with the size it has on disk."""
+    """A picture at the model's scale, with the width and height of the file."""
 
     picture: Picture
     image: Image.Image
@@ -106,13 +106,14 @@ def embed_folder(
     progress: Progress | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> EmbedReport:
-    """Embed the pictures below ``folder`` into shards below ``shards``, in clip-retrieval's layout.
+    """Embed the pictures in ``folder`` into shards in ``shards``, in clip-retrieval's layout.
 
     Pictures that cannot be read, or have more than ``max_pixels``, are left out and listed in the
-    report. A changed picture keeps its row; one that is gone from ``folder`` keeps its row too.
+    report. A changed picture keeps its row; a picture that is gone from ``folder`` keeps its row,
+    too.
 
-    Raises PictureError where the folder is missing or holds no picture, ShardError where
-    ``shards`` holds shards of another model or another program.
+    Raises PictureError if the folder is missing or has no picture, ShardError if ``shards`` has
+    shards of another model or another program.
     """
     pictures = find_pictures(folder)
     if not pictures:
@@ -129,43 +130,43 @@ def embed_folder(
             report.unchanged += 1
         else:
             changed[row.shard.number][row.row] = picture
-    work = _Work(encoder, report, max_pixels, progress, len(new) + sum(map(len, changed.values())))
+    run = _Run(encoder, report, max_pixels, progress, len(new) + sum(map(len, changed.values())))
     by_number = {row.shard.number: row.shard for row in known.values()}
     for number, rows in changed.items():
-        work.rewrite(shards, by_number[number], rows)
+        run.rewrite(shards, by_number[number], rows)
     first = max(by_number, default=-1) + 1
     for offset, start in enumerate(range(0, len(new), SHARD_ROWS)):
-        work.write(shards, first + offset, new[start : start + SHARD_ROWS])
+        run.write(shards, first + offset, new[start : start + SHARD_ROWS])
     return report
 
 
-def _known_rows(folder: Path, encoder: Encoder) -> dict[str, _Row]:
+def _known_rows(folder: Path, encoder: Encoder) -> dict[str, _KnownRow]:
     ours = Manifest(encoder.name, encoder.dim)
     manifest = read_manifest(str(folder))
     if manifest is not None and manifest != ours:
         raise ShardError(
-            f"{folder}: holds shards of model {manifest.model}; give --model {manifest.model} "
+            f"{folder}: has shards of model {manifest.model}; give --model {manifest.model} "
             "or another folder"
         )
-    theirs = ShardError(f"{folder}: holds shards of another program; give another folder")
+    foreign = ShardError(f"{folder}: has shards of another program; give another folder")
     if manifest is None and any(_shard_files(folder, "")):
-        raise theirs
+        raise foreign
     write_manifest(folder, ours)
     _clear_leftovers(folder)
-    rows: dict[str, _Row] = {}
+    rows: dict[str, _KnownRow] = {}
     for shard in find_shards([str(folder)]) if any(_shard_files(folder, "")) else []:
         if set(pq.read_schema(shard.metadata.path).names) != set(_SCHEMA.names):
-            raise theirs
+            raise foreign
         table = pq.read_table(shard.metadata.path, columns=_SCHEMA.names)
         for index, entry in enumerate(table.to_pylist()):
-            rows[entry["image_path"]] = _Row(
+            rows[entry["image_path"]] = _KnownRow(
                 shard, index, entry["caption"], entry["file_bytes"], entry["file_mtime_ns"]
             )
     return rows
 
 
 def _clear_leftovers(folder: Path) -> None:
-    """Remove what a killed run left: unfinished files, and embeddings without their metadata."""
+    """Remove the files of a killed run: unfinished files, and embeddings without metadata."""
     for part in list(_shard_files(folder, ".part")):
         part.unlink()
     for file in list(_shard_files(folder, "")):
@@ -175,15 +176,15 @@ def _clear_leftovers(folder: Path) -> None:
 
 
 def _shard_files(folder: Path, suffix: str) -> Iterator[Path]:
-    """The files below ``folder`` that have a shard file's place and name, and ``suffix``."""
+    """The files in ``folder`` with the place and name of a shard's file, and ``suffix``."""
     for kind, ending in (("img_emb", "npy"), ("text_emb", "npy"), ("metadata", "parquet")):
         for path in folder.glob(f"{kind}/{kind}_*.{ending}{suffix}"):
             if re.fullmatch(rf"{kind}_\d+\.{ending}{re.escape(suffix)}", path.name):
                 yield path
 
 
-class _Work:
-    """The pictures of one run on their way through the encoder."""
+class _Run:
+    """One run: opens pictures, encodes them and writes shards."""
 
     def __init__(
         self,
@@ -201,14 +202,14 @@ class _Work:
         self._done = 0
 
     def write(self, folder: Path, number: int, pictures: Sequence[Picture]) -> None:
-        """A new shard of ``pictures``."""
+        """Write a new shard of ``pictures``."""
         with ShardWriter(folder, number, self._encoder.dim) as writer:
             for rows in self._embed(pictures):
                 writer.append(rows.image, rows.text, rows.metadata)
             self._report.new += writer.rows
 
     def rewrite(self, folder: Path, shard: Shard, rows: dict[int, Picture]) -> None:
-        """The same shard with ``rows`` (row number to picture) embedded again in their places."""
+        """Write a shard again, with new embeddings of ``rows``, pictures by row number."""
         assert shard.text is not None
         image, text = np.load(shard.image.path), np.load(shard.text.path)
         metadata = pq.read_table(shard.metadata.path, schema=_SCHEMA).to_pylist()
@@ -231,14 +232,14 @@ class _Work:
             yield _Embedded(image, text, _metadata(loaded, similarity))
 
     def _load(self, pictures: Sequence[Picture]) -> Iterator[list[_Loaded]]:
-        """Batches of opened pictures, the next one being read while the last is encoded."""
+        """Open pictures in batches; the next batch is read while one is encoded."""
         batches = [pictures[i : i + BATCH] for i in range(0, len(pictures), BATCH)]
         with ThreadPoolExecutor() as pool:
             ahead = [pool.map(self._open, batch) for batch in batches[:1]]
             for index, batch in enumerate(batches):
                 if index + 1 < len(batches):
                     ahead.append(pool.map(self._open, batches[index + 1]))
-                yield list(self._sort_out(ahead.pop(0)))
+                yield list(self._without_skipped(ahead.pop(0)))
                 self._done += len(batch)
                 if self._progress:
                     self._progress(self._done, self._total)
@@ -254,7 +255,7 @@ class _Work:
             return SkippedPicture(picture.path, str(error).removeprefix(f"{picture.path}: "))
         return _Loaded(picture, shrunk, image.width, image.height)
 
-    def _sort_out(self, opened: Iterable[_Loaded | SkippedPicture]) -> Iterator[_Loaded]:
+    def _without_skipped(self, opened: Iterable[_Loaded | SkippedPicture]) -> Iterator[_Loaded]:
         for item in opened:
             if isinstance(item, SkippedPicture):
                 self._report.skipped.append(item)

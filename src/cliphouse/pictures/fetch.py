@@ -1,4 +1,4 @@
-"""A picture from the web, as a query: its owner's own machine fetches it, within limits."""
+"""Fetching a picture from the web for a query on the user's own machine, within limits."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _SECONDS = 30.0
 
 
 def fetch_picture(url: str) -> Image.Image:
-    """The picture at ``url`` as RGB (see cliphouse.pictures.files.open_picture).
+    """Fetch the picture at ``url`` as RGB (see cliphouse.pictures.files.open_picture).
 
-    Raises PictureError where it cannot be fetched in 30 seconds, is larger than 50 MB, or is no
+    Raises PictureError if it cannot be fetched in 30 seconds, is larger than 50 MB, or is not a
     picture.
     """
     data = io.BytesIO()
-    give_up = time.monotonic() + _SECONDS
+    deadline = time.monotonic() + _SECONDS
     try:
         with httpx.stream("GET", url, follow_redirects=True, timeout=_SECONDS) as response:
             response.raise_for_status()
@@ -30,8 +30,8 @@ def fetch_picture(url: str) -> Image.Image:
                 data.write(piece)
                 if data.tell() > MAX_BYTES:
                     raise PictureError(f"{url}: larger than {MAX_BYTES // 10**6} MB")
-                if time.monotonic() > give_up:
-                    raise PictureError(f"{url}: not here after {_SECONDS:.0f} s")
+                if time.monotonic() > deadline:
+                    raise PictureError(f"{url}: not fetched within {_SECONDS:.0f} s")
     except httpx.HTTPStatusError as error:
         code = error.response.status_code
         raise PictureError(

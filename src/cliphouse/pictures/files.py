@@ -1,4 +1,4 @@
-"""Pictures on disk: which there are, what their captions say, and opening one safely."""
+"""Pictures on disk: finding them with their captions, and opening one safely."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NO_SIZE_WARNING = ("ignore", re.compile("Image size"), Image.DecompressionBombW
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture file and its caption. ``bytes`` and ``mtime_ns`` tell whether it has changed."""
+    """A picture file and its caption. ``bytes`` and ``mtime_ns`` show whether it has changed."""
 
     path: Path
     caption: str
@@ -37,12 +37,12 @@ class Picture:
 
 
 def find_pictures(folder: Path) -> list[Picture]:
-    """The pictures below ``folder``, by path, without hidden files and folders.
+    """Find the pictures in ``folder`` and its subfolders, by path; hidden ones are left out.
 
     A caption is the text of the sidecar ``NAME.txt``, else the picture's line in a ``captions.csv``
     of ``folder`` (columns file and caption), else the file's name in words.
 
-    Raises PictureError where the folder is missing or captions.csv cannot be understood.
+    Raises PictureError if the folder is missing or captions.csv cannot be read.
     """
     if not folder.is_dir():
         raise PictureError(f"{folder}: no such folder")
@@ -57,9 +57,9 @@ def find_pictures(folder: Path) -> list[Picture]:
 
 
 def open_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """The picture as RGB: upright by its EXIF orientation, transparency on white, first frame.
+    """Open a picture as RGB: upright by its EXIF orientation, transparency on white, first frame.
 
-    Raises PictureError where it is no picture, is damaged, or has more than ``max_pixels``.
+    Raises PictureError if the file is not a picture, is damaged, or has more than ``max_pixels``.
     """
     try:
         stream = path.open("rb")
@@ -72,22 +72,24 @@ def open_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
 
 
 def read_picture(stream: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """The same from an open file, which errors call ``name``."""
+    """Read a picture as `open_picture` does, from an open file; ``name`` is its name in errors."""
     try:
         with _no_size_warning(), Image.open(stream) as image:
             if image.width * image.height > max_pixels:
                 raise PictureError(
-                    f"{name}: {image.width} x {image.height} pixels, more than the "
-                    f"{max_pixels:,} that are read safely; make it smaller"
+                    f"{name}: {image.width} x {image.height} pixels, more than the limit of "
+                    f"{max_pixels:,}; make it smaller"
                 )
             return _as_rgb(ImageOps.exif_transpose(image))
     except PictureError:
         raise
     except Image.DecompressionBombError:
-        raise PictureError(f"{name}: far more than the {max_pixels:,} pixels read safely") from None
+        raise PictureError(
+            f"{name}: far more pixels than the limit of {max_pixels:,}; make it smaller"
+        ) from None
     # Pillow's decoders raise many types for damaged files: OSError, SyntaxError, struct.error ...
     except Exception as error:
-        reason = "no picture" if isinstance(error, UnidentifiedImageError) else str(error)
+        reason = "not a picture" if isinstance(error, UnidentifiedImageError) else str(error)
         raise PictureError(f"{name}: cannot be read as a picture: {reason}") from error
 
 

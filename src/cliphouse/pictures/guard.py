@@ -1,7 +1,7 @@
-"""Connections to public addresses only, for what is fetched at a stranger's word.
+"""Connections to public addresses only, for fetches that a stranger asks for.
 
-httpcore asks a backend for its connections; this one resolves the name, looks at every address and
-connects to those very numbers.
+httpcore takes its connections from a backend. This backend resolves the name, checks every address
+and connects to the checked addresses.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ PORTS = frozenset((80, 443))
 
 _GLOBAL_IPV6 = ipaddress.IPv6Network("2000::/3")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-# What ipaddress calls global in some or all Python versions, and is not a stranger's to ask for.
+# Networks that ipaddress calls global in some Python versions, but that are not for strangers.
 _REFUSED = tuple(
     ipaddress.ip_network(network)
     for network in (
         "192.0.0.0/24",  # protocol assignments; a metadata service in one cloud
         "192.88.99.0/24",  # 6to4 relays
-        "168.63.129.16/32",  # a cloud's own services, at a public address
+        "168.63.129.16/32",  # internal services of a cloud, at a public address
         "2001::/23",  # Teredo and other protocol assignments
         "2002::/16",  # 6to4: any IPv4 address, private ones too
         "3fff::/20",  # documentation
@@ -42,12 +42,12 @@ _REFUSED = tuple(
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is one of the public internet's: unicast, global, and no tunnel or
-    translation to an address that is not.
+    """Whether an address belongs to the public internet: unicast, global, and not a tunnel to or
+    a translation of another address.
 
-    After the IANA special-purpose address registries (RFC 6890); an IPv4 address inside an IPv6
-    one is looked at where it is mapped (RFC 4291) or translated by the well-known prefix of
-    RFC 6052, and all of 6to4 and Teredo is refused.
+    The rules follow the IANA special-purpose address registries (RFC 6890). An IPv4 address inside
+    an IPv6 address is checked if it is mapped (RFC 4291) or translated by the well-known prefix of
+    RFC 6052; all addresses of 6to4 and Teredo are refused.
     """
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
@@ -61,20 +61,20 @@ def is_public(address: Address) -> bool:
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """The addresses of a host by the system's resolver, which also reads 2130706433, 0x7f.1 and
-    other forms of numbers. Raises OSError where there is none."""
+    """The addresses of a host. The system's resolver also reads 2130706433, 0x7f.1 and other
+    forms of numbers. Raises OSError if there is no address."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 class Deadline:
-    """One limit for all the waiting that a fetch does, so that no slow drip can stretch it."""
+    """A time limit for a whole fetch, so that a server that sends slowly cannot extend it."""
 
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
 
     def left(self) -> float:
-        """Seconds that are left, more than 0. Raises httpcore.TimeoutException."""
+        """The remaining seconds, more than 0. Raises httpcore.TimeoutException if none remain."""
         seconds = self._end - time.monotonic()
         if seconds <= 0:
             raise httpcore.ReadTimeout
@@ -82,7 +82,7 @@ class Deadline:
 
 
 class CheckedBackend(httpcore.NetworkBackend):
-    """Connects to hosts whose every address may be asked, at the addresses that were checked."""
+    """Connects to hosts of which every address is allowed, at the addresses that were checked."""
 
     def __init__(
         self, resolver: Resolver, allowed: tuple[Network, ...], deadline: Deadline
@@ -103,7 +103,7 @@ class CheckedBackend(httpcore.NetworkBackend):
         addresses = self._checked(host, port)
         failure: Exception = httpcore.ConnectError(f"{host} has no address")
         for number, address in enumerate(addresses):
-            # One that is silent leaves time for the others.
+            # A silent address must leave time for the others.
             seconds = self._deadline.left() / (len(addresses) - number)
             try:
                 stream = self._plain.connect_tcp(str(address), port, seconds)
@@ -114,26 +114,29 @@ class CheckedBackend(httpcore.NetworkBackend):
         raise failure
 
     def _checked(self, host: str, port: int) -> list[Address]:
-        """The host's addresses. Unknown names and private addresses are refused in the same words,
-        which tell nobody what names there are in the server's own network."""
+        """The addresses of the host, if all are allowed.
+
+        Unknown names and private addresses get the same error, so that it does not reveal which
+        names exist in the service's own network.
+        """
         try:
             addresses = [ipaddress.ip_address(found) for found in self._resolved(host, port)]
         except ValueError:
             addresses = []
-        if not addresses or not all(map(self._may_ask, addresses)):
+        if not addresses or not all(map(self._is_fetchable, addresses)):
             raise PictureError(f"{host} has no public address")
         if port not in PORTS and not all(map(self._is_allowed, addresses)):
-            raise PictureError(f"{host}: pictures are fetched from port 80 or 443")
+            raise PictureError(f"{host}: pictures are fetched only from port 80 or 443")
         return addresses
 
     def _resolved(self, host: str, port: int) -> Sequence[str]:
-        """Asked in a thread of its own: a resolver may be slow, and takes no time limit."""
+        """Resolve in another thread: a resolver may be slow and has no time limit."""
         answer: queue.SimpleQueue[Sequence[str]] = queue.SimpleQueue()
 
         def ask() -> None:
             try:
                 answer.put(self._resolver(host, port))
-            except (OSError, ValueError):  # no such name, or none that a name can be
+            except (OSError, ValueError):  # no such name, or not a valid name
                 answer.put(())
 
         threading.Thread(target=ask, daemon=True).start()
@@ -142,7 +145,7 @@ class CheckedBackend(httpcore.NetworkBackend):
         except queue.Empty:
             raise httpcore.ConnectTimeout from None
 
-    def _may_ask(self, address: Address) -> bool:
+    def _is_fetchable(self, address: Address) -> bool:
         return is_public(address) or self._is_allowed(address)
 
     def _is_allowed(self, address: Address) -> bool:
@@ -150,7 +153,7 @@ class CheckedBackend(httpcore.NetworkBackend):
 
 
 class _TimedStream(httpcore.NetworkStream):
-    """A connection whose every wait ends at the deadline."""
+    """A connection whose reads and writes end at the deadline."""
 
     def __init__(self, stream: httpcore.NetworkStream, deadline: Deadline) -> None:
         self._stream = stream

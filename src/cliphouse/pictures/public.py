@@ -1,9 +1,10 @@
-"""A picture at an address that a stranger gave: fetched from the public internet and nowhere else.
+"""Fetching a picture for a stranger, from the public internet only.
 
-A server that fetches what it is asked to can be made to ask its own network: a router, a cloud's
-metadata service, a database that trusts its neighbours. So every address that a host's name
-resolves to must be public, and the connection goes to the very address that was looked at: a name
-that answers differently the second time (DNS rebinding) is never asked a second time.
+A service that fetches any URL can be used to attack its own network (server-side request forgery):
+a router, a cloud's metadata service, a database that trusts its neighbours. Therefore every address
+that a host's name resolves to must be public, and the connection goes to the address that was
+checked. A name is resolved only once, so that it cannot resolve differently after the check (DNS
+rebinding).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _AGENT = f"cliphouse/{__version__} (picture search; fetches a picture when asked
 _HEADERS = {
     b"User-Agent": _AGENT.encode(),
     b"Accept": b"image/*",
-    # What is packed would have to be unpacked, and a kilobyte can unpack to a gigabyte.
+    # A compressed answer would have to be decompressed, and a kilobyte can become a gigabyte.
     b"Accept-Encoding": b"identity",
 }
 _NETWORK_ERRORS = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol)
@@ -35,8 +36,8 @@ _NETWORK_ERRORS = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.Unsup
 
 @dataclass(frozen=True)
 class FetchLimits:
-    """The most bytes of a picture, the seconds that fetching may take in all, from resolving the
-    name to the last byte, and the redirects that are followed."""
+    """Limits of one fetch: the bytes of a picture, the ``seconds`` from resolving the name to the
+    last byte, and the number of redirects."""
 
     max_bytes: int = 20_000_000
     seconds: float = 10.0
@@ -50,14 +51,14 @@ def fetch_public(
     allow_networks: Iterable[Network] = (),
     resolver: Resolver = resolve,
 ) -> bytes:
-    """The bytes at ``url``, which is http or https, on port 80 or 443 of a public address.
+    """Fetch the bytes at an http or https ``url`` from port 80 or 443 of a public address.
 
-    Redirects are followed by the same rules. Nothing is sent but the request: no cookies, no
-    credentials, no proxy of the environment. Whether the bytes are a picture is for its decoder.
-    ``allow_networks`` are not public but may be asked, on any port: a picture host of one's own.
+    Redirects follow the same rules. The request has no cookies and no credentials, and uses no
+    proxy of the environment. Whether the bytes are a picture is not checked. ``allow_networks``
+    are private networks that may be used too, on any port, such as a picture host of one's own.
 
-    Raises PictureError where the address is refused, cannot be reached, answers anything but
-    200, or goes beyond the limits.
+    Raises PictureError if the URL is refused, cannot be reached, answers with another status than
+    200, or exceeds the limits.
     """
     limits = limits or FetchLimits()
     deadline = Deadline(limits.seconds)
@@ -71,7 +72,7 @@ def fetch_public(
                     return answer
                 target = answer
     except httpcore.TimeoutException as error:
-        raise PictureError(f"{_short(url)}: not here after {limits.seconds:g} s") from error
+        raise PictureError(f"{_short(url)}: not fetched within {limits.seconds:g} s") from error
     except _NETWORK_ERRORS as error:
         raise PictureError(f"{_short(url)}: cannot be fetched: {error}") from error
     raise PictureError(f"{_short(url)}: more than {limits.redirects} redirects")
@@ -79,28 +80,28 @@ def fetch_public(
 
 @cache
 def tls_context() -> ssl.SSLContext:
-    """Certificates and names are verified, by certifi's authorities or those of SSL_CERT_FILE."""
+    """A TLS context that verifies certificates and names, by certifi or by SSL_CERT_FILE."""
     return httpx.create_ssl_context()
 
 
 def _parse(url: str) -> httpx.URL:
     if len(url) > MAX_URL:
-        raise PictureError(f"{_short(url)}: an address longer than {MAX_URL} characters")
+        raise PictureError(f"{_short(url)}: the URL is longer than {MAX_URL} characters")
     try:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, UnicodeError) as error:
-        raise PictureError(f"{_short(url)}: not an address: {error}") from error
+        raise PictureError(f"{_short(url)}: not a URL: {error}") from error
     if parsed.scheme not in ("http", "https") or not parsed.raw_host:
-        raise PictureError(f"{_short(url)}: give an address that begins with http:// or https://")
+        raise PictureError(f"{_short(url)}: give a URL that begins with http:// or https://")
     if parsed.port is not None and not 0 < parsed.port < 65536:
         raise PictureError(f"{_short(url)}: there is no port {parsed.port}")
     if parsed.userinfo:
-        raise PictureError("an address with a name or a password in it is not fetched")
+        raise PictureError("a URL with a user name or a password is not fetched")
     return parsed
 
 
 def _get(pool: httpcore.ConnectionPool, target: httpx.URL, max_bytes: int) -> bytes | httpx.URL:
-    """What the target answers, or where it redirects to."""
+    """The body of the answer, or the URL that it redirects to."""
     url = httpcore.URL(
         scheme=target.raw_scheme,
         host=target.raw_host,
@@ -126,10 +127,10 @@ def _next(target: httpx.URL, location: str) -> httpx.URL:
     try:
         return _parse(str(target.join(location)))
     except (httpx.InvalidURL, UnicodeError) as error:
-        raise PictureError(f"{_short(str(target))}: redirects to no address: {error}") from error
+        raise PictureError(f"{_short(str(target))}: redirects to a wrong URL: {error}") from error
 
 
 def _short(url: str) -> str:
-    """An address as errors show it: in one line, of bounded length."""
+    """A URL for errors: one line of bounded length."""
     shown = "".join(c if c.isprintable() else "?" for c in url[:101])
     return shown if len(shown) <= 100 else shown[:99] + "…"

@@ -1,4 +1,4 @@
-"""A contact sheet: found pictures side by side, each with its caption, for a person to look at."""
+"""A contact sheet: the pictures of a search side by side, with their captions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PAPER, _INK, _QUIET = "#ffffff", "#1c2024", "#6b7280"
 
 @dataclass(frozen=True)
 class Cell:
-    """One picture of a sheet: ``note`` is a short line above its caption."""
+    """One picture of a sheet; ``note`` is a short line above its caption."""
 
     image: Image.Image
     note: str
@@ -30,7 +30,7 @@ class Cell:
 def contact_sheet(
     title: str, cells: Sequence[Cell], query: Image.Image | None = None
 ) -> Image.Image:
-    """An RGB image with ``title`` (beside the ``query`` picture, if there is one) and the cells."""
+    """Draw a sheet as an RGB image: the ``query`` picture if there is one, ``title``, the cells."""
     rows = max(1, -(-len(cells) // _PER_ROW))
     head = _HEAD if query is None else _CELL + 2 * _GAP
     row_height = _CELL + (_TEXT_LINES + 1) * _LINE + _GAP

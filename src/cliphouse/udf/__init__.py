@@ -1,4 +1,4 @@
-"""encode_text and encode_image for SQL: what the engine runs, and what it is told about it."""
+"""encode_text and encode_image for SQL: the encoder process and the engine's configuration."""
 
 from cliphouse.udf.functions import FUNCTIONS, SETTINGS_FILE, write_functions
 from cliphouse.udf.settings import EncoderSettings

@@ -1,4 +1,4 @@
-"""The functions as the engine wants them described: XML, and a command that starts the encoder."""
+"""The SQL functions as the engine's XML, with the command that starts an encoder process."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ SETTINGS_FILE = "encoder.json"
 FUNCTIONS_FILE = "encode_function.xml"
 CONFIG_FILE = "config.xml"
 
-# Without the working folder, whose files could pass for modules.
+# The working folder is removed from the path, because its files could be imported as modules.
 _START = (
     "import sys; sys.path = [p for p in sys.path if p]; import cliphouse.udf.worker as w; w.main()"
 )
-# A first call loads the model, and a long column keeps the process busy: no answer for this long
-# means that it hangs.
-_PATIENCE_SECONDS = 600
+# The first call loads the model, and a long column takes a while. A process that does not answer in
+# this time hangs.
+_TIMEOUT_SECONDS = 600
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,12 @@ class Function:
 
     name: str
     argument: str
-    description: str
 
 
 FUNCTIONS = (
-    Function("encode_text", "text", "the vector of words"),
-    Function("encode_image", "path", "the vector of a picture file"),
-    Function("encode_image_or_empty", "path", "the same, and [] where it cannot be read"),
+    Function("encode_text", "text"),
+    Function("encode_image", "path"),
+    Function("encode_image_or_empty", "path"),  # [] for a file that cannot be read as a picture
 )
 
 
@@ -43,12 +42,13 @@ def encoder_command(function: Function, settings: Path) -> str:
 
 
 def functions_xml(commands: dict[str, str], direct: bool, copies: int = 1) -> str:
-    """The definition of all functions. ``commands`` are by function name: ``direct`` ones are
-    files among the user scripts, others are for a shell. ``copies`` processes of each may run.
+    """The XML that defines all functions. ``commands`` are by function name: files in the folder
+    of user scripts if ``direct``, otherwise shell commands. Up to ``copies`` processes of each
+    function run.
 
-    RowBinary carries every byte of a text as it is; chunk headers say how many rows belong
-    together, so that they can be encoded together. Whatever a process says on standard error
-    fails the query with that text, and so does its death.
+    RowBinary keeps every byte of a text. The chunk headers give the number of rows, so that rows
+    are encoded together. A query fails if a process ends or writes to standard error; the error
+    has the text that was written.
     """
     root = ET.Element("functions")
     for function in FUNCTIONS:
@@ -64,8 +64,8 @@ def functions_xml(commands: dict[str, str], direct: bool, copies: int = 1) -> st
 
 
 def config_xml(functions: str, scripts: str | None = None) -> str:
-    """The piece of the engine's configuration that names the functions' file (or a pattern of
-    files) and, where the engine shall not use its own, the folder of scripts."""
+    """A part of the engine's configuration: the file that defines the functions (or a pattern of
+    files), and the folder of scripts if it is not the engine's own."""
     root = ET.Element("clickhouse")
     ET.SubElement(root, "user_defined_executable_functions_config").text = functions
     if scripts is not None:
@@ -74,8 +74,10 @@ def config_xml(functions: str, scripts: str | None = None) -> str:
 
 
 def write_functions(folder: Path) -> Path:
-    """Write into ``folder`` what an embedded engine needs; returns the configuration file to open
-    it with. The encoder's settings are read from ``folder / SETTINGS_FILE`` at every call."""
+    """Write the files of an embedded engine's functions; returns its configuration file.
+
+    The functions read the encoder's settings from ``folder / SETTINGS_FILE`` at every call.
+    """
     settings = folder / SETTINGS_FILE
     commands = {function.name: encoder_command(function, settings) for function in FUNCTIONS}
     (folder / FUNCTIONS_FILE).write_text(functions_xml(commands, direct=False))
@@ -85,7 +87,7 @@ def write_functions(folder: Path) -> Path:
 
 
 def _definition(function: Function, copies: int) -> dict[str, str]:
-    milliseconds = str(_PATIENCE_SECONDS * 1000)
+    milliseconds = str(_TIMEOUT_SECONDS * 1000)
     return {
         "type": "executable_pool",
         "name": function.name,
@@ -95,7 +97,7 @@ def _definition(function: Function, copies: int) -> dict[str, str]:
         "pool_size": str(copies),
         "command_read_timeout": milliseconds,
         "command_write_timeout": milliseconds,
-        "max_command_execution_time": str(_PATIENCE_SECONDS),
+        "max_command_execution_time": str(_TIMEOUT_SECONDS),
         "stderr_reaction": "throw",
         "check_exit_code": "1",
     }

@@ -1,4 +1,4 @@
-"""encode_text and encode_image on a server: the files it needs, in its own folders."""
+"""Installing encode_text and encode_image on a server, as files in its folders."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from cliphouse.udf.functions import (
 from cliphouse.udf.settings import EncoderSettings
 
 _FRAGMENT = "config.d/cliphouse_encode.xml"
-# The pattern of a server's own configuration, so that other functions beside these stay known.
+# The pattern of a server's own configuration, so that the server's other functions stay defined.
 _PATTERN = "*_function.*ml"
 
 
 @dataclass(frozen=True)
 class ServerFile:
-    """A file of an installation and what is in it."""
+    """A file of an installation and its text."""
 
     path: Path
     text: str
@@ -34,8 +34,8 @@ class ServerFile:
 
 @dataclass(frozen=True)
 class ServerFolders:
-    """A server's ``config`` folder (with config.xml), its user ``scripts``, and the folders whose
-    ``pictures`` encode_image may open."""
+    """A server's folders: ``config`` (with config.xml), user ``scripts``, and those with the
+    ``pictures`` that encode_image may open."""
 
     config: Path
     scripts: Path
@@ -45,12 +45,12 @@ class ServerFolders:
 def server_files(
     folders: ServerFolders, model: str, model_dir: str | None = None, copies: int = 1
 ) -> list[ServerFile]:
-    """What a server needs: a script and the settings, the functions' XML, the configuration.
+    """The files to install: scripts, the encoder's settings, the functions' XML, configuration.
 
-    ``copies`` processes of each function may run at once, each with the model in memory.
+    Up to ``copies`` processes of each function run, each with the model in memory.
 
-    Raises ModelError where the model is unknown, or its files are not named and would have to be
-    downloaded by the server.
+    Raises ModelError if the model is unknown, or needs a ``model_dir`` because a server downloads
+    no model.
     """
     spec = model_spec(model)
     if spec.text.repository is not None and not model_dir:
@@ -74,9 +74,9 @@ def server_files(
 
 
 def install(files: Sequence[ServerFile]) -> None:
-    """Write the files, each in one step; again is the same as once.
+    """Write the files, each in one step. A second run changes nothing.
 
-    Raises UserError where a folder is missing or cannot be written.
+    Raises UserError if a folder is missing or cannot be written.
     """
     for file in files:
         try:

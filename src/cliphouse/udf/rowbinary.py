@@ -1,7 +1,7 @@
-"""ClickHouse's RowBinary, as far as the functions need it: strings in, vectors out.
+"""Reading strings and writing vectors in ClickHouse's format RowBinary.
 
 A length is a LEB128 number; a string is its length and its bytes, an array its length and its
-elements. Nothing in it is escaped or interpreted.
+elements. Nothing is escaped.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ EMPTY_ARRAY = b"\0"
 
 
 def read_string(stream: BinaryIO) -> bytes:
-    """The next string. Raises EOFError where the stream ends in it."""
+    """Read the next string. Raises EOFError if the stream ends before the end of the string."""
     length = shift = 0
     while True:
         byte = _read(stream, 1)[0]
@@ -26,7 +26,7 @@ def read_string(stream: BinaryIO) -> bytes:
 
 
 def array_bytes(vector: NDArray[np.float32]) -> bytes:
-    """A vector of shape (n,), float32, as Array(Float32)."""
+    """Encode a vector, float32 of shape (n,), as Array(Float32)."""
     return _length(len(vector)) + vector.astype("<f4").tobytes()
 
 

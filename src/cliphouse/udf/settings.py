@@ -1,4 +1,4 @@
-"""What an encoder process is told: which model, and below which folders pictures may be opened."""
+"""The settings of an encoder process: its model, and the folders of pictures it may open."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from cliphouse.errors import ModelError
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """``model_dir`` is where the model's files lie offline; pictures are opened below ``folders``
-    alone, and relative paths begin at the first. ``problem`` is why no model can be chosen: every
-    call fails with it."""
+    """The model of an encoder process, and the ``folders`` whose pictures it may open.
+
+    ``model_dir`` is a local folder with the model's files. Relative paths of pictures begin at the
+    first of ``folders``. If no model can be chosen, ``problem`` says why, and every call fails with
+    it.
+    """
 
     model: str
     model_dir: str | None = None
@@ -23,7 +26,7 @@ class EncoderSettings:
     problem: str | None = None
 
     def write(self, path: Path) -> None:
-        """Write as JSON, in one step: a process may be reading it."""
+        """Write the settings as JSON in one step, because a process may be reading them."""
         part = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.part")
         part.write_text(self.to_json())
         part.replace(path)
@@ -33,7 +36,7 @@ class EncoderSettings:
 
     @classmethod
     def read(cls, path: Path) -> EncoderSettings:
-        """Raises ModelError where the file is missing or not what ``write`` writes."""
+        """Read the settings that ``write`` wrote. Raises ModelError if that is not possible."""
         try:
             values = json.loads(path.read_text())
             return cls(**{**values, "folders": tuple(values["folders"])})

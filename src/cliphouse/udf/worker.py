@@ -1,8 +1,8 @@
-"""The process behind a function: rows in on standard input, vectors out on standard output.
+"""The encoder process of a SQL function: rows on standard input, vectors on standard output.
 
-The engine starts it at the first call and keeps it. It ends when standard input does, which is
-also what it sees when the engine's process is killed. A row that cannot be encoded fails the query
-with one line on standard error; the process lives on, with its model loaded.
+The engine starts it at the first call and keeps it running. It ends when standard input ends, also
+if the engine's process is killed. If a row cannot be encoded, the process writes one line to
+standard error, which fails the query, and goes on running with its model loaded.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from cliphouse.udf.rowbinary import EMPTY_ARRAY, array_bytes, read_string
 from cliphouse.udf.settings import EncoderSettings
 
 _BATCH = 64  # rows encoded and answered together: two of the encoder's own batches
-_MAX_MESSAGE = 2000  # bytes; the engine reads up to 4096 before it looks at the answer
+_MAX_MESSAGE = 2000  # bytes; the engine reads up to 4096 before it reads the answer
 
 Vectors = list[NDArray[np.float32] | None]
 
 
 class Worker:
-    """Answers chunks of rows with the model that the settings name at the time."""
+    """Encodes rows with the model that the settings name at the time of the call."""
 
     def __init__(self, function: str, settings: Path) -> None:
         self._encode: Callable[[list[bytes], EncoderSettings], Vectors] = {
@@ -44,9 +44,9 @@ class Worker:
         self._made_for: tuple[str, str | None] | None = None
 
     def answer(self, texts: list[bytes]) -> Vectors:
-        """A vector of shape (dim,), float32, for each; None where there is none.
+        """The vector of each row, float32 of shape (dim,); None if the function returns [].
 
-        Raises CliphouseError where one cannot be encoded, or no model can be loaded.
+        Raises CliphouseError if a row cannot be encoded or no model can be loaded.
         """
         settings = EncoderSettings.read(self._settings)
         if settings.problem is not None:
@@ -82,7 +82,7 @@ class Worker:
 
 
 def serve(worker: Worker, questions: BinaryIO, answers: BinaryIO, errors: int) -> None:
-    """Answer until ``questions`` ends. ``errors`` is a file descriptor that fails the query."""
+    """Answer until ``questions`` ends. Text written to descriptor ``errors`` fails the query."""
     while header := questions.readline():
         failed = False
         for texts in _batches(questions, int(header)):
@@ -90,7 +90,7 @@ def serve(worker: Worker, questions: BinaryIO, answers: BinaryIO, errors: int) -
             if not failed:
                 try:
                     vectors = worker.answer(texts)
-                # Whatever it is, the query must hear of it, and its rows still be answered.
+                # The query must get any error, and the engine still reads an answer for each row.
                 except Exception as error:  # noqa: BLE001
                     failed = True
                     os.write(errors, _message(error))
@@ -105,7 +105,7 @@ def _batches(questions: BinaryIO, rows: int) -> Iterator[list[bytes]]:
 
 
 def _message(error: Exception) -> bytes:
-    """The code and text of an error in one line, which the engine's own error will contain."""
+    """The code and text of an error in one line, which the engine repeats in its own error."""
     text = " ".join(str(error).split()) or "no reason given"
     if not isinstance(error, CliphouseError):
         text = f"the encoder failed: {type(error).__name__}: {text}"
@@ -115,9 +115,9 @@ def _message(error: Exception) -> bytes:
 
 def main() -> None:
     """Serve the engine until it closes standard input."""
-    # Ctrl-C is for the one who asked; a process that has the model loaded stays.
+    # Ctrl-C ends the query, not this process, which has the model loaded.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Libraries may print what they like: it is no answer and no error.
+    # Text that libraries print must become neither an answer nor an error.
     nowhere = os.open(os.devnull, os.O_WRONLY)
     answers, errors = os.dup(sys.stdout.fileno()), os.dup(sys.stderr.fileno())
     os.dup2(nowhere, sys.stdout.fileno())
