@@ -89,9 +89,9 @@ def test_the_version_is_the_same_everywhere(built: Built) -> None:
     headers = HeaderParser().parsestr(metadata.decode())
     assert headers["Version"] == cliphouse.__version__
     assert built.sdist.name == f"cliphouse-{cliphouse.__version__}.tar.gz"
-    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
-    assert newest is not None
-    assert newest[1] == cliphouse.__version__
+    sections = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert sections[0] == cliphouse.__version__
+    assert len(set(sections)) == len(sections)
 
 
 @pytest.mark.parametrize("kind", ["sdist", "wheel"])
