@@ -1,15 +1,17 @@
-"""What a table's rows are like, counted by the engine: similarity, size, NSFW, license, sites."""
+"""What a table's rows are like, counted by the engine: histograms and frequent values."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from cliphouse.schema.columns import COLUMNS, Column, StatisticKind
 from cliphouse.schema.handle import TableHandle
 
 SAMPLE_ROWS = 4_000_000
 _BLOCK = 8192  # neighbouring rows sampled together, so that most granules need not be read
-_SIMILARITY_STEPS = 40
+_STEPS = 40
 _PIXEL_STEP = 64
 _PIXEL_STEPS = 32
 _MOST_VALUES = 20
@@ -44,38 +46,78 @@ class Example:
     height: int
 
 
+Bins = tuple[Bin, ...]
+Shares = tuple[Share, ...]
+
+
+@dataclass(frozen=True)
+class StatisticField:
+    """A statistic of a column, under its name in TableStatistics."""
+
+    name: str
+    kind: StatisticKind
+    column: Column
+
+    @property
+    def has_bins(self) -> bool:
+        """Whether it is Bins rather than Shares."""
+        return self.kind in ("histogram", "pixels")
+
+
+def statistic_fields(columns: Sequence[Column] = COLUMNS) -> tuple[StatisticField, ...]:
+    """The statistics of ``columns``: histograms first, then frequent values and sites."""
+    fields = [
+        StatisticField("sites" if kind == "sites" else column.name.lower(), kind, column)
+        for kind in _KINDS
+        for column in columns
+        if column.statistic == kind
+    ]
+    return tuple(fields)
+
+
 @dataclass(frozen=True)
 class TableStatistics:
     """What the rows are like. ``counted`` of ``rows`` were looked at: all of them up to 4,000,000,
-    else blocks from the whole table. A list is empty where the table lacks its column. ``width``
-    and ``height`` end with a bin for everything beyond 2,048 pixels; the others hold at most 20
-    values, the most frequent first."""
+    else blocks from the whole table.
+
+    ``columns`` are the statistics by their names, which are attributes too: ``similarity``,
+    ``width``, ``height`` (bins), ``nsfw``, ``license``, ``sites`` (shares). One is empty if the
+    table lacks its column. ``width`` and ``height`` end with a bin for everything beyond 2,048
+    pixels; shares are of at most 20 values, the most frequent first.
+    """
 
     rows: int
     counted: int
-    similarity: tuple[Bin, ...]
-    width: tuple[Bin, ...]
-    height: tuple[Bin, ...]
-    nsfw: tuple[Share, ...]
-    license: tuple[Share, ...]
-    sites: tuple[Share, ...]
+    columns: Mapping[str, Bins | Shares] = field(hash=False)
     examples: tuple[Example, ...]
 
+    def __getattr__(self, name: str) -> Bins | Shares:
+        columns: Mapping[str, Bins | Shares] = self.__dict__.get("columns", {})
+        if name in columns:
+            return columns[name]
+        raise AttributeError(f"no statistic {name}")
 
-def read_statistics(table: TableHandle) -> TableStatistics:
-    """Count the rows of ``table``."""
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as JSON has them."""
+        values = asdict(self)
+        examples, columns = values.pop("examples"), values.pop("columns")
+        return {**values, **columns, "examples": examples}
+
+
+def read_statistics(table: TableHandle, columns: Sequence[Column] = COLUMNS) -> TableStatistics:
+    """Count the rows of ``table`` by those of ``columns`` that have a statistic."""
     rows = int(table.connection.command(f"SELECT count() FROM {table.sql}"))
     every = max(1, round(rows / SAMPLE_ROWS))
     counter = _Counter(table, every)
     return TableStatistics(
         rows=rows,
         counted=rows if every == 1 else counter.counted(),
-        similarity=counter.similarity(),
-        width=counter.pixels("width"),
-        height=counter.pixels("height"),
-        nsfw=counter.values("NSFW", "toString(NSFW)"),
-        license=counter.values("license", "toString(license)"),
-        sites=counter.values("url", "lower(domain(url))"),
+        columns={
+            field.name: _KINDS[field.kind](counter, field.column.name)
+            if field.column.name in table.columns
+            else ()
+            for field in statistic_fields(columns)
+        },
         examples=counter.examples(),
     )
 
@@ -90,31 +132,27 @@ class _Counter:
     def counted(self) -> int:
         return int(self._connection.command(f"SELECT count() {self._from}"))
 
-    def similarity(self) -> tuple[Bin, ...]:
-        """Between the least and the greatest value; rows whose similarity is unknown are none."""
-        if "similarity" not in self._columns:
-            return ()
-        known = f"(SELECT similarity {self._from}) WHERE isFinite(similarity)"
+    def histogram(self, column: str) -> Bins:
+        """Between the least and the greatest value, without those that are unknown."""
+        known = f"(SELECT {column} {self._from}) WHERE isFinite({column})"
         bounds = self._connection.rows(
-            f"SELECT min(similarity) AS low, max(similarity) AS high FROM {known}"
+            f"SELECT min({column}) AS low, max({column}) AS high FROM {known}"
         )
         low, high = float(bounds[0]["low"]), float(bounds[0]["high"])
         if not high > low:
             return ()
-        step = (high - low) / _SIMILARITY_STEPS
-        counts = self._histogram(
-            f"least(toInt64(floor((similarity - {low!r}) / {step!r})), {_SIMILARITY_STEPS - 1})",
+        step = (high - low) / _STEPS
+        counts = self._count_bins(
+            f"least(toInt64(floor(({column} - {low!r}) / {step!r})), {_STEPS - 1})",
             f"FROM {known}",
         )
         return tuple(
-            Bin(low + i * step, low + (i + 1) * step, counts.get(i, 0))
-            for i in range(_SIMILARITY_STEPS)
+            Bin(low + i * step, low + (i + 1) * step, counts.get(i, 0)) for i in range(_STEPS)
         )
 
-    def pixels(self, column: str) -> tuple[Bin, ...]:
-        if column not in self._columns:
-            return ()
-        counts = self._histogram(
+    def pixels(self, column: str) -> Bins:
+        """From 0 on in steps of 64, the last for all beyond; rows of unknown size are left out."""
+        counts = self._count_bins(
             f"least(intDiv({column}, {_PIXEL_STEP}), {_PIXEL_STEPS})",
             f"FROM (SELECT {column} {self._from}) WHERE {column} > 0",
         )
@@ -123,9 +161,13 @@ class _Counter:
             for i in range(max(counts, default=-1) + 1)
         )
 
-    def values(self, column: str, expression: str) -> tuple[Share, ...]:
-        if column not in self._columns:
-            return ()
+    def values(self, column: str) -> Shares:
+        return self._shares(f"toString({column})")
+
+    def sites(self, column: str) -> Shares:
+        return self._shares(f"lower(domain({column}))")
+
+    def _shares(self, expression: str) -> Shares:
         found = self._connection.rows(
             f"SELECT {expression} AS value, count() AS rows {self._from} "
             f"GROUP BY value ORDER BY rows DESC, value LIMIT {_MOST_VALUES}"
@@ -150,11 +192,19 @@ class _Counter:
             for row in found
         )
 
-    def _histogram(self, expression: str, source: str) -> dict[int, int]:
+    def _count_bins(self, expression: str, source: str) -> dict[int, int]:
         found = self._connection.rows(
             f"SELECT {expression} AS bin, count() AS rows {source} GROUP BY bin"
         )
         return {int(row["bin"]): int(row["rows"]) for row in found}
+
+
+_KINDS: dict[StatisticKind, Callable[[_Counter, str], Bins | Shares]] = {
+    "histogram": _Counter.histogram,
+    "pixels": _Counter.pixels,
+    "values": _Counter.values,
+    "sites": _Counter.sites,
+}
 
 
 def _text(value: Any) -> str:

@@ -14,6 +14,7 @@ import cliphouse
 from cliphouse.errors import MissingError
 from cliphouse.search.results import SearchResult
 from cliphouse.server.failures import RESPONSES, json_answer
+from cliphouse.server.fields import describe_fields
 from cliphouse.server.query import QueryPart, SearchQuery
 from cliphouse.server.schema import (
     BatchAnswer,
@@ -102,7 +103,12 @@ async def info(request: Request, table: TableName = None) -> Response:
     # Where its files lie is the owner's own matter.
     summary = asdict(await service.info(table)) | {"database": ""}
     return json_answer(
-        {"version": cliphouse.__version__, "tables": service.tables, "summary": summary}
+        {
+            "version": cliphouse.__version__,
+            "tables": service.tables,
+            "summary": summary,
+            "fields": describe_fields().model_dump(),
+        }
     )
 
 

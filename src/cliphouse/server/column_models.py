@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, Field, create_model
 
+from cliphouse.inspection.statistics import Bins, Example, Shares, statistic_fields
 from cliphouse.schema.columns import COLUMNS, Column, FilterKind, Scalar
 from cliphouse.search.filter import Filter, FilterField, filter_fields
 from cliphouse.search.results import HitField, hit_fields
@@ -34,6 +35,12 @@ the near-duplicates left out in its favour.
 _RESULT = """
 A row that was found. All but the first two are there for the first ``num_images`` rows, as far as
 the table has them; ``image`` is a JPEG in base64, of a picture that is a file here.
+"""
+_STATISTICS = """
+What the rows are like. ``counted`` of ``rows`` were looked at: all of them up to 4,000,000, else
+blocks from the whole table. A list is empty if the table lacks its column. ``width`` and ``height``
+end with a bin for everything beyond 2,048 pixels; the others hold at most 20 values, the most
+frequent first.
 """
 
 
@@ -80,6 +87,17 @@ def result_model(columns: Sequence[Column] = COLUMNS) -> type[BaseModel]:
     return create_model("ResultAnswer", __doc__=_RESULT, **fields)
 
 
+def statistics_model(columns: Sequence[Column] = COLUMNS) -> type[BaseModel]:
+    """A model of what TableStatistics.to_dict returns for a table of ``columns``."""
+    fields: dict[str, Any] = {
+        "rows": (int, ...),
+        "counted": (int, ...),
+        **{f.name: (Bins if f.has_bins else Shares, ...) for f in statistic_fields(columns)},
+        "examples": (tuple[Example, ...], ...),
+    }
+    return create_model("TableStatistics", __doc__=_STATISTICS, **fields)
+
+
 def _value(field: FilterField) -> Any:
     """The type of the field's value, with its bounds."""
     if field.kind in _VALUES:
@@ -98,7 +116,9 @@ if TYPE_CHECKING:  # a name in an annotation must be a class, and a made model i
     FilterBody = FilterModel
     HitAnswer = BaseModel
     ResultAnswer = BaseModel
+    StatisticsAnswer = BaseModel
 else:
     FilterBody = filter_model()
     HitAnswer = hit_model()
     ResultAnswer = result_model()
+    StatisticsAnswer = statistics_model()

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from cliphouse.errors import QueryError
 from cliphouse.search.results import SearchStats
 from cliphouse.server.column_models import FilterBody, HitAnswer
+from cliphouse.server.fields import FieldsAnswer
 from cliphouse.server.query import QueryPart, SearchQuery
 from cliphouse.server.settings import MAX_DEPTH, MAX_OPERANDS
 from cliphouse.server.strict import Strict
@@ -131,11 +132,12 @@ class BatchAnswer(BaseModel):
 
 class InfoAnswer(BaseModel):
     """``tables`` are the names that a search may give, the first the default; ``summary`` is what
-    ``cliphouse info --json`` prints of one."""
+    ``cliphouse info --json`` prints of one, and ``fields`` what can be asked of its columns."""
 
     version: str
     tables: list[str]
     summary: dict[str, object]
+    fields: FieldsAnswer
 
 
 def decode_picture(text: str) -> bytes:

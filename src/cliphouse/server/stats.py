@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from cliphouse.inspection.statistics import TableStatistics
 from cliphouse.server.api import TableName, service_of
+from cliphouse.server.column_models import StatisticsAnswer
 from cliphouse.server.failures import RESPONSES, json_answer
 from cliphouse.server.service import Service
 
@@ -45,9 +46,9 @@ class StatisticsCache:
         return kept.statistics
 
 
-@router.get("/stats", response_model=None, responses={200: {"model": TableStatistics}})
+@router.get("/stats", response_model=None, responses={200: {"model": StatisticsAnswer}})
 async def stats(request: Request, table: TableName = None) -> Response:
     """Histograms of similarity and size, and the frequent NSFW labels, licenses and sites."""
     service_of(request).resolve(table)
     cache: StatisticsCache = request.app.state.statistics
-    return json_answer(asdict(await cache.read(table)))
+    return json_answer((await cache.read(table)).to_dict())

@@ -1,8 +1,9 @@
 // A search in the address bar: what people share, and what the back button goes through.
 
-import { FILTERS, fresh } from "./state.js";
+import { fresh } from "./state.js";
 
 const SIMPLE = { q: "words", modality: "modality", mode: "mode", table: "table", view: "view" };
+const OTHERS = ["part", "dedup", "item"];
 
 export function toAddress(state) {
   const usual = fresh();
@@ -13,9 +14,7 @@ export function toAddress(state) {
   for (const part of state.parts) {
     if (part.kind !== "upload") query.append("part", `${part.weight}:${part.kind}:${part.value}`);
   }
-  for (const name of Object.keys(FILTERS)) {
-    if (state.filters[name] !== usual.filters[name]) query.set(name, state.filters[name]);
-  }
+  for (const [name, value] of Object.entries(state.filters)) query.set(name, value);
   if (state.dedup !== usual.dedup) query.set("dedup", state.dedup ?? "off");
   if (state.item !== null) query.set("item", state.item);
   const text = query.toString();
@@ -32,10 +31,10 @@ export function fromAddress(search) {
   if (!["auto", "exact", "hnsw", "codes"].includes(state.mode)) state.mode = "auto";
   if (state.view !== "dataset") state.view = "search";
   state.parts = query.getAll("part").map(readPart).filter(Boolean);
-  for (const [name, kind] of Object.entries(FILTERS)) {
-    if (query.has(name)) state.filters[name] = readValue(query.get(name), kind);
+  // Which of the others are filters is known once the service has said what it offers.
+  for (const [name, value] of query) {
+    if (!(name in SIMPLE) && !OTHERS.includes(name)) state.filters[name] ??= value;
   }
-  if (!["hide", "strict", "show"].includes(state.filters.nsfw)) state.filters.nsfw = "hide";
   if (query.has("dedup")) {
     const threshold = Number(query.get("dedup"));
     state.dedup = threshold >= 0.5 && threshold <= 1 ? threshold : null;
@@ -51,9 +50,4 @@ function readPart(text) {
   if (Number(weight) === 0 || Math.abs(Number(weight)) > 100) return null;
   if (kind === "row" && !/^-?\d+$/.test(value)) return null;
   return { kind, weight: Number(weight), value: kind === "row" ? Number(value) : value };
-}
-
-function readValue(text, kind) {
-  if (kind === "text") return text;
-  return text !== "" && Number.isFinite(Number(text)) ? Number(text) : "";
 }

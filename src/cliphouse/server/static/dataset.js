@@ -12,7 +12,7 @@ export function showDataset(info, stats) {
     el("h2", {}, `Table ${summary.table}`),
     facts(info),
     stats.counted < stats.rows && el("p", { class: "note" }, `The figures below count ${grouped(stats.counted)} rows from all over the table.`),
-    el("div", { class: "figures" }, figures(stats)),
+    el("div", { class: "figures" }, figures(stats, info.fields.statistics)),
     recall(summary.measured),
     columns(summary)));
 }
@@ -33,17 +33,16 @@ function facts({ version, summary }) {
   return el("dl", { class: "facts" }, Object.entries(entries).map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
 }
 
-function figures(stats) {
-  const pixels = (value) => `${grouped(Math.round(value))} px`;
-  const drawn = [
-    ["similarity", (bins) => histogram("Similarity of picture and caption", bins, (value) => value.toFixed(2))],
-    ["width", (bins) => histogram("Width", bins, pixels)],
-    ["height", (bins) => histogram("Height", bins, pixels)],
-    ["nsfw", (shares) => bars("NSFW", shares, stats.counted)],
-    ["license", (shares) => bars("License", shares, stats.counted)],
-    ["sites", (shares) => bars("Top sites", shares, stats.counted)],
-  ];
-  return drawn.filter(([name]) => stats[name].length).map(([name, draw]) => draw(stats[name]));
+const CHARTS = {
+  histogram: (title, bins) => histogram(title, bins, (value) => value.toFixed(2)),
+  pixels: (title, bins) => histogram(title, bins, (value) => `${grouped(Math.round(value))} px`),
+  values: bars,
+  sites: bars,
+};
+
+function figures(stats, fields) {
+  const drawn = fields.filter(({ name }) => stats[name].length);
+  return drawn.map(({ name, kind, title }) => CHARTS[kind](title, stats[name], stats.counted));
 }
 
 function recall(measured) {

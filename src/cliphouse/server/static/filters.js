@@ -1,13 +1,14 @@
 // The form of filters, and the other ways to search: modality, mode, near-duplicates, table.
 
 import { $, el } from "./dom.js";
-import { FILTERS, filtersSet, fresh } from "./state.js";
+import { HIDE, known, namesOf } from "./fields.js";
 
 const WAIT = 250;
 
 export class Filters {
   constructor(change) {
     this.change = change;
+    this.filters = [];
     const form = $("filters");
     form.addEventListener("input", () => {
       clearTimeout(this.timer);
@@ -16,7 +17,7 @@ export class Filters {
     form.addEventListener("submit", (event) => event.preventDefault());
     form.addEventListener("reset", (event) => {
       event.preventDefault();
-      change({ filters: fresh().filters }, "step");
+      change({ filters: {} }, "step");
     });
     for (const radio of document.getElementsByName("modality")) {
       radio.addEventListener("change", () => change({ modality: radio.value }, "step"));
@@ -31,11 +32,12 @@ export class Filters {
   offer(info) {
     const { columns, modalities } = info.summary;
     const names = new Set(columns.map((column) => column.name));
-    for (const field of $("filters").elements) {
-      const needed = { caption_contains: "caption", url_host: "url", nsfw: "NSFW", license: "license" }[field.name]
-        ?? field.name.split("_")[1];
-      if (field.name) field.closest("label").hidden = !names.has(needed);
-    }
+    this.filters = info.fields.filters;
+    $("filters").replaceChildren(...this.filters.map((filter) => {
+      const control = CONTROLS[filter.kind](filter);
+      control.hidden = !names.has(filter.column);
+      return control;
+    }), $("filters").querySelector("[type=reset]"));
     for (const radio of document.getElementsByName("modality")) {
       radio.disabled = !modalities.includes(radio.value);
     }
@@ -43,42 +45,65 @@ export class Filters {
     $("table").replaceChildren(...info.tables.map((name, i) => el("option", { value: i ? name : "" }, name)));
   }
 
-  offerLicenses(shares, chosen) {
-    const values = shares.map((share) => share.value).filter(Boolean);
-    if (chosen && !values.includes(chosen)) values.push(chosen);
-    const options = values.map((value) => el("option", { value }, value));
-    $("filters").elements.license.replaceChildren(el("option", { value: "" }, "any"), ...options);
-    $("filters").elements.license.value = chosen;
+  // The values to choose from, which `statistics`, the answer of /api/stats, has counted.
+  offerValues(statistics, chosen) {
+    for (const filter of this.filters.filter(({ kind }) => kind === "one_of")) {
+      const [name] = namesOf(filter);
+      const values = statistics[name].map((share) => share.value).filter(Boolean);
+      if (chosen[name] && !values.includes(chosen[name])) values.push(chosen[name]);
+      const options = values.map((value) => el("option", { value }, value));
+      $("filters").elements[name].replaceChildren(el("option", { value: "" }, "any"), ...options);
+      $("filters").elements[name].value = chosen[name] ?? "";
+    }
   }
 
   read() {
-    const values = {};
-    for (const [name, kind] of Object.entries(FILTERS)) {
-      const field = $("filters").elements[name];
-      const isNumber = kind === "number" && field.value !== "" && field.validity.valid;
-      values[name] = kind === "text" ? field.value : isNumber ? Number(field.value) : "";
-    }
-    return values;
+    const fields = [...$("filters").elements].filter((field) => field.name && field.validity.valid);
+    return known(Object.fromEntries(fields.map((field) => [field.name, field.value])), this.filters);
   }
 
   show(state) {
-    for (const name of Object.keys(FILTERS)) {
-      const field = $("filters").elements[name];
-      const isBeingTyped = field === document.activeElement && field.tagName === "INPUT";
-      if (name === "license" && state.filters.license && ![...field.options].some((o) => o.value === state.filters.license)) {
-        field.append(el("option", { value: state.filters.license }, state.filters.license));
-      }
-      if (!isBeingTyped && field.value !== String(state.filters[name])) field.value = state.filters[name];
+    for (const filter of this.filters) {
+      for (const name of namesOf(filter)) showValue($("filters").elements[name], filter.kind, state.filters[name]);
     }
     for (const radio of document.getElementsByName("modality")) radio.checked = radio.value === state.modality;
     $("mode").value = state.mode;
     showThreshold(state.dedup);
     $("table").value = state.table;
-    const set = filtersSet(state);
+    const set = Object.keys(known(state.filters, this.filters)).length;
     $("filters-count").hidden = set === 0;
     $("filters-count").textContent = set;
   }
 }
+
+function showValue(field, kind, value) {
+  const shown = String(value ?? (kind === "hide" ? HIDE : ""));
+  if (kind === "one_of" && ![...field.options].some((option) => option.value === shown)) {
+    field.append(el("option", { value: shown }, shown));
+  }
+  const isBeingTyped = field === document.activeElement && field.tagName === "INPUT";
+  if (!isBeingTyped && field.value !== shown) field.value = shown;
+}
+
+const text = ({ label, fields, max_length: maxlength }, placeholder) =>
+  el("label", {}, `${label} `, el("input", { name: fields[0], type: "text", maxlength, placeholder }));
+
+const select = (filter, options) =>
+  el("label", {}, `${filter.label} `, el("select", { name: namesOf(filter)[0] }, options.map(([value, name]) => el("option", { value }, name))));
+
+const CONTROLS = {
+  contains: (filter) => text(filter),
+  host: (filter) => text(filter, "example.org"),
+  one_of: (filter) => select(filter, [["", "any"]]),
+  hide: (filter) => select(filter, [
+    [HIDE, "hide"],
+    ["strict", `hide, ${filter.unwanted.slice(1).join(" and ").toLowerCase()} too`],
+    ["show", "show"],
+  ]),
+  range: ({ label, fields, low: min, high: max, step }) => el("fieldset", { class: "pair" },
+    el("legend", {}, label),
+    fields.map((name, i) => el("label", {}, i ? "to " : "from ", el("input", { name, type: "number", min, max, step })))),
+};
 
 function showThreshold(dedup) {
   const value = String(dedup ?? "");

@@ -4,6 +4,7 @@ import { fromAddress, toAddress } from "./address.js";
 import { getJson, inTable } from "./api.js";
 import { Detail } from "./detail.js";
 import { $ } from "./dom.js";
+import { known } from "./fields.js";
 import { Filters } from "./filters.js";
 import { Grid } from "./grid.js";
 import { Query } from "./query.js";
@@ -134,6 +135,7 @@ async function show(hit) {
     tellProblem(error.message);
     return;
   }
+  filters.show(state);
   if (isDataset) await showDataset();
   else showSearch();
   showItem(hit);
@@ -158,7 +160,7 @@ function showSearch() {
     return;
   }
   welcome.hide();
-  const body = toBody(state, new Set(info.summary.columns.map((column) => column.name)));
+  const body = toBody(state, info.fields.filters, new Set(info.summary.columns.map((column) => column.name)));
   const text = JSON.stringify(body);
   if (text === asked) return;
   asked = text;
@@ -183,10 +185,9 @@ function showItem(hit) {
 async function readStatistics() {
   const { table } = state;
   if (!statistics.has(table)) {
-    const stats = await getJson(inTable("/api/stats", table));
-    statistics.set(table, stats);
-    filters.offerLicenses(stats.license, state.filters.license);
+    statistics.set(table, await getJson(inTable("/api/stats", table)));
   }
+  filters.offerValues(statistics.get(table), state.filters);
   return statistics.get(table);
 }
 
@@ -197,6 +198,7 @@ async function prepare() {
     info = await getJson(inTable("/api/info", state.table));
     filters.offer(info);
   }
+  state = { ...state, filters: known(state.filters, info.fields.filters) };
   const unknown = state.parts.filter((part) => part.kind === "row" && !rows.has(part.value));
   await Promise.allSettled(unknown.map(async ({ value }) => {
     rows.set(value, { caption: "", url: "", ...(await getJson(inTable(`/api/items/${value}`, state.table))) });
