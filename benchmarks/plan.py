@@ -34,6 +34,7 @@ from cliphouse.planning import costs
 from cliphouse.planning import plan as planning
 from cliphouse.planning.costs import Collection, Layout, Speeds
 from cliphouse.planning.plan import Estimate, Machines
+from cliphouse.schema.index_spec import IndexSpec
 from cliphouse.vocabulary import Precision
 from ingest import Machine, disk_used, process_memory
 
@@ -239,7 +240,7 @@ def check_table(rows: int, precision: Precision, shards: Path, db: str) -> list[
     note(exact, "load", "s", load(shards, db, precision))
     note(exact, "disk", "B", alone(disk, Asked(db, rows, exact)))
     starting = note_search(exact)
-    graph = Layout(precision, index=planning._OWN, indexed=1)
+    graph = Layout(precision, index=IndexSpec(), indexed=1, label="hnsw 32/128 image")
     built = alone(build_index, Asked(db, rows, graph))
     note(graph, "build", "s", built.seconds, built.processor_seconds / cores)
     note(graph, "memory to build", "B", built.peak)
@@ -248,7 +249,7 @@ def check_table(rows: int, precision: Precision, shards: Path, db: str) -> list[
     note(graph, "graph on disk", "B", built.disk_bytes)
     note_search(graph, starting)
     if precision == "bfloat16":
-        coded = Layout(precision, codes="rabitq")
+        coded = Layout(precision, codes="rabitq", label="rabitq")
         note(coded, "coding", "s", alone(with_codes, Asked(db, rows, coded)))
         note(coded, "disk", "B", alone(disk, Asked(db, rows, coded)))
         note_search(coded)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 import cliphouse
 from cliphouse import Table
-from cliphouse.indexing.spec import IndexSpec
+from cliphouse.schema.index_spec import IndexSpec
 from cliphouse.schema.info import with_measured, write_info
 from shard_files import MadeShard, make_shard
 from standin_cluster import UP, Clusters, StandInCluster

@@ -17,9 +17,9 @@ from cliphouse.engine import server_connection
 from cliphouse.engine.address import ServerAddress
 from cliphouse.engine.features import SKIP_SHARDS, Features, Setting
 from cliphouse.errors import CliphouseError, EngineError, TableError
-from cliphouse.indexing.spec import IndexSpec
 from cliphouse.loading.lease import Lease, LeaseLostError, Leases
 from cliphouse.schema.facts import read_facts
+from cliphouse.schema.index_spec import IndexSpec
 from conftest import OpenTable, Run
 from shard_files import make_shard
 from standin_cluster import DOWN, UP, Clusters, StandInCluster

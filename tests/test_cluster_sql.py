@@ -28,9 +28,9 @@ from cliphouse.engine.features import EVERYTHING
 from cliphouse.engine.opening import open_connection
 from cliphouse.errors import EngineError
 from cliphouse.indexing.build import IndexBuilder
-from cliphouse.indexing.spec import IndexSpec
 from cliphouse.loading.ledger import LEDGER
 from cliphouse.schema.handle import TableHandle
+from cliphouse.schema.index_spec import IndexSpec
 from cliphouse.schema.info import TableInfo, table_layout, write_info
 from shard_files import make_shard
 from standin_cluster import UP, StandInCluster

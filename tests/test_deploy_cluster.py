@@ -24,7 +24,7 @@ import pytest
 import yaml
 
 import cliphouse
-from cliphouse.indexing.spec import IndexSpec
+from cliphouse.schema.index_spec import IndexSpec
 from conftest import Run
 from shard_files import make_shard
 

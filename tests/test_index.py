@@ -10,10 +10,10 @@ import pytest
 
 from cliphouse.errors import QueryError, TableError
 from cliphouse.indexing.build import existing_indexes
-from cliphouse.indexing.spec import IndexSpec
 from cliphouse.recall.measure import turned_aside
 from cliphouse.schema.facts import read_facts
-from cliphouse.search.planner import Plan
+from cliphouse.schema.index_spec import IndexSpec
+from cliphouse.search.methods.method import Plan
 from cliphouse.search.query.vector import encode_parameter
 from cliphouse.search.request import Request
 from cliphouse.search.statement import search_sql

@@ -19,11 +19,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cliphouse.errors import QueryError
-from cliphouse.indexing.spec import IndexSpec
 from cliphouse.planning import costs
 from cliphouse.planning import plan as planning
 from cliphouse.planning.costs import Collection, Layout, Speeds
 from cliphouse.planning.plan import Machines, make_plan
+from cliphouse.schema.index_spec import IndexSpec
 from cliphouse.table import Table
 from cliphouse.vocabulary import Precision
 from conftest import OpenTable, Run

@@ -12,9 +12,9 @@ import pytest
 
 from clip_like import ClipLike, write_shard
 from cliphouse.errors import QueryError, ShardError
-from cliphouse.indexing.spec import IndexSpec
 from cliphouse.loading.bfloat16 import bfloat16_bits
 from cliphouse.recall.measure import turned_aside
+from cliphouse.schema.index_spec import IndexSpec
 from cliphouse.table import Table
 from conftest import OpenTable, Run
 from shard_files import MadeShard, make_shard

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from cliphouse.indexing.spec import IndexSpec
 from cliphouse.loading.bfloat16 import bfloat16_bits
+from cliphouse.schema.index_spec import IndexSpec
 from cliphouse.table import Table
 from shard_files import make_shard
 

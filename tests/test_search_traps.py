@@ -13,7 +13,7 @@ import pytest
 from cliphouse.cluster.placement import Placement
 from cliphouse.errors import QueryError, TableError
 from cliphouse.indexing.build import existing_indexes
-from cliphouse.indexing.spec import IndexSpec
+from cliphouse.schema.index_spec import IndexSpec
 from cliphouse.search.filter import Filter
 from cliphouse.table import Table
 from conftest import OpenTable

@@ -21,7 +21,7 @@ import pytest
 
 import cliphouse
 from cliphouse.errors import QueryError, TableError
-from cliphouse.indexing.spec import IndexSpec
+from cliphouse.schema.index_spec import IndexSpec
 from conftest import Run
 from shard_files import make_shard
 

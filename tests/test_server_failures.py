@@ -22,8 +22,8 @@ from cliphouse.engine import server_connection
 from cliphouse.engine.address import ServerAddress
 from cliphouse.engine.features import Features, Setting
 from cliphouse.errors import EngineError, TableError, UnreachableError
-from cliphouse.indexing.spec import IndexSpec
 from cliphouse.loading.tokens import token_settings
+from cliphouse.schema.index_spec import IndexSpec
 from cliphouse.shards import reader
 from cliphouse.table import Table
 from shard_files import MadeShard, make_shard

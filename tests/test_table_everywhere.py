@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 import cliphouse
 from cliphouse.errors import QueryError, TableError
-from cliphouse.indexing.spec import IndexSpec
+from cliphouse.schema.index_spec import IndexSpec
 from cliphouse.search.filter import Filter
 from cliphouse.table import Table
 from shard_files import MadeShard, make_shard

@@ -18,11 +18,11 @@ from pathlib import Path
 
 from cliphouse.cli.plan import duration
 from cliphouse.cli.show import size
-from cliphouse.indexing.spec import IndexSpec
 from cliphouse.planning import costs
 from cliphouse.planning import plan as planning
 from cliphouse.planning.costs import Collection, Layout, Speeds
 from cliphouse.planning.plan import Estimate, Machines
+from cliphouse.schema.index_spec import IndexSpec
 from cliphouse.shards.reader import BATCH_ROWS
 from paper_data import SIZES, TARGETS, codes_recall, figures, recalls, width_law
 from paper_picture import draw_queries
@@ -36,8 +36,8 @@ SERVER_CACHE = 0.7  # of the memory, for graphs: as deploy/cluster/config.d/memo
 LAION_400M = Collection(400_000_000)
 LAION_5B = Collection(5_850_000_000, dim=768, modalities=1)
 EXACT = Layout("bfloat16")
-CODES = Layout("bfloat16", codes="rabitq")
-GRAPH = Layout("bfloat16", index=IndexSpec(), indexed=1)
+CODES = Layout("bfloat16", codes="rabitq", label="rabitq")
+GRAPH = Layout("bfloat16", index=IndexSpec(), indexed=1, label="hnsw 32/128 image")
 _TABLE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 

@@ -14,17 +14,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from cliphouse.indexing.spec import IndexSpec
 from cliphouse.planning import costs
 from cliphouse.planning import plan as planning
 from cliphouse.planning.costs import Collection, Layout, Speeds
 from cliphouse.planning.plan import Machines
+from cliphouse.schema.index_spec import IndexSpec
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "docs" / "benchmarks"
 CORES = 2  # of the machine that all of it was measured on
 TARGETS = {"text": 0.95, "image": 0.99}  # recall@10 that is asked of each kind of query
 SIZES = (10_000, 100_000, 1_000_000)
-GRAPH = Layout("float32", index=IndexSpec(), indexed=1)
+GRAPH = Layout("float32", index=IndexSpec(), indexed=1, label="hnsw 32/128 image")
 _EXACT: dict[str, Layout] = {
     "exact-float32": Layout("float32"),
     "exact-bfloat16": Layout("bfloat16"),
@@ -137,7 +137,7 @@ def _searching() -> Iterator[Figure]:
             expected = costs.query_seconds(GRAPH, Collection(rows), CORES, Speeds(), ef)
             measured = _seconds("hnsw", rows, f"ef {ef}")
             yield Figure(f"{GRAPH.name}: query, ef {ef:,}", rows, "s", expected, measured)
-        codes = Layout("bfloat16", codes="rabitq")
+        codes = Layout("bfloat16", codes="rabitq", label="rabitq")
         expected = costs.query_seconds(codes, Collection(rows), CORES, Speeds())
         case = f"oversampling {costs.PLANNED_OVERSAMPLING}"
         yield Figure(

@@ -25,9 +25,9 @@ from cliphouse.errors import (
 )
 
 if TYPE_CHECKING:
-    from cliphouse.indexing.spec import IndexSpec
     from cliphouse.models import Encoder, load_encoder
     from cliphouse.pictures import embed_folder
+    from cliphouse.schema.index_spec import IndexSpec
     from cliphouse.search.filter import Filter
     from cliphouse.search.query.vector import Combination
     from cliphouse.search.request import Request
@@ -41,7 +41,7 @@ else:  # hidden from type checkers, which would then accept any name
         "Encoder": "cliphouse.models",
         "Filter": "cliphouse.search.filter",
         "Hit": "cliphouse.search.results",
-        "IndexSpec": "cliphouse.indexing.spec",
+        "IndexSpec": "cliphouse.schema.index_spec",
         "Request": "cliphouse.search.request",
         "SearchResult": "cliphouse.search.results",
         "Table": "cliphouse.table",

@@ -28,7 +28,6 @@ from cliphouse.errors import ModelError, QueryError, TableError, UnreachableErro
 from cliphouse.export.exporter import Exporter, ExportFormat, ExportReport
 from cliphouse.indexing.build import BuiltIndex, build_index, drop_index
 from cliphouse.indexing.forecast import IndexForecast, forecast
-from cliphouse.indexing.spec import IndexSpec
 from cliphouse.inspection.check import CheckReport, check_table
 from cliphouse.inspection.statistics import TableStatistics, read_statistics
 from cliphouse.inspection.summary import TableSummary, summarise
@@ -40,6 +39,7 @@ from cliphouse.recall.measure import RecallSpec, measure_recall
 from cliphouse.recall.rounding import RoundingCost, measure_rounding
 from cliphouse.schema.facts import TableFacts, read_facts
 from cliphouse.schema.handle import TableHandle, open_table
+from cliphouse.schema.index_spec import IndexSpec
 from cliphouse.schema.info import TableInfo, models_by_table, with_measured, write_info
 from cliphouse.search.filter import Filter
 from cliphouse.search.paging import Cursor

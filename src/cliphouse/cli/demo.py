@@ -12,7 +12,8 @@ import typer
 
 from cliphouse.cli import show
 from cliphouse.demo import DEFAULT_ROWS, SENTENCES, Demo
-from cliphouse.search.planner import taken_by_auto
+from cliphouse.search.methods import method_of
+from cliphouse.search.methods.figures import taken_by_auto
 from cliphouse.vocabulary import Measured
 
 NAME = "demo"
@@ -58,8 +59,7 @@ def _prepare(demo: Demo) -> None:
 
 
 def _way(entry: Measured) -> str:
-    width = f" at ef {entry.width}" if entry.mode == "hnsw" else ""
-    return f"{entry.mode}{width} (recall@{entry.k} {entry.recall:.3f})"
+    return f"{method_of(entry.mode).describe(entry.width)} (recall@{entry.k} {entry.recall:.3f})"
 
 
 def _search(demo: Demo, query: str) -> None:

@@ -12,8 +12,8 @@ from cliphouse.cli import options, show
 from cliphouse.cli.recall import draw
 from cliphouse.errors import QueryError
 from cliphouse.indexing.forecast import IndexForecast
-from cliphouse.indexing.spec import DEFAULT_EF_CONSTRUCTION, DEFAULT_M, IndexSpec
 from cliphouse.planning.costs import Collection, Speeds, cache_bytes, index_seconds
+from cliphouse.schema.index_spec import DEFAULT_EF_CONSTRUCTION, DEFAULT_M, IndexSpec
 from cliphouse.table import AUTO_KS, Table
 from cliphouse.vocabulary import Modality
 

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cliphouse.errors import QueryError
+from cliphouse.search.methods import METHODS
 from cliphouse.vocabulary import Measured
 
 _ENDINGS = (".svg", ".png", ".pdf")
 _COLOURS = {"text": "#c44e52", "image": "#4c72b0"}
-_MARKERS = {"hnsw": "o", "codes": "s", "exact": "*"}
+_MARKERS = "*sov^D"  # one for each method, in the registry's order
 
 
 def check_plot(path: Path) -> None:
@@ -28,6 +29,7 @@ def plot_recall(measured: Sequence[Measured], path: Path) -> None:
 
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
+    modes = list(METHODS)
     for query, mode in sorted({(entry.query, entry.mode) for entry in measured}):
         line = [e for e in measured if (e.query, e.mode) == (query, mode)]
         line.sort(key=lambda entry: entry.width)
@@ -36,8 +38,8 @@ def plot_recall(measured: Sequence[Measured], path: Path) -> None:
             [entry.recall for entry in line],
             [entry.standard_error for entry in line],
             color=_COLOURS[query],
-            marker=_MARKERS[mode],
-            linestyle="-" if mode == "hnsw" else "--",
+            marker=_MARKERS[modes.index(mode) % len(_MARKERS)],
+            linestyle="-",
             label=f"{query} queries, {mode}",
         )
         for entry in line:

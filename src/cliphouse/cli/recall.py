@@ -14,7 +14,7 @@ from cliphouse.cli import options, show
 from cliphouse.cli.plot import check_plot, plot_recall
 from cliphouse.json_text import to_json
 from cliphouse.recall.rounding import RoundingCost
-from cliphouse.search.planner import taken_by_auto
+from cliphouse.search.methods.figures import taken_by_auto
 from cliphouse.table import Table
 from cliphouse.vocabulary import Measured, Modality
 
@@ -100,7 +100,7 @@ def draw(measured: Sequence[Measured]) -> None:
                 entry.mode,
                 entry.width or "",
                 f"{entry.recall:.3f}",
-                f"{entry.standard_error:.3f}" if entry.mode != "exact" else "",
+                f"{entry.standard_error:.3f}" if entry.width else "",
                 f"{entry.milliseconds:.1f}",
                 f"{entry.p95:.1f}",
                 "*" if id(entry) in chosen else "",

@@ -16,6 +16,7 @@ from cliphouse.cli.formats import Format, write
 from cliphouse.client import Client
 from cliphouse.errors import QueryError
 from cliphouse.search.arrow import hits_schema
+from cliphouse.search.methods import describe
 from cliphouse.search.paging import Cursor
 from cliphouse.search.query.vector import Combination
 from cliphouse.search.request import Request
@@ -176,11 +177,11 @@ def _caption(hit: Hit) -> str:
 def _way(result: SearchResult) -> str:
     """One line: the mode, its width and measured recall, and what it cost."""
     stats = result.stats
-    width = {"hnsw": f" ef {stats.width}", "codes": f" x{stats.width}"}.get(stats.mode, "")
+    way = describe(stats.mode, stats.width)
     recall = "recall not measured" if stats.recall is None else f"recall@k {stats.recall:.3f}"
     filtered = f"; filter: {stats.filtered}" if stats.filtered else ""
     read = "" if stats.rows_read is None else f", {stats.rows_read:,} rows read"
     return (
-        f"{len(result)} rows, {stats.mode}{width} ({stats.reason}{filtered}), {recall}{read}, "
+        f"{len(result)} rows, {way} ({stats.reason}{filtered}), {recall}{read}, "
         f"query {stats.encode_ms:.0f} ms, search {stats.search_ms:.0f} ms"
     )

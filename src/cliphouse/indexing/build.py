@@ -11,10 +11,10 @@ from cliphouse.engine.connection import Parameters
 from cliphouse.engine.quoting import quote
 from cliphouse.errors import EngineError, TableError, UnreachableError
 from cliphouse.indexing.forecast import forecast
-from cliphouse.indexing.spec import IndexSpec
 from cliphouse.schema.columns import embedding_column
 from cliphouse.schema.facts import index_name
 from cliphouse.schema.handle import TableHandle
+from cliphouse.schema.index_spec import IndexSpec
 from cliphouse.vocabulary import BuildProgress, Metric, Modality
 
 _POLL_SECONDS = 0.2

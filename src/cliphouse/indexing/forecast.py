@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import psutil
 
 from cliphouse.errors import TableError
-from cliphouse.indexing.spec import ELEMENT_BYTES, IndexSpec
 from cliphouse.schema.handle import TableHandle
+from cliphouse.schema.index_spec import ELEMENT_BYTES, IndexSpec
 
 
 @dataclass(frozen=True)

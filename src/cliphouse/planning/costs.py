@@ -12,8 +12,9 @@ from statistics import NormalDist
 from typing import Literal
 
 from cliphouse.errors import QueryError
-from cliphouse.indexing.spec import IndexSpec
-from cliphouse.search.allowed import SPARE_CANDIDATES
+from cliphouse.schema.index_spec import IndexSpec
+from cliphouse.search.methods.hnsw import SPARE_CANDIDATES
+from cliphouse.search.methods.method import Kept
 from cliphouse.vocabulary import Precision
 
 Codes = Literal["rabitq", "turboquant"]
@@ -139,23 +140,24 @@ class Collection:
 
 @dataclass(frozen=True)
 class Layout:
-    """A way to keep a table: precision, codes on every embedding, or a graph on ``indexed``
-    modalities."""
+    """A way to keep a table: precision, and codes on every embedding, or a graph on ``indexed``
+    modalities. ``label`` names what is kept for people."""
 
     precision: Precision
     codes: Codes | None = None
     index: IndexSpec | None = None
     indexed: int = 0
+    label: str = field(default="exact", compare=False)
+
+    @classmethod
+    def keeping(cls, precision: Precision, kept: Kept) -> Layout:
+        """A table that keeps this for a search method."""
+        return cls(precision, kept.codes, kept.index, kept.indexed, kept.label)
 
     @property
     def name(self) -> str:
         element = {"float32": "Float32", "bfloat16": "BFloat16"}[self.precision]
-        if self.codes:
-            return f"{element}, {self.codes}"
-        if self.index is None:
-            return f"{element}, exact"
-        which = "image" if self.indexed == 1 else "both"
-        return f"{element}, hnsw {self.index.m}/{self.index.ef_construction} {which}"
+        return f"{element}, {self.label}"
 
 
 def table_bytes(layout: Layout, share: Collection) -> int:

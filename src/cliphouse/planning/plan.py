@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from cliphouse.errors import QueryError
-from cliphouse.indexing.spec import IndexSpec
 from cliphouse.planning import costs
-from cliphouse.planning.costs import ELEMENT_BYTES, Codes, Collection, Layout, Speeds
+from cliphouse.planning.costs import ELEMENT_BYTES, Collection, Layout, Speeds
+from cliphouse.search.methods import METHODS
+from cliphouse.search.methods.hnsw import OWN
 from cliphouse.vocabulary import Precision
 
 BASE_MEMORY = 125_000_000  # a process that builds, without its graph: 120 to 125 MB
@@ -20,8 +21,6 @@ USABLE_MEMORY = 0.9  # the engine's default max_server_memory_usage_to_ram_ratio
 GRAPH_CACHE_BYTES = 5 * 2**30  # its default vector_similarity_index_cache_size
 GRAPH_CACHE_OF_MEMORY = 0.5  # its default cache_size_to_ram_max_ratio
 QUICK_SECONDS = 0.2  # an exact search below this needs nothing approximate
-_OWN = IndexSpec()
-_GUIDE = IndexSpec(m=64, ef_construction=256)
 
 
 @dataclass(frozen=True)
@@ -141,15 +140,12 @@ def make_plan(
 
 
 def layouts(collection: Collection) -> Iterator[Layout]:
+    """Every way to keep the collection that some search method is for."""
     precisions: tuple[Precision, ...] = ("float32", "bfloat16")
-    codes: tuple[Codes, ...] = ("rabitq", "turboquant")
     for precision in precisions:
-        yield Layout(precision)
-        for kind in codes:
-            yield Layout(precision, codes=kind)
-        for index in (_OWN, _GUIDE):
-            for indexed in range(1, collection.modalities + 1):
-                yield Layout(precision, index=index, indexed=indexed)
+        for method in METHODS.values():
+            for kept in method.kept(collection.modalities):
+                yield Layout.keeping(precision, kept)
 
 
 def estimate(
@@ -216,15 +212,17 @@ def recommend(estimates: Sequence[Estimate], machines: Machines) -> Estimate | N
     parameters on the image embeddings; codes. Float32 under a graph only where its embeddings stay
     in memory too, for exact answers. None where nothing answers from memory.
     """
-    by_layout = {estimate.layout: estimate for estimate in estimates}
+    by_layout: dict[Layout, Estimate] = {}
+    for one in estimates:
+        by_layout.setdefault(one.layout, one)
     for element in ELEMENT_BYTES:
         exact = by_layout[Layout(element)]
         if exact.is_cached and exact.query_seconds <= QUICK_SECONDS:
             return exact
-    graph = by_layout[Layout("float32", index=_OWN, indexed=1)]
+    graph = by_layout[Layout("float32", index=OWN, indexed=1)]
     beside = graph.memory_bytes + by_layout[Layout("float32")].cached_bytes
     if beside > machines.memory_bytes * USABLE_MEMORY:
-        graph = by_layout[Layout("bfloat16", index=_OWN, indexed=1)]
+        graph = by_layout[Layout("bfloat16", index=OWN, indexed=1)]
     if graph.fits:
         return graph
     codes = by_layout[Layout("bfloat16", codes="rabitq")]

@@ -18,16 +18,14 @@ from cliphouse.errors import QueryError
 from cliphouse.schema.columns import embedding_column
 from cliphouse.schema.facts import TableFacts
 from cliphouse.schema.handle import TableHandle
-from cliphouse.search.allowed import is_allowed
 from cliphouse.search.condition import Condition
-from cliphouse.search.planner import Plan, exact_plan
+from cliphouse.search.methods import METHODS
+from cliphouse.search.methods.method import Plan, Search, exact_plan
 from cliphouse.search.query.vector import QueryVector
 from cliphouse.search.request import Request
 from cliphouse.search.run import Searcher
 from cliphouse.vocabulary import Measured, Metric, Modality, Progress
 
-EF_LADDER = (64, 128, 256, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384)
-OVERSAMPLING_LADDER = (2, 5, 10, 20, 50, 100, 200, 500, 1000)
 # Image queries are the easy ones: asking more of them costs next to nothing.
 TARGETS: dict[Modality, float] = {"text": 0.95, "image": 0.99}
 MAX_RECALL_K = 1000
@@ -180,16 +178,13 @@ def _measure(
 
 
 def _ladders(facts: TableFacts, spec: RecallSpec, k: int) -> Iterator[tuple[list[Plan], str]]:
-    """The approximate ways the table has, each with its steps and its name."""
-    index = facts.index(spec.modality, spec.metric)
-    if index is not None and index.is_built:
-        fixed = facts.features.fixed_width
-        ladder = EF_LADDER if fixed is None else (fixed,)
-        widths = [ef for ef in ladder if ef > k and is_allowed(facts, "hnsw", ef, k + 1)]
-        yield [Plan("hnsw", ef, None, "") for ef in widths], index.type
-    if facts.info.codes != "none" and spec.metric == "cosine":
-        steps = [n for n in OVERSAMPLING_LADDER if is_allowed(facts, "codes", n, k + 1)]
-        yield [Plan("codes", width, None, "") for width in steps], facts.info.codes
+    """The approximate methods that the table allows, each with its steps, and what was measured."""
+    search = Search(spec.modality, spec.metric, k + 1)
+    for method in METHODS.values():
+        structure = method.structure(search, facts)
+        if method.is_approximate and structure is not None:
+            widths = method.ladder(facts, k)
+            yield [Plan(method.name, width, None, "") for width in widths], structure
 
 
 def sample_rows(

@@ -13,7 +13,7 @@ from cliphouse.recall.measure import sample_rows
 from cliphouse.schema.facts import TableFacts
 from cliphouse.schema.handle import TableHandle
 from cliphouse.search.filter import Filter
-from cliphouse.search.planner import exact_plan
+from cliphouse.search.methods.method import exact_plan
 from cliphouse.search.query.vector import QueryVector
 from cliphouse.search.request import Request
 from cliphouse.search.run import Searcher

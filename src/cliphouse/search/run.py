@@ -14,11 +14,12 @@ from cliphouse.engine.reading import ReadingMeter
 from cliphouse.schema.columns import Value
 from cliphouse.schema.facts import TableFacts
 from cliphouse.schema.handle import TableHandle
-from cliphouse.search.allowed import is_allowed
 from cliphouse.search.condition import Condition, explained
 from cliphouse.search.dedup import fold_duplicates
+from cliphouse.search.methods import method_of
+from cliphouse.search.methods.method import Plan, exact_plan
 from cliphouse.search.paging import Cursor
-from cliphouse.search.planner import WIDEST, Plan, choose, exact_plan
+from cliphouse.search.planner import choose
 from cliphouse.search.query.vector import QueryVector, encode_parameter
 from cliphouse.search.request import MAX_K, Request
 from cliphouse.search.results import Hit, HitField, SearchResult, SearchStats, hit_fields
@@ -123,7 +124,7 @@ class Searcher:
         asked = replace(request, k=limit, offset=0, cursor=None)
         plan = self._choose(asked, vector.kind, condition)
         found = self.run(vector, asked, plan, condition)
-        while len(found.hits) < min(limit, self._facts.rows) and found.plan.mode != "exact":
+        while len(found.hits) < min(limit, self._facts.rows) and _is_approximate(found.plan):
             # Deleted rows are still in the graph, or fewer rows pass the filter near here than
             # elsewhere.
             plan = _wider(found.plan, condition is not None, self._facts, limit)
@@ -156,13 +157,9 @@ class Searcher:
         plan = choose(request, kind, self._facts)
         if condition is None:
             return plan
-        if plan.mode == "hnsw":
-            return choose(request, kind, self._facts, self._selectivity(condition))
-        return replace(
-            plan,
-            recall=1.0 if plan.mode == "exact" else None,
-            filtered="applied while scanning",
-        )
+        counts = method_of(plan.mode).needs_selectivity
+        share = self._selectivity(condition) if counts else 1.0
+        return choose(request, kind, self._facts, share)
 
     def _selectivity(self, condition: Condition) -> float:
         """The share of rows that pass, counted once for all queries."""
@@ -173,13 +170,13 @@ class Searcher:
         return self._shares[key]
 
 
+def _is_approximate(plan: Plan) -> bool:
+    return method_of(plan.mode).is_approximate
+
+
 def _wider(plan: Plan, is_filtered: bool, facts: TableFacts, limit: int) -> Plan:
-    width = (plan.width or 0) * _WIDER
-    may_widen = width <= WIDEST and is_allowed(facts, "hnsw", width, limit)
-    if plan.mode == "hnsw" and is_filtered and may_widen:
-        note = f"{plan.filtered}, then {width} since too few passed"
-        return replace(plan, width=width, recall=None, filtered=note)
-    return exact_plan(
+    wider = method_of(plan.mode).wider_plan(plan, facts, limit, is_filtered)
+    return wider or exact_plan(
         f"{plan.mode} gave too few rows",
         f"{plan.filtered}; then every row was scanned" * is_filtered,
     )

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from cliphouse.engine.features import (
-    GLOBAL_IN,
-    IGNORE_INDEXES,
-    LIMIT,
-    MULTIPLIER,
-    RESCORING,
-    SKIP_SHARDS,
-    STRATEGY,
-    USE_CODES,
-    USE_INDEX,
-    WIDTH,
-)
+from cliphouse.engine.features import GLOBAL_IN, SKIP_SHARDS
 from cliphouse.engine.quoting import identifier, settings_list
 from cliphouse.schema.columns import embedding_column
 from cliphouse.schema.facts import DISTANCE, TableFacts
-from cliphouse.search.allowed import SPARE_CANDIDATES, most_rows
 from cliphouse.search.condition import Condition, every, typed_condition
-from cliphouse.search.planner import Plan
+from cliphouse.search.methods import method_of
+from cliphouse.search.methods.hnsw import SPARE_CANDIDATES
+from cliphouse.search.methods.method import Plan, Settings
 from cliphouse.search.query.vector import decode_expression
-from cliphouse.search.request import MAX_OVERSAMPLING, Request
+from cliphouse.search.request import Request
 from cliphouse.search.results import hit_fields
 
 # Names of the statement's own, which no table is likely to have: a condition may use its columns.
@@ -62,17 +52,15 @@ def search_sql(
     chosen = ", ".join(_chosen(facts, request, distance))
     where = f"WHERE {condition.sql}\n" if condition else ""
     order = f"{DISTANCE_NAME} ASC, id ASC"
-    # Where the engine may not be told to compare the candidates exactly, the statement does it.
-    rescored = facts.features.may_set(RESCORING, 1) and facts.features.may_set(MULTIPLIER, 2.0)
-    in_stages = plan.mode == "hnsw" and (condition is not None or not rescored)
+    method = method_of(plan.mode)
+    in_stages = method.is_in_stages(facts, condition is not None)
     if in_stages:
         passing = condition.sql if condition else "1"
         candidates = _candidates(facts.placement.rows, distance, limit, condition)
         where = f"WHERE {passing} AND id IN (\n{candidates})\n"
-    elif plan.mode != "exact":
-        order = (
-            f"{DISTANCE_NAME} ASC"  # a second key would keep the engine from its two-stage searches
-        )
+    elif not method.sorts_by_id:
+        # A second key would keep the engine from its two-stage searches.
+        order = f"{DISTANCE_NAME} ASC"
     settings = {
         name: value
         for name, value in _settings(facts, plan, limit, in_stages).items()
@@ -113,46 +101,12 @@ def _chosen(facts: TableFacts, request: Request, distance: str) -> list[str]:
     ]
 
 
-def _settings(
-    facts: TableFacts, plan: Plan, limit: int, in_stages: bool
-) -> dict[str, int | float | str]:
-    settings: dict[str, int | float | str] = dict(_EMBEDDED_READ) if facts.is_embedded else {}
+def _settings(facts: TableFacts, plan: Plan, limit: int, in_stages: bool) -> Settings:
+    settings: Settings = dict(_EMBEDDED_READ) if facts.is_embedded else {}
     if facts.placement.cluster is not None:
         # Whatever the user's profile says: no row goes unsearched in silence.
         settings[SKIP_SHARDS] = 0
         if in_stages:
             # Each shard's candidates are its own: those of the node that is asked are no others'.
             settings[GLOBAL_IN] = 0
-    if plan.mode == "exact":
-        # Not needed, since no search with a second sort key uses an index, but plainer.
-        return settings | {USE_INDEX: 0}
-    assert plan.width is not None
-    if plan.mode == "codes":
-        settings |= {
-            USE_CODES: 1,
-            MULTIPLIER: plan.width,
-        }
-        if facts.indexes:
-            names = ",".join(index.name for index in facts.indexes)
-            settings[IGNORE_INDEXES] = names
-        return settings
-    settings |= {
-        WIDTH: plan.width,
-        LIMIT: most_rows(plan.width, limit),
-    }
-    if in_stages:
-        taken = limit + SPARE_CANDIDATES
-        return settings | {
-            STRATEGY: "postfilter",
-            RESCORING: 0,
-            MULTIPLIER: _multiplier(plan.width, taken),
-        }
-    return settings | {
-        # Distances are then those of the stored vectors, also where part of the table has no index.
-        RESCORING: 1,
-        MULTIPLIER: _multiplier(limit + SPARE_CANDIDATES, limit),
-    }
-
-
-def _multiplier(wanted: int, limit: int) -> float:
-    return min(float(MAX_OVERSAMPLING), max(1.0, round(wanted / limit, 3)))
+    return settings | method_of(plan.mode).settings(facts, plan, limit, in_stages)
