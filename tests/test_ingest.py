@@ -14,10 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clip_files import make_clip_files
 from cliphouse.errors import ShardError, TableError
 from cliphouse.loading import lease
 from cliphouse.loading import load as load_module
 from cliphouse.loading.bfloat16 import bfloat16_bits
+from cliphouse.models import load_encoder
 from cliphouse.schema.columns import metadata_fields
 from cliphouse.shards import ShardReader, files, find_shards, reader
 from cliphouse.table import Table
@@ -474,6 +476,41 @@ def test_the_model_is_kept_and_another_one_refused(tmp_path: Path, open_table: O
         table.ingest(tmp_path / "tiny")
     with pytest.raises(ShardError, match="were made with tiny, not with ViT-B/32"):
         open_table(model="ViT-B/32").ingest(tmp_path / "tiny")
+
+
+def test_a_search_does_not_change_what_ingest_assumes(
+    tmp_path: Path, open_table: OpenTable
+) -> None:
+    make_shard(tmp_path / "tiny", 0, dim=512)
+    (tmp_path / "tiny" / "cliphouse.json").write_text('{"model": "tiny", "dim": 512}')
+    make_shard(tmp_path / "unlabelled", 1, dim=512)
+    table = open_table()
+    table.ingest(tmp_path / "tiny")
+    assert len(table.search("a red circle", k=5)) == 5
+    with pytest.raises(TableError, match="made with model tiny, shard 1 with ViT-B/32"):
+        table.ingest(tmp_path / "unlabelled")
+    assert table.sql("SELECT count() AS rows FROM laion").to_pylist() == [{"rows": 20}]
+
+
+def test_a_table_made_anew_is_searched_with_its_own_model(
+    tmp_path: Path, open_table: OpenTable
+) -> None:
+    files = make_clip_files(tmp_path / "models")
+    tiny = make_shard(tmp_path / "tiny", 0, dim=512)
+    (tmp_path / "tiny" / "cliphouse.json").write_text('{"model": "tiny", "dim": 512}')
+    unlabelled = make_shard(tmp_path / "unlabelled", 1, dim=512)
+    table = open_table(model_dir=str(tmp_path / "models"))
+    words = "a red circle"
+    for shard, vector in (
+        (tiny, load_encoder("tiny").encode_text([words])[0]),
+        (unlabelled, files.expected_text(words)),
+        (tiny, load_encoder("tiny").encode_text([words])[0]),
+    ):
+        table.ingest(shard.folder)
+        nearest = shard.ids[np.argsort(-(shard.image.astype("f4") @ np.ravel(vector)))]
+        assert [hit.id for hit in table.search(words, k=7)] == nearest[:7].tolist()
+        for name in ("laion", "laion_ledger"):
+            table.sql(f"DROP TABLE {name} SYNC")
 
 
 def test_rows_by_other_hands_are_not_mixed_with(tmp_path: Path, open_table: OpenTable) -> None:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -110,7 +109,7 @@ class Table:
         self.name = table
         self._model = model
         self._model_dir = model_dir
-        self._encode_with = model
+        self._encoders: dict[str, Encoder] = {}
         self._open: Connection | None = None
         self._retry_seconds = RETRY_SECONDS
         self._cached: _Known | None = None
@@ -370,7 +369,7 @@ class Table:
         settings = self._choose_encoder()
         if settings.problem is not None:
             raise ModelError(settings.problem)
-        encoder = load_encoder(settings.model, settings.model_dir)
+        encoder = self._encoder(settings.model)
         if isinstance(query, Path):
             (vector,) = encoder.encode_image([encoder.shrink(open_picture(query))])
         else:
@@ -382,9 +381,7 @@ class Table:
         this process: the largest difference in any dimension (see
         cliphouse.engine.encoding.encoder_difference)."""
         reload_functions(self.connection)
-        return encoder_difference(
-            self.connection, self._encode_with or DEFAULT_MODEL, self._model_dir
-        )
+        return encoder_difference(self.connection, self._model or DEFAULT_MODEL, self._model_dir)
 
     def check(
         self,
@@ -459,21 +456,23 @@ class Table:
     ) -> None:
         self.close()
 
-    @cached_property
-    def _default_encoder(self) -> Encoder:
-        return load_encoder(self._model or DEFAULT_MODEL, self._model_dir)
+    def _encoder(self, model: str) -> Encoder:
+        """The encoder of that name, loaded once with the files of this object's ``model_dir``."""
+        name = model_spec(model).name
+        if name not in self._encoders:
+            self._encoders[name] = load_encoder(name, self._model_dir)
+        return self._encoders[name]
 
     def _encoder_for(self, info: TableInfo) -> Encoder:
         """The encoder the table was made with, which is the only one whose vectors mean anything
         in it."""
-        if info.model is not None:
-            if self._model and model_spec(self._model).name != info.model:
-                raise ModelError(
-                    f"table {self.name} was made with model {info.model}; words and pictures "
-                    f"encoded with {model_spec(self._model).name} would find nothing in it"
-                )
-            self._model = info.model
-        encoder = self._default_encoder
+        wanted = model_spec(self._model).name if self._model else None
+        if info.model is not None and wanted not in (None, info.model):
+            raise ModelError(
+                f"table {self.name} was made with model {info.model}; words and pictures "
+                f"encoded with {wanted} would find nothing in it"
+            )
+        encoder = self._encoder(info.model or wanted or DEFAULT_MODEL)
         if encoder.dim != info.dim:
             raise ModelError(
                 f"table {self.name} has vectors of dimension {info.dim}, model {encoder.name} of "
@@ -505,8 +504,8 @@ class Table:
 
     def _choose_encoder(self) -> EncoderSettings:
         """Before every statement, since the one before may have made or dropped a table."""
-        made_with = {} if self._encode_with else models_by_table(self.connection)
-        return choose_encoder(self.connection, self._encode_with, self._model_dir, made_with)
+        made_with = {} if self._model else models_by_table(self.connection)
+        return choose_encoder(self.connection, self._model, self._model_dir, made_with)
 
     def _create(self) -> Connection:
         if self._open is None:
