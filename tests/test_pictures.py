@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +105,27 @@ def test_giant_pictures_are_refused_before_decoding(tmp_path: Path) -> None:
     bomb = save(tmp_path / "bomb.png", Image.new("1", (20_000, 20_000)))
     with pytest.raises(PictureError, match=r"bomb\.png: far more pixels than"):
         open_picture(bomb)
+
+
+def test_pillow_warns_of_no_picture_that_is_read_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even if threads overlap; as soon as no picture is being read, Pillow warns as before."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000)
+    path = save(tmp_path / "large.png", Image.new("RGB", (40, 30)))
+
+    def size(_: int) -> tuple[int, int]:
+        return open_picture(path, max_pixels=2_000).size
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with pytest.raises(PictureError, match="40 x 30 pixels, more than"):
+            open_picture(path, max_pixels=1_000)
+        with ThreadPoolExecutor(8) as pool:
+            assert list(pool.map(size, range(200))) == [(40, 30)] * 200
+        assert caught == []
+        Image.open(path).close()
+    assert [warning.category for warning in caught] == [Image.DecompressionBombWarning]
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>", b"GIF89a\0\0"])

@@ -187,6 +187,28 @@ def test_nothing_that_is_printed_has_the_password(plain: StandIn, run: Run, tmp_
         assert not any(secret in told for secret in _SECRETS), told
 
 
+def test_the_driver_prints_nothing_of_its_own(tmp_path: Path) -> None:
+    """In a program that sets up no logging; one that does sees the driver's log."""
+    code = """
+import logging, sys, cliphouse
+if len(sys.argv) > 1:
+    logging.basicConfig(format="%(name)s")
+try:
+    cliphouse.open("http://127.0.0.1:1/db").connection
+except cliphouse.CliphouseError as error:
+    print(error)
+print(logging.getLogger("clickhouse_connect").handlers)
+"""
+    command = [sys.executable, "-c", code]
+    quiet = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "nothing listens there" in quiet.stdout
+    assert quiet.stdout.endswith("\n[]\n")
+    assert quiet.stderr == ""
+    logged = subprocess.run([*command, "logging"], capture_output=True, text=True, check=True)
+    assert logged.stdout == quiet.stdout
+    assert "clickhouse_connect" in logged.stderr
+
+
 def test_ps_shows_no_password(plain: StandIn, tmp_path: Path) -> None:
     """While a statement hangs, the process is looked at as others see it."""
     plain.clear()

@@ -6,22 +6,19 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_LOGGERS = ("clickhouse_connect", "urllib3")
+_LOGGER = logging.getLogger("clickhouse_connect")
 
 
 @contextmanager
 def quiet_driver() -> Iterator[None]:
-    """Let Python print nothing of what the driver logs: its errors are reported as ours.
+    """Let Python print nothing of what the driver logs: its errors are reported as cliphouse's.
 
-    Python prints the warnings of a logger that has no handler, so each gets one that does nothing.
-    Handlers of the application's own see the log as before. Calls of several threads may overlap.
+    Python prints the warnings of a logger that has no handler, so it gets one that does nothing.
+    The application's own handlers see the log as before. Calls of several threads may overlap.
     """
     silent = logging.NullHandler()
-    loggers = [logging.getLogger(name) for name in _LOGGERS]
-    for logger in loggers:
-        logger.addHandler(silent)
+    _LOGGER.addHandler(silent)
     try:
         yield
     finally:
-        for logger in loggers:
-            logger.removeHandler(silent)
+        _LOGGER.removeHandler(silent)
