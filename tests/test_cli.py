@@ -223,11 +223,11 @@ def test_sql(world: Path, run: Run) -> None:
             "could not be fetched from huggingface.co/Qdrant/clip",
         ),
         (("search", "x", "--db", "none.chdb"), "none.chdb: no database here"),
-        (("search", "x", "--db", "pictures"), "pictures: holds .* and is no database"),
+        (("search", "x", "--db", "pictures"), "pictures: contains .* and is not a database"),
         (("search", "x", "--db", "captions.txt"), "captions.txt: a file; an embedded database is"),
         (("search", "x", "--db", "ftp://host"), r"ftp://\.\.\.: a database is a folder, or http"),
         (("search", "x", "--table", "other"), "no table other"),
-        (("search", "x", "--table", "a;b"), "'a;b' is no table name"),
+        (("search", "x", "--table", "a;b"), "'a;b' is not a table name"),
         (("search", ""), "the query is empty"),
         (("search", "captions.png"), "captions.png: cannot be read as a picture"),
         (("search", "gone.jpg"), "gone.jpg: no such file"),
@@ -281,12 +281,11 @@ def test_a_database_in_use_by_another_process(world: Path, run: Run) -> None:
 
 def test_an_interrupted_command_says_how_to_go_on(world: Path) -> None:
     script = (
-        "import threading, cliphouse.pictures.embed as e; from cliphouse.cli.app import main\n"
-        "old = e._Work._embed\n"
-        "def told(self, pictures):\n"
+        "import threading; from cliphouse.cli.app import main; "
+        "from cliphouse.models import ClipEncoder\n"
+        "def wait(self, images):\n"
         "    print('working', flush=True); threading.Event().wait(60)\n"
-        "    yield from old(self, pictures)\n"
-        "e._Work._embed = told; main()"
+        "ClipEncoder.encode_image = wait; main()"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", script, "embed", "pictures", "--to", "new", "--model", "tiny"],

@@ -640,7 +640,7 @@ def test_what_follows_from_a_template() -> None:
         "https://h/images/img_emb_{n}.npy",
     ]
     assert file_url("s3://b/{n:04d}.npy", 12) == "s3://b/0012.npy"
-    assert url_templates("https://h/vectors_{n}.npy", image, alone=True) == [
+    assert url_templates("https://h/vectors_{n}.npy", image, only_kind=True) == [
         "https://h/vectors_{n}.npy"
     ]
     with pytest.raises(UserError, match="--only"):

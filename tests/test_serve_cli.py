@@ -185,7 +185,7 @@ def test_a_service_with_a_key(drawn: Drawn, run: Run) -> None:
         (["--rate", "often"], "as in 120/minute"),
         (["--pictures", "nowhere"], "nowhere: no such folder"),
         (["--port", "TAKEN"], "cannot listen there"),
-        (["--table", "a b"], "is no table name"),
+        (["--table", "a b"], "is not a table name"),
         (["--db", "nothing"], "no database here"),
     ],
 )

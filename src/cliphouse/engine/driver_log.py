@@ -1,4 +1,4 @@
-"""The log of the driver, kept off standard error while a call of it runs."""
+"""Keeping the driver's log off standard error while the driver is called."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _LOGGER = logging.getLogger("clickhouse_connect")
 
 @contextmanager
 def quiet_driver() -> Iterator[None]:
-    """Let Python print nothing of what the driver logs: its errors are reported as cliphouse's.
+    """Keep Python from printing the driver's log, because cliphouse reports its errors itself.
 
-    Python prints the warnings of a logger that has no handler, so it gets one that does nothing.
-    The application's own handlers see the log as before. Calls of several threads may overlap.
+    Python prints the warnings of a logger without handlers, so it gets a handler that does nothing.
+    The application's own handlers get the log as before. Calls in several threads may overlap.
     """
     silent = logging.NullHandler()
     _LOGGER.addHandler(silent)

@@ -109,7 +109,9 @@ def check_folder(address: FolderAddress, create: bool) -> None:
         raise TableError(f"{shown}: no database here; make one with: cliphouse ingest DIR")
     present = {path.name for path in folder.iterdir()} if folder.exists() else set()
     if not {"store", "metadata"} <= present and (others := present - _ENGINE_FILES):
-        raise TableError(f"{shown}: holds {min(others)} and is no database; name another folder")
+        raise TableError(
+            f"{shown}: contains {min(others)} and is not a database; name another folder"
+        )
     parent = next(p for p in (folder, *folder.parents) if p.exists())
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -136,10 +138,10 @@ def _write_cache_size(folder: Path) -> None:
     is larger than the default of 5 GiB. The engine takes no more than half of the memory
     (cache_size_to_ram_max_ratio).
     """
-    beside = folder / "config.d"
-    beside.mkdir(exist_ok=True)
+    config_folder = folder / "config.d"
+    config_folder.mkdir(exist_ok=True)
     half = psutil.virtual_memory().total // 2
-    (beside / "memory.xml").write_text(
+    (config_folder / "memory.xml").write_text(
         "<clickhouse>\n"
         f"    <vector_similarity_index_cache_size>{half}</vector_similarity_index_cache_size>\n"
         "</clickhouse>\n"

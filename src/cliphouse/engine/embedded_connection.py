@@ -64,7 +64,10 @@ class EmbeddedConnection(Connection):
             raise engine_error(str(error), error.code, self.address.shown) from error
 
     def _discard_partial_answer(self) -> None:
-        """The engine keeps what a failed query has written of its answer, and begins the client's
-        next answer with it. Let that be an answer that nobody reads."""
+        """Run a query whose answer is not read.
+
+        The engine keeps the part of the answer that a failed query has written, and the client's
+        next answer begins with it.
+        """
         with suppress(exceptions.Error):
             self._client.raw_query("SELECT 1")

@@ -1,4 +1,4 @@
-"""Opening a database, be it a folder or a server."""
+"""Opening the database at an address: a folder or a server."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from cliphouse.errors import QueryError
 def identifier(name: str) -> str:
     """Quote ``name`` for SQL. Raises QueryError if it is not a plain table or column name."""
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,127}", name):
-        raise QueryError(f"{name!r} is no table name: letters, digits and _ only")
+        raise QueryError(f"{name!r} is not a table name; use letters, digits and _ only")
     return f"`{name}`"
 
 

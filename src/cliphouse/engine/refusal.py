@@ -1,4 +1,4 @@
-"""A statement that the engine does not take as it is written: what is wrong with it, and where."""
+"""Why the engine refused a statement: the fault, its position, or the unknown name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NO_CONDITION = re.compile(
     r"|Illegal type (?P<counted>.+) of the last argument of an aggregate function with the If"
     r"|Illegal type (?P<older>.+) of column for filter"
 )
-# What follows the fault itself: the statement, or the step in which it came up.
+# The text after the fault itself: the statement, or the step in which it occurred.
 _STATEMENT = re.compile(
     r"[.:,]?\s*\b(?:in (?:scope|query)|while (?:executing|processing))\b.*"
     r"|\s*\([A-Z_]+\)\s*$",
@@ -31,7 +31,7 @@ _STATEMENT = re.compile(
 
 @dataclass(frozen=True)
 class UnknownName:
-    """A name in a statement that the engine does not know, and the one that it suggests."""
+    """A name in a statement that the engine does not know, and the name that it suggests."""
 
     name: str
     is_function: bool
@@ -39,11 +39,11 @@ class UnknownName:
 
 
 class StatementError(QueryError):
-    """The engine does not take a statement as it is written.
+    """The engine refused a statement because of its text.
 
     ``reason`` is the fault without the statement around it. ``position`` is the byte of the
-    statement, from 0, at which it stops being SQL, None if it is SQL. ``unknown`` is a name that
-    the engine does not know, None if that is not the fault.
+    statement, from 0, at which a syntax error is; None for other errors. ``unknown`` is the name
+    that the engine does not know; None for other errors.
     """
 
     def __init__(
@@ -60,9 +60,9 @@ class StatementError(QueryError):
 
 
 def read_refusal(message: str) -> StatementError:
-    """The engine's message, in one line, as an error that says what it is about."""
+    """Read the engine's message, one line, into an error that has its parts."""
     if match := _POSITION.search(message):
-        # Before that the engine may say what is wrong; after it comes the statement.
+        # The engine may name the fault before the position; the statement follows it.
         before = re.sub(r":?\s*Syntax error:?\s*$", "", message[: match.start()])
         return StatementError(message, before or "this is not SQL", int(match[1]) - 1)
     suggestion = _SUGGESTION.search(message)

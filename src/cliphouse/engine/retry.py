@@ -19,7 +19,7 @@ from cliphouse.engine.statements import only_reads
 from cliphouse.errors import UnreachableError
 
 log = logging.getLogger("cliphouse.table")
-# How long a statement is sent again: while somebody waits for the answer, and in work of minutes or
+# How long a statement is sent again: while a user waits for the answer, and in work of minutes or
 # hours that should survive a restart of the server.
 RETRY_SECONDS, LONG_RETRY_SECONDS = 3.0, 120.0
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0

@@ -56,13 +56,13 @@ class ServerConnection(Connection):
             with self._translated_errors(is_opening=True):
                 return open_client(address)
 
-        # Somebody may be waiting: a wrong address should be reported immediately.
+        # A user may be waiting: a wrong address should be reported immediately.
         opening_seconds = retry_seconds if retry_seconds > RETRY_SECONDS else 0.0
         self._http = with_retries(open_this, True, opening_seconds)
         super().__init__(self._http)
         self.retry_seconds = retry_seconds
         # Only statements that users write run in a session, so that SET and temporary tables last.
-        # A session is locked while a statement runs, even if nobody waits for it any more.
+        # A session is locked while a statement runs, even if its client has gone.
         self._session_settings = {"session_id": str(uuid.uuid4())}
 
     def stage(self, rows: pa.Table, folder: Path) -> StagedTable:
@@ -83,8 +83,8 @@ class ServerConnection(Connection):
 
     @contextmanager
     def _no_time_limit(self) -> Iterator[None]:
-        """A machine that is gone is noticed all the same: the client has the system send
-        keep-alive probes."""
+        """Wait without a time limit. The client has the system send keep-alive probes, so a machine
+        that is gone is noticed."""
         before = self._http.timeout
         self._http.timeout = Timeout(connect=before.connect_timeout, read=None)
         try:

@@ -41,22 +41,22 @@ def is_finished(text: str) -> bool:
 
 
 def find_unbalanced(expression: str) -> int | None:
-    """The index of the first bracket, quote or comment that is not closed in the expression, or
-    that closes what the expression does not open; None if there is none."""
-    waiting: list[re.Match[str]] = []
+    """The index of the first bracket, quote or comment in an expression that lacks its
+    counterpart; None if every one has it."""
+    unclosed: list[re.Match[str]] = []
     for piece in _PIECES_AND_BRACKETS.finditer(expression):
         if piece["open"]:
             return piece.start()
         if piece["opening"]:
-            waiting.append(piece)
-        elif piece["closing"] and (not waiting or _BRACKETS[waiting.pop()[0]] != piece[0]):
+            unclosed.append(piece)
+        elif piece["closing"] and (not unclosed or _BRACKETS[unclosed.pop()[0]] != piece[0]):
             return piece.start()
-    return waiting[0].start() if waiting else None
+    return unclosed[0].start() if unclosed else None
 
 
 def find_name(expression: str, name: str) -> int | None:
-    """The index of a column or function of that name, which may be quoted, outside of strings and
-    comments; None if there is none."""
+    """The index of a column's or function's name, quoted or not, outside of strings and comments;
+    None if the expression does not have it."""
     wanted = rf"""(?P<wanted>(?<![\w.`"“])[`"“]?{re.escape(name)}(?!\w)[`"”]?)"""
     pieces = re.compile(f"{wanted}|{_PIECES.pattern}", _PIECES.flags)
     return next((m.start() for m in pieces.finditer(expression) if m["wanted"]), None)

@@ -191,7 +191,7 @@ def _find_templates(
 
     try:
         for kind in kinds:
-            candidates = url_templates(source, kind, alone=len(kinds) == 1)
+            candidates = url_templates(source, kind, only_kind=len(kinds) == 1)
             numbers = sorted(file.number for file in needed if file.kind == kind)
             # The lowest number first: only a short number shows to which width numbers are padded.
             probes = dict.fromkeys((numbers[0], numbers[len(numbers) // 2], numbers[-1]))

@@ -47,12 +47,12 @@ def choose_kinds(names: Iterable[str]) -> list[FileKind]:
     return [kind for kind in KINDS.values() if kind.name in chosen]
 
 
-def url_templates(source: str, kind: FileKind, alone: bool = False) -> list[str]:
+def url_templates(source: str, kind: FileKind, only_kind: bool = False) -> list[str]:
     """The templates (for `file_url`) that the files of a kind may have, likely templates first.
 
     ``source`` is a folder, or a template with ``{n}`` for the files of one kind, from which the
-    templates of the other kinds follow. If ``alone``, no other kind is wanted, and any template
-    is taken as it is.
+    templates of the other kinds follow. If this is the ``only_kind`` that is wanted, any
+    template is used as it is.
 
     Raises UserError if the kind of a template's files cannot be seen.
     """
@@ -60,7 +60,7 @@ def url_templates(source: str, kind: FileKind, alone: bool = False) -> list[str]
     if not path:
         raise UserError("--from needs an address")
     if _NUMBER.search(path):
-        return [template + query for template in _templates_of_kind(path, kind, alone)]
+        return [template + query for template in _templates_of_kind(path, kind, only_kind)]
     base = _escape(path if path.endswith("/") else path + "/")
     if source.rstrip("/") == DEFAULT_SOURCE:
         return [f"{base}{kind.folders[0]}/{kind.stem}_{{n}}.{kind.suffix}"]
@@ -99,11 +99,11 @@ def _split(url: str) -> tuple[str, str]:
     return url.split("#")[0].split("?")[0], f"?{query}" if query else ""
 
 
-def _templates_of_kind(template: str, kind: FileKind, alone: bool) -> list[str]:
+def _templates_of_kind(template: str, kind: FileKind, only_kind: bool) -> list[str]:
     *folders, name = template.split("/")
     own = _kind_of(folders, name)
     if own is None:
-        if alone:
+        if only_kind:
             return [template]
         raise UserError(
             f"{redact(template)}: does not say whether it is img_emb, text_emb or metadata, so the "
