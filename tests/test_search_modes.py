@@ -122,6 +122,39 @@ def test_every_mode_keeps_its_promises(
         assert [hit.distance for hit in found] == pytest.approx(ranked, abs=5e-6)
 
 
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    k=st.integers(1, 60),
+    mode=st.sampled_from(MODES),
+    metric=st.sampled_from(["cosine", "l2"]),
+    matching=st.integers(0, 200),
+    least=st.one_of(st.none(), st.integers(100, 1650)),
+)
+def test_a_condition_on_the_score_keeps_the_promises(
+    world: World, seed: int, k: int, mode: str, metric: str, matching: int, least: int | None
+) -> None:
+    metric = "cosine" if mode == "codes" else metric
+    query = np.random.default_rng(seed).standard_normal(DIM).astype(np.float32)
+    scores = {i: 1 - d for i, d in world.distances(query, "image", "cosine").items()}
+    ranked = sorted(scores.values(), reverse=True)
+    bound = (ranked[matching] + ranked[matching + 1]) / 2
+    where = f"score > {bound!r}" + ("" if least is None else f" AND width >= {least}")
+    found = world.table.search(query, k, "image", where, metric, mode)  # type: ignore[arg-type]
+    wide = [True] * len(world.ids) if least is None else (world.widths >= least).tolist()
+    passing = [i for i, w in zip(world.ids.tolist(), wide, strict=True) if w and scores[i] > bound]
+    distances = world.distances(query, "image", metric)
+    assert len(found) == min(k, len(passing))
+    assert {hit.id for hit in found} <= set(passing)
+    for hit in found:
+        assert hit.distance == pytest.approx(distances[hit.id], abs=5e-6)
+    if found.stats.mode == "exact":
+        nearest = sorted(distances[i] for i in passing)[:k]
+        assert [hit.distance for hit in found] == pytest.approx(nearest, abs=5e-6)
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_pages_never_repeat_a_row(world: World, mode: str) -> None:
     query = world.vectors["text"][11].astype(np.float32)

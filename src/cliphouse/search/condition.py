@@ -17,6 +17,7 @@ from cliphouse.engine.refusal import StatementError, UnknownName
 from cliphouse.engine.statements import find_name, find_unbalanced
 from cliphouse.errors import QueryError
 
+SCORE = "score"  # the name that conditions have for the cosine similarity to the query
 _EXCERPT = 30  # letters of a condition that an error shows
 
 
@@ -97,11 +98,12 @@ class Typed:
 @dataclass(frozen=True)
 class Condition:
     """A SQL condition and the values of its parameters; ``typed`` is the part of it that a user
-    typed."""
+    typed. ``is_on_score`` says that it names the query's ``score``, which no row has by itself."""
 
     sql: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
     typed: Typed | None = None
+    is_on_score: bool = False
 
 
 def typed_condition(text: str | None, columns: Collection[str]) -> Condition | None:
@@ -113,7 +115,7 @@ def typed_condition(text: str | None, columns: Collection[str]) -> Condition | N
         return None
     typed = Typed(text, frozenset(columns))
     typed.check()
-    return Condition(typed.sql, typed=typed)
+    return Condition(typed.sql, typed=typed, is_on_score=find_name(text, SCORE) is not None)
 
 
 def every(*conditions: Condition | None) -> Condition | None:
@@ -126,7 +128,8 @@ def every(*conditions: Condition | None) -> Condition | None:
     for condition in given:
         parameters |= condition.parameters
     typed = next((condition.typed for condition in given if condition.typed), None)
-    return Condition(" AND ".join(condition.sql for condition in given), parameters, typed)
+    sql = " AND ".join(condition.sql for condition in given)
+    return Condition(sql, parameters, typed, any(condition.is_on_score for condition in given))
 
 
 @contextmanager

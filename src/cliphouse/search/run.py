@@ -17,7 +17,7 @@ from cliphouse.schema.handle import TableHandle
 from cliphouse.search.condition import Condition, explained
 from cliphouse.search.dedup import fold_duplicates
 from cliphouse.search.methods import method_of
-from cliphouse.search.methods.method import Plan, exact_plan
+from cliphouse.search.methods.method import APPLIED, Plan, exact_plan
 from cliphouse.search.paging import Cursor
 from cliphouse.search.planner import choose
 from cliphouse.search.query.vector import QueryVector, encode_parameter
@@ -26,7 +26,7 @@ from cliphouse.search.results import Hit, HitField, SearchResult, SearchStats, h
 from cliphouse.search.selectivity import estimate_selectivity
 from cliphouse.search.statement import (
     DISTANCE_NAME,
-    MATCH_NAME,
+    SCORE_NAME,
     VECTOR_NAME,
     condition_of,
     search_sql,
@@ -157,6 +157,11 @@ class Searcher:
         plan = choose(request, kind, self._facts)
         if condition is None:
             return plan
+        if condition.is_on_score and _is_approximate(plan):
+            # Rows of a high score are the nearest ones, so the search need not be wider for them.
+            if not method_of(plan.mode).is_in_stages(self._facts, is_filtered=True):
+                return exact_plan("a condition on the score is applied to every row", APPLIED)
+            return replace(plan, recall=None, filtered="applied to the nearest candidates")
         counts = method_of(plan.mode).needs_selectivity
         share = self._selectivity(condition) if counts else 1.0
         return choose(request, kind, self._facts, share)
@@ -200,7 +205,7 @@ def _hits(rows: Sequence[dict[str, Any]]) -> list[Hit]:
     fields = hit_fields()
     hits = []
     for row in rows:
-        distance, match = row[DISTANCE_NAME], row.get(MATCH_NAME)
+        distance, match = row[DISTANCE_NAME], row.get(SCORE_NAME)
         similarity = 1 - distance if match is None else match
         values = {field.name: _value(row.get(field.name), field) for field in fields}
         hits.append(Hit(row["id"], similarity, distance, values))

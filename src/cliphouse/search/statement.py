@@ -6,7 +6,7 @@ from cliphouse.engine.features import GLOBAL_IN, SKIP_SHARDS
 from cliphouse.engine.quoting import identifier, settings_list
 from cliphouse.schema.columns import embedding_column
 from cliphouse.schema.facts import DISTANCE, TableFacts
-from cliphouse.search.condition import Condition, every, typed_condition
+from cliphouse.search.condition import SCORE, Condition, every, typed_condition
 from cliphouse.search.methods import method_of
 from cliphouse.search.methods.hnsw import SPARE_CANDIDATES
 from cliphouse.search.methods.method import Plan, Settings
@@ -15,7 +15,7 @@ from cliphouse.search.request import Request
 from cliphouse.search.results import hit_fields
 
 # Names of the statement's own, which no table is likely to have: a condition may use its columns.
-DISTANCE_NAME, MATCH_NAME, VECTOR_NAME = "query_distance", "query_match", "query_vector"
+DISTANCE_NAME, SCORE_NAME, VECTOR_NAME = "query_distance", "query_score", "query_vector"
 
 # Reading mapped pages without checksums halves an exact search (docs/benchmarks); only the
 # embedded engine may be told so, since a server's disks are its own matter.
@@ -53,44 +53,61 @@ def search_sql(
     where = f"WHERE {condition.sql}\n" if condition else ""
     order = f"{DISTANCE_NAME} ASC, id ASC"
     method = method_of(plan.mode)
+    taken = limit + SPARE_CANDIDATES
     in_stages = method.is_in_stages(facts, condition is not None)
     if in_stages:
         passing = condition.sql if condition else "1"
-        candidates = _candidates(facts.placement.rows, distance, limit, condition)
+        inner = condition
+        if condition and condition.is_on_score:
+            # With a condition on the distance, no index is used: it applies to the candidates.
+            inner, taken = None, max(taken, plan.width or 0)
+        candidates = _candidates(facts.placement.rows, distance, taken, inner)
         where = f"WHERE {passing} AND id IN (\n{candidates})\n"
     elif not method.sorts_by_id:
         # A second key would keep the engine from its two-stage searches.
         order = f"{DISTANCE_NAME} ASC"
     settings = {
         name: value
-        for name, value in _settings(facts, plan, limit, in_stages).items()
+        for name, value in _settings(facts, plan, limit, taken if in_stages else None).items()
         if facts.features.may_set(name, value)
     }
-    return f"SELECT {chosen}\nFROM {identifier(table)}\n{where}ORDER BY {order}\nLIMIT {limit}" + (
-        f"\nSETTINGS {settings_list(settings)}" if settings else ""
+    named = f"WITH {_score(request, facts)} AS {SCORE}\n" if uses_score(condition) else ""
+    return (
+        f"{named}SELECT {chosen}\nFROM {identifier(table)}\n"
+        f"{where}ORDER BY {order}\nLIMIT {limit}"
+        + (f"\nSETTINGS {settings_list(settings)}" if settings else "")
     )
 
 
-def _candidates(rows: str, distance: str, limit: int, condition: Condition | None) -> str:
+def uses_score(condition: Condition | None) -> bool:
+    """Whether a search's condition names the score of its query."""
+    return condition is not None and condition.is_on_score
+
+
+def _candidates(rows: str, distance: str, taken: int, condition: Condition | None) -> str:
     """The rows that the index finds and that pass the filter, by its own rounded distances; the
     statement around it compares them exactly. Each shard of a cluster has candidates of its own."""
     where = f" WHERE {condition.sql}" if condition else ""
-    return (
-        f"    SELECT id FROM {rows}{where}\n"
-        f"    ORDER BY {distance} ASC LIMIT {limit + SPARE_CANDIDATES}\n"
-    )
+    return f"    SELECT id FROM {rows}{where}\n    ORDER BY {distance} ASC LIMIT {taken}\n"
 
 
 def _distance(request: Request, facts: TableFacts) -> str:
+    return _measure(DISTANCE[request.metric], request, facts)
+
+
+def _score(request: Request, facts: TableFacts) -> str:
+    return f"1 - {_measure(DISTANCE['cosine'], request, facts)}"
+
+
+def _measure(function: str, request: Request, facts: TableFacts) -> str:
     target = decode_expression("target", facts.info.precision)
-    return f"{DISTANCE[request.metric]}({embedding_column(request.modality)}, {target})"
+    return f"{function}({embedding_column(request.modality)}, {target})"
 
 
 def _chosen(facts: TableFacts, request: Request, distance: str) -> list[str]:
     chosen = ["id", f"{distance} AS {DISTANCE_NAME}"]
     if request.metric != "cosine":
-        cosine = distance.replace(DISTANCE[request.metric], DISTANCE["cosine"])
-        chosen.append(f"1 - {cosine} AS {MATCH_NAME}")
+        chosen.append(f"{_score(request, facts)} AS {SCORE_NAME}")
     if request.dedup is not None:
         vector = f"CAST({embedding_column(request.modality)}, 'Array(Float32)')"
         chosen.append(f"{vector} AS {VECTOR_NAME}")
@@ -101,12 +118,12 @@ def _chosen(facts: TableFacts, request: Request, distance: str) -> list[str]:
     ]
 
 
-def _settings(facts: TableFacts, plan: Plan, limit: int, in_stages: bool) -> Settings:
+def _settings(facts: TableFacts, plan: Plan, limit: int, taken: int | None) -> Settings:
     settings: Settings = dict(_EMBEDDED_READ) if facts.is_embedded else {}
     if facts.placement.cluster is not None:
         # Whatever the user's profile says: no row goes unsearched in silence.
         settings[SKIP_SHARDS] = 0
-        if in_stages:
+        if taken is not None:
             # Each shard's candidates are its own: those of the node that is asked are no others'.
             settings[GLOBAL_IN] = 0
-    return settings | method_of(plan.mode).settings(facts, plan, limit, in_stages)
+    return settings | method_of(plan.mode).settings(facts, plan, limit, taken)

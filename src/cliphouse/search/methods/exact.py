@@ -30,7 +30,7 @@ class Exact(Method):
     def structure(self, search: Search, facts: TableFacts) -> str:
         return ""
 
-    def settings(self, facts: TableFacts, plan: Plan, limit: int, in_stages: bool) -> Settings:
+    def settings(self, facts: TableFacts, plan: Plan, limit: int, taken: int | None) -> Settings:
         # The second sort key keeps the index out by itself; this says so.
         return {USE_INDEX: 0}
 

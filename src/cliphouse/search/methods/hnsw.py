@@ -61,15 +61,14 @@ class Hnsw(Method):
         index = facts.index(search.modality, search.metric)
         return index.type if index and index.is_built else None
 
-    def settings(self, facts: TableFacts, plan: Plan, limit: int, in_stages: bool) -> Settings:
+    def settings(self, facts: TableFacts, plan: Plan, limit: int, taken: int | None) -> Settings:
         width = plan.width or DEFAULT_EF
         settings: Settings = {WIDTH: width, LIMIT: _most_rows(width, limit)}
-        taken = limit + SPARE_CANDIDATES
-        if in_stages:
+        if taken is not None:
             settings |= {STRATEGY: "postfilter", RESCORING: 0, MULTIPLIER: _times(width, taken)}
             return settings
         # Distances are then those of the stored vectors, even if part of the table has no graph.
-        return settings | {RESCORING: 1, MULTIPLIER: _times(taken, limit)}
+        return settings | {RESCORING: 1, MULTIPLIER: _times(limit + SPARE_CANDIDATES, limit)}
 
     def kept(self, modalities: int) -> Iterator[Kept]:
         for index in (OWN, GUIDE):

@@ -94,8 +94,9 @@ class Method(ABC):
         needs nothing). Figures hold for this alone. None if the table has not got it."""
 
     @abstractmethod
-    def settings(self, facts: TableFacts, plan: Plan, limit: int, in_stages: bool) -> Settings:
-        """The engine's settings for a statement that finds ``limit`` rows."""
+    def settings(self, facts: TableFacts, plan: Plan, limit: int, taken: int | None) -> Settings:
+        """The engine's settings for a statement that finds ``limit`` rows; in stages, of ``taken``
+        candidates."""
 
     @abstractmethod
     def kept(self, modalities: int) -> Iterator[Kept]:
