@@ -17,18 +17,17 @@ from numpy.typing import NDArray
 from cliphouse.engine.features import VALID_JSON
 from cliphouse.engine.quoting import backquote, identifier
 from cliphouse.errors import EngineError, QueryError, TableError
-from cliphouse.schema.columns import embedding_column
+from cliphouse.schema.columns import COLUMNS, embedding_column
 from cliphouse.schema.handle import TableHandle
 from cliphouse.search.condition import Condition, every, explained, typed_condition
 from cliphouse.shards import ShardWriter
+from cliphouse.shards.guide_csv import CSV_COLUMNS
 from cliphouse.shards.manifest import Manifest, write_manifest
 from cliphouse.shards.reader import ID_BITS
 from cliphouse.vocabulary import Progress
 
 ExportFormat = Literal["csv", "shards", "parquet", "jsonl", "img2dataset"]
 BATCH_ROWS = 10_000
-GUIDE_COLUMNS = ("url", "caption", "NSFW", "similarity", "image_embedding", "text_embedding")
-_PICTURE_COLUMNS = ("url", "caption", "similarity", "NSFW", "id")
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ class Exporter:
             "csv": self._csv,
             "shards": self._shards,
             "parquet": lambda path, _: self._parquet(path, self._columns),
-            "img2dataset": lambda path, _: self._parquet(path, self._present(_PICTURE_COLUMNS)),
+            "img2dataset": lambda path, _: self._parquet(path, self._picture_list()),
             "jsonl": self._jsonl,
         }
         if chosen not in writers:
@@ -99,10 +98,10 @@ class Exporter:
 
     def _csv(self, folder: Path, parts: list[_Part]) -> list[Path]:
         """What the guide's process.py writes, a file a shard, but for the quotes it takes out."""
-        if lacking := set(GUIDE_COLUMNS) - set(self._columns):
+        if lacking := set(CSV_COLUMNS) - set(self._columns):
             raise TableError(f"table {self._table} has no {min(lacking)}, which the CSV needs")
         number = f"bitAnd(id, {(1 << ID_BITS) - 1})"
-        chosen = ", ".join((number, *map(self._plain, GUIDE_COLUMNS)))
+        chosen = ", ".join((number, *map(self._plain, CSV_COLUMNS)))
         paths = []
         for part in parts:
             path = folder / f"{part.shard}.csv"
@@ -215,13 +214,15 @@ class Exporter:
         with explained(self._condition, sql):
             return self._connection.query(sql, parameters)
 
-    def _present(self, names: Sequence[str]) -> list[str]:
-        return [name for name in names if name in self._columns]
+    def _picture_list(self) -> list[str]:
+        """What img2dataset is told of each picture."""
+        listed = [c for c in COLUMNS if c.picture_list and c.name in self._columns]
+        return [column.name for column in sorted(listed, key=lambda c: c.picture_list)]
 
     def _plain(self, name: str) -> str:
         """The column as other programs know it: BFloat16 becomes Float32."""
-        if name in ("image_embedding", "text_embedding") and self._info.precision == "bfloat16":
-            return f"CAST({name}, 'Array(Float32)')"
+        if self._types[name] == "Array(BFloat16)":
+            return f"CAST({backquote(name)}, 'Array(Float32)')"
         return backquote(name)
 
     def _valid(self, name: str) -> str:

@@ -21,11 +21,11 @@ from cliphouse.errors import ShardError
 from cliphouse.shards.files import MAX_SHARD, DataFile, Shard, entry_version, find_shards, open_fs
 from cliphouse.shards.writer import ShardWriter
 
-METADATA = ("url", "caption", "NSFW", "similarity")
-COLUMNS = ("row", *METADATA, "image_embedding", "text_embedding")
+_METADATA = ("url", "caption", "NSFW", "similarity")
+CSV_COLUMNS = (*_METADATA, "image_embedding", "text_embedding")  # behind the row's number
 
 _BLOCK = 16 * 2**20
-_TYPES = {name: pa.binary() for name in COLUMNS} | {"similarity": pa.float32()}
+_TYPES = {name: pa.binary() for name in ("row", *CSV_COLUMNS)} | {"similarity": pa.float32()}
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class GuideCsv:
             for batch in _batches(self.file):
                 image = _vectors(self.file, batch.column("image_embedding"), done, self.dim)
                 text = _vectors(self.file, batch.column("text_embedding"), done, self.dim)
-                writer.append(image, text, batch.select(METADATA))
+                writer.append(image, text, batch.select(_METADATA))
                 done += batch.num_rows
         return find_shards([str(folder)], {self.number})[0]
 
@@ -80,7 +80,7 @@ def _batches(file: DataFile) -> Iterator[pa.Table]:
         with file.open() as stream:
             reader = pa_csv.open_csv(
                 stream,
-                pa_csv.ReadOptions(column_names=list(COLUMNS), block_size=_BLOCK),
+                pa_csv.ReadOptions(column_names=["row", *CSV_COLUMNS], block_size=_BLOCK),
                 pa_csv.ParseOptions(newlines_in_values=True),
                 pa_csv.ConvertOptions(column_types=_TYPES, strings_can_be_null=False),
             )
