@@ -20,7 +20,7 @@ from cliphouse.loading import lease
 from cliphouse.loading import load as load_module
 from cliphouse.loading.bfloat16 import bfloat16_bits
 from cliphouse.models import load_encoder
-from cliphouse.schema.columns import metadata_fields
+from cliphouse.schema.columns import COLUMNS, metadata_fields
 from cliphouse.shards import ShardReader, files, find_shards, reader
 from cliphouse.table import Table
 from conftest import OpenTable
@@ -567,4 +567,4 @@ def test_parquet_of_huge_captions_is_read_in_smaller_batches(tmp_path: Path) -> 
     opened = ShardReader.open(find_shards([str(tmp_path)])[0])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reader, "BATCH_BYTES", 1_000_000)
-        assert max(batch.num_rows for batch in opened.batches(metadata_fields())) < 40
+        assert max(batch.num_rows for batch in opened.batches(metadata_fields(COLUMNS))) < 40

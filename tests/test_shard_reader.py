@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cliphouse.errors import ShardError
-from cliphouse.schema.columns import metadata_fields
+from cliphouse.schema.columns import COLUMNS, metadata_fields
 from cliphouse.shards import DataFile, ShardReader, find_shards, reader
 from cliphouse.shards.metadata import MetadataFile
 from cliphouse.shards.npy import NpyFile
@@ -25,7 +25,7 @@ from shard_files import MadeShard, make_shard
 
 def read(made: MadeShard, start: int = 0, stop: int | None = None) -> pa.Table:
     opened = ShardReader.open(find_shards([str(made.folder)], {made.number})[0])
-    return pa.concat_tables(opened.batches(metadata_fields(), start, stop))
+    return pa.concat_tables(opened.batches(metadata_fields(COLUMNS), start, stop))
 
 
 def vectors(table: pa.Table, column: str) -> np.ndarray:
@@ -54,7 +54,7 @@ def test_rows_stay_aligned_however_the_files_are_cut(
     opened = ShardReader.open(find_shards([str(made.folder)])[0])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reader, "BATCH_ROWS", batch)
-        batches = list(opened.batches(metadata_fields(), start, stop))
+        batches = list(opened.batches(metadata_fields(COLUMNS), start, stop))
     assert [len(b) for b in batches[:-1]] == [batch] * (len(batches) - 1)
     if start == stop:
         assert not batches
@@ -175,7 +175,7 @@ def test_memory_is_bounded_by_the_batch(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reader, "BATCH_ROWS", 1000)
         tracemalloc.start()
-        for batch in opened.batches(metadata_fields()):
+        for batch in opened.batches(metadata_fields(COLUMNS)):
             assert batch.num_rows == 1000
             top = max(top, pa.total_allocated_bytes() + tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
@@ -300,7 +300,7 @@ def test_a_damaged_footer_is_told_or_harmless(
     path.write_bytes(content)
     file = DataFile(fsspec.filesystem("file"), str(path), len(content), "")
     with contextlib.suppress(ShardError):
-        for table in MetadataFile.open(file).read(metadata_fields(), 0, 9, 4):
+        for table in MetadataFile.open(file).read(metadata_fields(COLUMNS), 0, 9, 4):
             assert table.num_rows
 
 

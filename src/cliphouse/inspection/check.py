@@ -11,7 +11,7 @@ import numpy as np
 from cliphouse.errors import ShardError
 from cliphouse.loading.lease import Holding, read_loads
 from cliphouse.loading.ledger import Entry, Ledger
-from cliphouse.schema.columns import embedding_column, metadata_fields
+from cliphouse.schema.columns import COLUMNS, embedding_column, metadata_fields
 from cliphouse.schema.handle import TableHandle
 from cliphouse.shards import ShardReader, find_shards
 from cliphouse.shards.npy import NpyFile
@@ -176,7 +176,7 @@ def _open_each(
 
 def _check_metadata(reader: ShardReader) -> Iterator[Finding]:
     try:
-        reader.metadata.match(metadata_fields())
+        reader.metadata.match(metadata_fields(COLUMNS))
     except ShardError as error:
         yield Finding("error", f"shard {reader.shard.number}", str(error))
 

@@ -25,7 +25,7 @@ from cliphouse.loading.load import Loader, ShardLoad
 from cliphouse.loading.prefetch import prefetch
 from cliphouse.loading.scheduler import Turn, Turns, Waiting
 from cliphouse.models import DEFAULT_MODEL, model_spec
-from cliphouse.schema.columns import metadata_fields
+from cliphouse.schema.columns import COLUMNS, metadata_fields
 from cliphouse.schema.handle import TableHandle, find_table, open_table
 from cliphouse.schema.info import TableInfo, keep_tokens, rows_by_shard, table_layout
 from cliphouse.shards.manifest import Manifest, read_manifest
@@ -195,7 +195,7 @@ def _check_metadata(sources: Sequence[Source]) -> None:
     """Raises ShardError if a file has two columns for one of the table's."""
     for source in sources:
         if isinstance(source, ShardSource):
-            source.reader.metadata.match(metadata_fields())
+            source.reader.metadata.match(metadata_fields(COLUMNS))
 
 
 def _make_table(

@@ -43,7 +43,7 @@ from cliphouse.loading.lease import Lease, LeaseLostError, Leases
 from cliphouse.loading.ledger import Entry, Ledger, describe_files
 from cliphouse.loading.prefetch import prefetch
 from cliphouse.loading.tokens import token_settings
-from cliphouse.schema.columns import embedding_column, metadata_fields
+from cliphouse.schema.columns import COLUMNS, embedding_column, metadata_fields
 from cliphouse.schema.handle import TableHandle
 from cliphouse.schema.info import CODES_SETTINGS, read_comment
 from cliphouse.shards.source import LocalShard, Source
@@ -88,7 +88,7 @@ class Loader:
         self._info = table.info
         self._ledger = ledger
         self._leases = leases
-        self._fields = metadata_fields()
+        self._fields = metadata_fields(COLUMNS)
         self._columns = table.columns
         self._placement = table.placement
         self._insert_settings = (

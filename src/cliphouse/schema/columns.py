@@ -175,7 +175,7 @@ def embedding_column(modality: Modality) -> str:
     return f"{modality}_embedding"
 
 
-def metadata_fields(columns: Sequence[Column] = COLUMNS) -> tuple[MetadataField, ...]:
+def metadata_fields(columns: Sequence[Column]) -> tuple[MetadataField, ...]:
     """What is read from a shard's metadata for ``columns``."""
     return tuple(
         MetadataField(
