@@ -95,6 +95,12 @@ def test_every_kind_of_query_and_format(world: Path, run: Run) -> None:
 
 def test_index_search_recall_info(world: Path, run: Run) -> None:
     built = run("index", "both", "--m", 16)
+    for modality in ("image", "text"):
+        assert re.search(
+            rf"{modality}: the graph takes memory to build and to search: [\d,]+ rows x \(512 x 2 "
+            r"bytes \+ M 16 x 8 bytes\) = [\d.]+ MB; building it takes about .* here",
+            " ".join(built.stderr.split()),
+        )
     assert "image: 60 rows indexed" in built.stdout
     assert "recall@10" in built.stdout
     assert "60 rows x (512 x 2 bytes + M 16 x 8 bytes) = 0.1 MB" in built.stderr

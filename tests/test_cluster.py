@@ -178,7 +178,7 @@ def test_the_index_is_built_once_and_dropped_everywhere(world: World) -> None:
     table = world.table
     assert table.index(IndexSpec("text", m=16)).seconds > 0
     assert table.index(IndexSpec("text", m=16)).seconds == 0
-    expected = table.forecast(IndexSpec("text", m=8))
+    expected = table.forecast(IndexSpec("text", m=8)).graph
     assert (expected.rows, expected.shards) == (3 * ROWS, world.shards)
     assert table.drop_index("text")
     assert not table.drop_index("text")

@@ -57,7 +57,7 @@ def test_the_embedded_engine_may_keep_graphs_in_half_of_the_memory(table: Table)
     """Its own default is 5 GiB, whatever there is."""
     with Path("/proc/meminfo").open() as stream:
         total = 1024 * int(stream.readline().split()[1])
-    assert table.forecast(IndexSpec()).cache == total // 2
+    assert table.forecast(IndexSpec()).graph.cache == total // 2
 
 
 def explain(table: Table, mode: str, query: np.ndarray) -> str:
@@ -244,7 +244,7 @@ def test_an_interrupted_build_leaves_nothing_running_and_goes_on(
 
 
 def test_a_graph_that_does_not_fit_is_refused_with_the_sum(table: Table) -> None:
-    expected = table.forecast(IndexSpec(m=16))
+    expected = table.forecast(IndexSpec(m=16)).graph
     assert (expected.rows, expected.dim, expected.memory) == (ROWS, DIM, ROWS * (DIM * 2 + 16 * 8))
     assert expected.available is not None
     assert expected.available > 10**8

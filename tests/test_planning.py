@@ -19,8 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cliphouse.errors import QueryError
+from cliphouse.indexing.forecast import IndexForecast
 from cliphouse.planning import costs
 from cliphouse.planning import plan as planning
+from cliphouse.planning.build import BuildForecast, forecast_build
 from cliphouse.planning.costs import Collection, Layout, Speeds
 from cliphouse.planning.plan import Machines, make_plan
 from cliphouse.schema.index_spec import IndexSpec
@@ -286,6 +288,26 @@ def test_index_merges_what_the_engine_by_itself_keeps_apart(
         "WHERE name = 'max_bytes_to_merge_at_max_space_in_pool'"
     )
     assert default.column(0)[0].as_py() == costs.MERGED_BYTES
+
+
+def test_a_build_is_forecast_with_what_the_engine_keeps_of_graphs() -> None:
+    """By docs/plan.md graphs outgrow 5 GiB from 2.1 million rows on."""
+
+    def forecast(rows: int, cores: int = 2, cache: int | None = 5 * 2**30) -> BuildForecast:
+        spec = IndexSpec()
+        graph = IndexForecast(spec, rows, 512, spec.memory_bytes(rows, 512), 2**36, cache)
+        return forecast_build(graph, cores)
+
+    assert forecast(2_000_000).fits_cache
+    assert not forecast(2_200_000).fits_cache
+    assert forecast(2_200_000, cache=None).fits_cache
+    assert forecast(10**6, 8).seconds == pytest.approx(forecast(10**6, 2).seconds / 4)
+    planned = planning.estimate(
+        Layout("float32", index=IndexSpec(), indexed=1), Collection(10**6), HERE, Speeds()
+    )
+    merging = costs.merge_seconds(planned.layout, Collection(10**6), Speeds())
+    assert forecast(10**6).seconds == pytest.approx(planned.index_seconds - merging)
+    assert forecast(10**6).cache_bytes == planned.graph_cache_bytes
 
 
 def test_what_is_recommended_changes_with_size_and_memory() -> None:

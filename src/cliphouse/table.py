@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ from cliphouse.engine.retry import LONG_RETRY_SECONDS, RETRY_SECONDS
 from cliphouse.errors import ModelError, QueryError, TableError, UnreachableError
 from cliphouse.export.exporter import Exporter, ExportFormat, ExportReport
 from cliphouse.indexing.build import BuiltIndex, build_index, drop_index
-from cliphouse.indexing.forecast import IndexForecast, forecast
+from cliphouse.indexing.forecast import forecast
 from cliphouse.inspection.check import CheckReport, check_table
 from cliphouse.inspection.statistics import TableStatistics, read_statistics
 from cliphouse.inspection.summary import TableSummary, summarise
@@ -34,6 +35,7 @@ from cliphouse.loading.ingest import IngestReport, ingest
 from cliphouse.loading.scheduler import Waiting
 from cliphouse.models import DEFAULT_MODEL, Encoder, load_encoder, model_spec
 from cliphouse.pictures import open_picture
+from cliphouse.planning.build import BuildForecast, forecast_build
 from cliphouse.recall.measure import RecallSpec, measure_recall
 from cliphouse.recall.rounding import RoundingCost, measure_rounding
 from cliphouse.schema.facts import TableFacts, read_facts
@@ -207,11 +209,12 @@ class Table:
             self.recall(spec.modality, AUTO_KS, metric=spec.metric, save=True)
         return built
 
-    def forecast(self, spec: IndexSpec) -> IndexForecast:
-        """The memory that an index will take, and what there is. Raises TableError where the
-        engine has no such index."""
+    def forecast(self, spec: IndexSpec) -> BuildForecast:
+        """The memory and the time that an index will take, built on this machine, and the memory
+        that there is. Raises TableError if the engine has no such index."""
         self._require_index()
-        return forecast(self._known(spec.modality).table, spec)
+        graph = forecast(self._known(spec.modality).table, spec)
+        return forecast_build(graph, os.cpu_count() or 1)
 
     def drop_index(self, modality: Modality = "image", metric: Metric = "cosine") -> bool:
         """Drop an index; returns whether there was one."""

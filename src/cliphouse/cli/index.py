@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated, Literal
 
 import typer
@@ -11,8 +10,7 @@ import cliphouse
 from cliphouse.cli import options, show
 from cliphouse.cli.recall import draw
 from cliphouse.errors import QueryError
-from cliphouse.indexing.forecast import IndexForecast
-from cliphouse.planning.costs import Collection, Speeds, cache_bytes, index_seconds
+from cliphouse.planning.build import BuildForecast
 from cliphouse.schema.index_spec import DEFAULT_EF_CONSTRUCTION, DEFAULT_M, IndexSpec
 from cliphouse.table import AUTO_KS, Table
 from cliphouse.vocabulary import Modality
@@ -76,20 +74,17 @@ def _build(opened: Table, spec: IndexSpec, force: bool) -> None:
     draw(measured)
 
 
-def _announce(expected: IndexForecast) -> None:
+def _announce(expected: BuildForecast) -> None:
     """What it will take, before it begins."""
-    share = Collection(expected.rows, expected.dim, 1)
-    cores = os.cpu_count() or 1
-    took = show.seconds(index_seconds(expected.spec, share, cores, Speeds()))
+    graph = expected.graph
     show.err.print(
-        f"{expected.spec.modality}: the graph takes memory to build and to search: {expected.sum}; "
-        f"building it takes about {took} here"
+        f"{graph.spec.modality}: the graph takes memory to build and to search: {graph.sum}; "
+        f"building it takes about {show.seconds(expected.seconds)} here"
     )
-    weight = cache_bytes(expected.spec, share)
-    if expected.cache is not None and weight > expected.cache:
+    if graph.cache is not None and not expected.fits_cache:
         show.err.print(
-            f"{expected.spec.modality}: the engine keeps graphs of up to "
-            f"{show.size(expected.cache)} in memory and reads larger ones from disk for every "
-            f"search; it would count this one as {show.size(weight)}: raise "
-            "vector_similarity_index_cache_size in its configuration"
+            f"{graph.spec.modality}: the engine keeps graphs of up to {show.size(graph.cache)} in "
+            "memory and reads larger ones from disk for every search; it would count this one as "
+            f"{show.size(expected.cache_bytes)}: raise vector_similarity_index_cache_size in its "
+            "configuration"
         )

@@ -41,10 +41,9 @@ POINTER_BYTES = 8
 BUILD_THREADS = 16  # its default max_build_vector_similarity_index_thread_pool_size
 GRANULE_ROWS = 512  # the tables' index_granularity
 ROWS_A_READER = 163_840  # its default merge_tree_min_rows_for_concurrent_read
-# Up to so many bytes, some 500 parts of 80 MB, a load leaves parts as they were inserted; beyond,
-# three merges of a dozen parts each take them to MERGED_BYTES (assumed).
+# Up to UNMERGED_BYTES, some 500 parts of 80 MB, a load leaves parts as they were inserted. Beyond,
+# LOAD_MERGES merges of a dozen parts each take them to MERGED_BYTES (assumed).
 UNMERGED_BYTES = 40_000_000_000
-MERGED_BYTES = 40_000_000_000
 MERGED_BYTES = 150 * 2**30  # the engine's default max_bytes_to_merge_at_max_space_in_pool
 LOAD_MERGES = 3
 
