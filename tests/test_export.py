@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cliphouse.errors import ShardError, TableError
-from cliphouse.export import exporter as export_module
+from cliphouse.export.exporter import Exporter
 from cliphouse.table import Table
 from conftest import OpenTable
 from shard_files import MadeShard, make_shard
@@ -131,11 +131,9 @@ def test_shards_there_and_back_are_the_same(
     assert again.sql(_ALL).to_pylist() == before
 
 
-def test_parquet_holds_every_column(
-    tmp_path: Path, table: Table, made: list[MadeShard], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(export_module, "BATCH_ROWS", 3)
-    assert table.export(tmp_path / "all.parquet", "parquet").rows == 14
+def test_parquet_holds_every_column(tmp_path: Path, table: Table, made: list[MadeShard]) -> None:
+    exporter = Exporter(table.handle, batch_rows=3)
+    assert exporter.write("parquet", tmp_path / "all.parquet").rows == 14
     written = pq.read_table(tmp_path / "all.parquet")
     assert written.column("id").to_pylist() == [i for s in made for i in s.ids.tolist()]
     assert written.column("caption").to_pylist() == AWKWARD * 2
@@ -170,20 +168,17 @@ def test_a_part_of_the_table(tmp_path: Path, table: Table) -> None:
     assert not (tmp_path / "none.jsonl").exists()
 
 
-def test_doubled_and_negative_ids_are_exported_too(
-    tmp_path: Path, open_table: OpenTable, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_doubled_and_negative_ids_are_exported_too(tmp_path: Path, open_table: OpenTable) -> None:
     """The guide's own ids repeat in every file."""
-    monkeypatch.setattr(export_module, "BATCH_ROWS", 4)
     make_shard(tmp_path / "s", rows=10)
     table = open_table()
     table.ingest(tmp_path / "s")
     table.sql("INSERT INTO laion SELECT * FROM laion")
     table.sql("INSERT INTO laion SELECT * REPLACE (id - 5 AS id) FROM laion")
-    table.export(tmp_path / "all.parquet", "parquet")
+    Exporter(table.handle, batch_rows=4).write("parquet", tmp_path / "all.parquet")
     ids = pq.read_table(tmp_path / "all.parquet").column("id").to_pylist()
     assert sorted(ids) == sorted(2 * [*range(10), *range(-5, 5)])
-    with pytest.raises(TableError, match="negative ids, which are no rows of a shard"):
+    with pytest.raises(TableError, match="negative ids, which shards cannot have"):
         table.export(tmp_path / "shards", "shards")
 
 

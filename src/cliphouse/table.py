@@ -25,7 +25,7 @@ from cliphouse.engine.opening import open_connection
 from cliphouse.engine.quoting import identifier
 from cliphouse.engine.retry import LONG_RETRY_SECONDS, RETRY_SECONDS
 from cliphouse.errors import ModelError, QueryError, TableError, UnreachableError
-from cliphouse.export.exporter import Exporter, ExportFormat, ExportReport
+from cliphouse.export.exporter import Exporter, ExportReport
 from cliphouse.indexing.build import BuiltIndex, build_index, drop_index
 from cliphouse.indexing.forecast import forecast
 from cliphouse.inspection.check import CheckReport, check_table
@@ -401,12 +401,13 @@ class Table:
     def export(
         self,
         output: str | Path,
-        format: ExportFormat,
+        format: str,
         where: str | None = None,
         ids: Sequence[int] | None = None,
         progress: Progress | None = None,
     ) -> ExportReport:
-        """Write rows to files (see cliphouse.export.exporter.Exporter)."""
+        """Write rows to files in a format of cliphouse.export.FORMATS, such as "parquet" (see
+        cliphouse.export.exporter.Exporter)."""
         with self._long_retries(_AGAIN):
             exporter = Exporter(self.handle, where, ids, progress)
             return exporter.write(format, Path(output))

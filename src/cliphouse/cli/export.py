@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 import cliphouse
 from cliphouse.cli import options, show
+from cliphouse.export import FORMATS
 
 NAME = "export"
+_FOLDERS = ", ".join(name for name, form in FORMATS.items() if form.output == "folder")
+_FORMATS_HELP = " ".join(f"{name}: {form.help}." for name, form in FORMATS.items())
+if TYPE_CHECKING:
+    FormatName = str
+else:
+    FormatName = Literal[tuple(FORMATS)]
 
 
 def command(
-    output: Annotated[Path, typer.Argument(help="A folder (csv, shards) or file (the others).")],
-    chosen: Annotated[
-        Literal["csv", "shards", "parquet", "jsonl", "img2dataset"],
-        typer.Option(
-            "--format",
-            help="csv: as the ClickHouse guide's recipe writes it, N.csv for each shard. "
-            "shards: .npy and .parquet in clip-retrieval's layout. "
-            "img2dataset: a parquet of urls and captions.",
-        ),
-    ],
+    output: Annotated[Path, typer.Argument(help=f"A folder ({_FOLDERS}) or a file (the others).")],
+    chosen: Annotated[FormatName, typer.Option("--format", help=_FORMATS_HELP)],
     where: Annotated[str | None, typer.Option(help="A SQL condition on the rows.")] = None,
     search: Annotated[
         str | None, typer.Option(help="Only what a search for this finds; see also -k.")

@@ -1,0 +1,37 @@
+"""JSON lines: one object for each row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cliphouse.engine.features import VALID_JSON
+from cliphouse.engine.quoting import backquote
+from cliphouse.export.files import whole_file
+from cliphouse.export.format import ExportFormat
+from cliphouse.export.rows import ChosenRows
+
+
+class JsonLinesExport(ExportFormat):
+    """One JSON object a line with every column; NaN is null, and bytes that are not UTF-8 are
+    replaced."""
+
+    name = "jsonl"
+    help = "one JSON object a line"
+    output = "file"
+
+    def write(self, rows: ChosenRows, output: Path) -> list[Path]:
+        may_set = rows.table.connection.features.may_set(VALID_JSON, 1)
+        settings = f"SETTINGS {VALID_JSON} = 1" if may_set else ""
+        chosen = [rows.plain(name) if may_set else _valid(rows, name) for name in rows.columns]
+        with whole_file(output) as stream:
+            for part in rows.parts:
+                rows.stream(stream, chosen, part, "JSONEachRow", settings)
+                rows.advance(part.rows)
+        return [output]
+
+
+def _valid(rows: ChosenRows, name: str) -> str:
+    """The SQL of a column as valid UTF-8, for a user who may not set VALID_JSON."""
+    if rows.table.columns[name] in ("String", "LowCardinality(String)"):
+        return f"toValidUTF8({backquote(name)}) AS {backquote(name)}"
+    return rows.plain(name)

@@ -1,0 +1,36 @@
+"""One parquet file with every column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from cliphouse.export.files import whole_file
+from cliphouse.export.format import ExportFormat
+from cliphouse.export.rows import ChosenRows
+
+
+class ParquetExport(ExportFormat):
+    """One parquet file with every column, a row group for each batch."""
+
+    name = "parquet"
+    help = "one file with every column"
+    output = "file"
+
+    def write(self, rows: ChosenRows, output: Path) -> list[Path]:
+        write_parquet(rows, rows.columns, output)
+        return [output]
+
+
+def write_parquet(rows: ChosenRows, columns: Sequence[str], path: Path) -> None:
+    """Write ``columns`` of the rows to one parquet file."""
+    with whole_file(path) as stream:
+        writer: pq.ParquetWriter | None = None
+        for batch in rows.batches(columns):
+            writer = writer or pq.ParquetWriter(stream, batch.schema)
+            writer.write_table(batch)
+            rows.advance(batch.num_rows)
+        if writer is not None:
+            writer.close()
