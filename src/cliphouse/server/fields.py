@@ -1,4 +1,4 @@
-"""What a form can ask of a table's columns, and what statistics there are: for the page."""
+"""What the page's forms and charts offer: filters, statistics and search modes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from cliphouse.inspection.statistics import StatisticField, statistic_fields
 from cliphouse.schema.columns import COLUMNS, Column
 from cliphouse.search.filter import filter_fields
+from cliphouse.search.methods import AUTO, METHODS
 from cliphouse.server.column_models import MAX_CONTAINED, MAX_HOST
 
 ControlKind = Literal["contains", "host", "one_of", "hide", "range"]
@@ -41,11 +42,20 @@ class StatisticAnswer(BaseModel):
     title: str
 
 
+class ModeAnswer(BaseModel):
+    """A search mode; ``mark`` stands between its name and its width, empty if it has none."""
+
+    name: str
+    label: str
+    mark: str
+
+
 class FieldsAnswer(BaseModel):
     """What forms and charts offer, in the order in which they show it; a table may lack columns."""
 
     filters: list[FilterControl]
     statistics: list[StatisticAnswer]
+    modes: list[ModeAnswer]
 
 
 def describe_fields(columns: Sequence[Column] = COLUMNS) -> FieldsAnswer:
@@ -54,8 +64,17 @@ def describe_fields(columns: Sequence[Column] = COLUMNS) -> FieldsAnswer:
     order = ("contains", "host", "one_of", "hide", "range")
     controls.sort(key=lambda control: order.index(control.kind))
     return FieldsAnswer(
-        filters=controls, statistics=[_statistic(field) for field in statistic_fields(columns)]
+        filters=controls,
+        statistics=[_statistic(field) for field in statistic_fields(columns)],
+        modes=list(_modes()),
     )
+
+
+def _modes() -> Iterator[ModeAnswer]:
+    yield ModeAnswer(name=AUTO, label="by measured recall", mark="")
+    for method in METHODS.values():
+        mark = method.width.mark if method.width else ""
+        yield ModeAnswer(name=method.name, label=method.label, mark=mark)
 
 
 def _controls(column: Column) -> Iterator[FilterControl]:

@@ -28,7 +28,6 @@ export function fromAddress(search) {
     if (query.has(short)) state[name] = query.get(short);
   }
   if (!["image", "text"].includes(state.modality)) state.modality = "image";
-  if (!["auto", "exact", "hnsw", "codes"].includes(state.mode)) state.mode = "auto";
   if (state.view !== "dataset") state.view = "search";
   state.parts = query.getAll("part").map(readPart).filter(Boolean);
   // Which of the others are filters is known once the service has said what it offers.

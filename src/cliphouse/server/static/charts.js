@@ -1,6 +1,7 @@
 // Figures drawn as SVG, with their numbers as text for those who do not see them.
 
 import { el, grouped, svg } from "./dom.js";
+import { describe } from "./modes.js";
 
 const WIDTH = 360;
 const HEIGHT = 150;
@@ -76,7 +77,7 @@ export function recallPlot(measured) {
     el("p", { class: "key" }, el("span", { class: "dot text" }), "text queries ", el("span", { class: "dot image" }), "image queries"));
 }
 
-export const way = (entry) => ({ hnsw: `hnsw ef ${entry.width}`, codes: `codes ×${entry.width}` }[entry.mode] ?? entry.mode);
+export const way = (entry) => describe(entry.mode, entry.width);
 
 function figure(title, ...content) {
   return el("figure", {}, el("figcaption", {}, title), ...content);

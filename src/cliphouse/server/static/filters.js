@@ -2,6 +2,7 @@
 
 import { $, el } from "./dom.js";
 import { HIDE, known, namesOf } from "./fields.js";
+import { offerModes } from "./modes.js";
 
 const WAIT = 250;
 
@@ -41,6 +42,7 @@ export class Filters {
     for (const radio of document.getElementsByName("modality")) {
       radio.disabled = !modalities.includes(radio.value);
     }
+    offerModes(info.fields.modes);
     $("table-field").hidden = info.tables.length < 2;
     $("table").replaceChildren(...info.tables.map((name, i) => el("option", { value: i ? name : "" }, name)));
   }

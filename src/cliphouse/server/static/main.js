@@ -5,6 +5,7 @@ import { getJson, inTable } from "./api.js";
 import { Detail } from "./detail.js";
 import { $ } from "./dom.js";
 import { known } from "./fields.js";
+import { isMode } from "./modes.js";
 import { Filters } from "./filters.js";
 import { Grid } from "./grid.js";
 import { Query } from "./query.js";
@@ -198,7 +199,8 @@ async function prepare() {
     info = await getJson(inTable("/api/info", state.table));
     filters.offer(info);
   }
-  state = { ...state, filters: known(state.filters, info.fields.filters) };
+  const mode = isMode(state.mode) ? state.mode : "auto";
+  state = { ...state, mode, filters: known(state.filters, info.fields.filters) };
   const unknown = state.parts.filter((part) => part.kind === "row" && !rows.has(part.value));
   await Promise.allSettled(unknown.map(async ({ value }) => {
     rows.set(value, { caption: "", url: "", ...(await getJson(inTable(`/api/items/${value}`, state.table))) });

@@ -1,6 +1,7 @@
 // What was found and what the engine did for it: told aloud in one line, in figures beside it.
 
 import { $, grouped } from "./dom.js";
+import { describe } from "./modes.js";
 
 export function tellCount(shown, hidden, hasMore) {
   const pictures = shown === 1 ? "1 picture" : `${grouped(shown)} pictures`;
@@ -10,10 +11,9 @@ export function tellCount(shown, hidden, hasMore) {
 }
 
 export function tellEngine(search, milliseconds) {
-  const width = { hnsw: ` ef ${search.width}`, codes: ` ×${search.width}` }[search.mode] ?? "";
   const recall = search.recall === null ? "recall not measured" : `recall@k ${search.recall.toFixed(3)}`;
   const steps = [
-    `${search.mode}${width}`,
+    describe(search.mode, search.width),
     recall,
     search.rows_read !== null && `${grouped(search.rows_read)} rows read`,
     `${search.encode_ms.toFixed(0)} ms query + ${search.search_ms.toFixed(0)} ms search, ${milliseconds.toFixed(0)} ms in all`,
