@@ -35,6 +35,7 @@ from cliphouse.server.summary import summarise_metrics
 
 IGNORED_HEADER = "X-Cliphouse-Ignored"
 UNSAFE = next(column.unwanted for column in COLUMNS if column.name == "NSFW")
+_DETAILS = result_fields()
 DEDUP = 0.94  # the cosine similarity from which clip-retrieval took two pictures for one
 MAX_TEXT = 10_000
 MAX_DIM = 16_384
@@ -195,9 +196,7 @@ def _num_images(body: KnnBody) -> int:
 
 
 def _details(hit: Hit, columns: frozenset[str]) -> dict[str, Any]:
-    return {
-        field.column: hit.values[field.name] for field in result_fields() if field.column in columns
-    }
+    return {field.column: hit.values[field.name] for field in _DETAILS if field.column in columns}
 
 
 async def _add_pictures(request: Request, rows: Sequence[dict[str, Any]]) -> None:
