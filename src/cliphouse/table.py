@@ -41,7 +41,7 @@ from cliphouse.recall.rounding import RoundingCost, measure_rounding
 from cliphouse.schema.facts import TableFacts, read_facts
 from cliphouse.schema.handle import TableHandle, open_table
 from cliphouse.schema.index_spec import IndexSpec
-from cliphouse.schema.info import TableInfo, models_by_table, with_measured, write_info
+from cliphouse.schema.info import KnownModels, TableInfo, read_models, with_measured, write_info
 from cliphouse.search.filter import Filter
 from cliphouse.search.paging import Cursor
 from cliphouse.search.query.literal import Spelled, Target, literal_sql
@@ -508,8 +508,10 @@ class Table:
 
     def _choose_encoder(self) -> EncoderSettings:
         """Before every statement, since the one before may have made or dropped a table."""
-        made_with = {} if self._model else models_by_table(self.connection)
-        return choose_encoder(self.connection, self._model, self._model_dir, made_with)
+        known = KnownModels() if self._model else read_models(self.connection)
+        return choose_encoder(
+            self.connection, self._model, self._model_dir, known.by_table, known.problem
+        )
 
     def _create(self) -> Connection:
         if self._open is None:

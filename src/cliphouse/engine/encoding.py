@@ -19,6 +19,7 @@ def choose_encoder(
     model: str | None,
     model_dir: str | None,
     made_with: Mapping[str, str],
+    unreadable: str = "",
 ) -> EncoderSettings:
     """Choose the encoder for SQL: ``model``, else the model of the database's tables (``made_with``
     gives it by table), else ViT-B/32.
@@ -26,8 +27,9 @@ def choose_encoder(
     In an embedded database the functions use it from their next call on, and open pictures below
     the working folder. On a server they use the settings that were installed there.
 
-    If tables were made with different models and ``model`` is None, the settings have a
-    ``problem``, and every call of a function fails with it.
+    If ``model`` is None, and tables were made with different models or that of some table cannot be
+    read, as ``unreadable`` says, the settings have a ``problem``, and every call of a function
+    fails with it.
     """
     problem = None
     if model is None:
@@ -36,6 +38,7 @@ def choose_encoder(
         if len(names) > 1:
             listed = ", ".join(f"{table} with {name}" for table, name in made_with.items())
             problem = f"tables were made with different models ({listed}); choose one with --model"
+        problem = unreadable or problem
     settings = EncoderSettings(model, model_dir, (str(Path.cwd()),), problem)
     if connection.is_embedded:
         set_encoder(settings)

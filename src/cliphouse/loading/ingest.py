@@ -26,7 +26,7 @@ from cliphouse.loading.prefetch import prefetch
 from cliphouse.loading.scheduler import Turn, Turns, Waiting
 from cliphouse.models import DEFAULT_MODEL, model_spec
 from cliphouse.schema.columns import COLUMNS, metadata_fields
-from cliphouse.schema.handle import TableHandle, find_table, open_table
+from cliphouse.schema.handle import TableHandle, check_versions, find_table, open_table
 from cliphouse.schema.info import TableInfo, keep_tokens, rows_by_shard, table_layout
 from cliphouse.shards.manifest import Manifest, read_manifest
 from cliphouse.shards.source import LocalShard, ShardSource, Source, find_sources, local_shards
@@ -90,6 +90,7 @@ def ingest(
     placement = place(connection, table, cluster)
     if placement.cluster is not None:
         insist_on_all_shards(connection)
+    check_versions(connection, table)
     extend(connection, placement)
     ledger = Ledger.make(connection, placement)
     handle = _make_table(connection, placement, ledger, wanted)

@@ -23,16 +23,17 @@ import xxhash
 from cliphouse.cluster.ddl import Layout, create_table
 from cliphouse.cluster.placement import Placement
 from cliphouse.engine.connection import Connection
-from cliphouse.engine.quoting import identifier
+from cliphouse.engine.quoting import identifier, quote
 from cliphouse.loading.tokens import token_settings
-from cliphouse.schema.info import column_types, keep_tokens
+from cliphouse.schema.info import LEDGER_SUFFIX, keep_tokens, read_definition
+from cliphouse.schema.migrations import LEDGER_RECORD
 from cliphouse.shards import DataFile
 from cliphouse.shards.source import LocalShard
 
 LineState = Literal["claimed", "loading", "renewed", "released", "done"]
 State = Literal["loading", "done"]
 _CHUNK = 8 * 2**20
-_NEW_COLUMNS = ("generation", "attempt")  # that ledgers of earlier versions lack
+_NEW_COLUMNS = ("generation", "attempt")  # ledgers of version 1 may lack them
 # A claim ends the line before it; within a generation, later than its other lines are these.
 _LAST = "generation > 0 AND state IN ('done', 'released', 'forgotten')"
 # On a cluster all lines of one shard are in one place, where the engine compares their tokens.
@@ -48,7 +49,7 @@ LEDGER = Layout(
     ),
     order_by="(shard, at)",
     sharding_key="shard",
-    comment="What cliphouse has loaded, shard by shard",
+    comment=LEDGER_RECORD.write({"about": "What cliphouse has loaded, shard by shard"}),
 )
 
 
@@ -122,13 +123,21 @@ class Tenure:
         return self.generation > 0 and self.state in ("claimed", "loading")
 
 
+@dataclass(frozen=True)
+class _Format:
+    """A ledger's version, and the columns of this release's version that it lacks."""
+
+    version: int
+    absent_columns: tuple[str, ...] = ()
+
+
 class Ledger:
     """The ledger of one table, named after it."""
 
     def __init__(self, connection: Connection, placement: Placement) -> None:
         """The ledger of the table at ``placement``, which lies in the same places."""
         self._connection = connection
-        self._placement = placement.beside("ledger")
+        self._placement = placement.beside(LEDGER_SUFFIX)
         self._table = self._placement.table
         self._name = identifier(self._table)
 
@@ -139,18 +148,29 @@ class Ledger:
     def make(cls, connection: Connection, placement: Placement) -> Ledger:
         """The ledger of the table at ``placement``, made where it is not there; one of an earlier
         version is given what it lacks."""
-        create_table(connection, placement.beside("ledger"), LEDGER)
+        create_table(connection, placement.beside(LEDGER_SUFFIX), LEDGER)
         ledger = cls(connection, placement)
-        for column in ledger._absent_columns:
-            for name in dict.fromkeys((ledger._placement.rows, ledger._placement.whole)):
-                ledger._placement.run(
-                    connection,
-                    f"ALTER TABLE {name}{ledger._placement.on} "
-                    f"ADD COLUMN IF NOT EXISTS {column} UInt32",
-                )
-        ledger._absent_columns = ()
+        ledger._migrate()
         keep_tokens(connection, ledger._table)
         return ledger
+
+    def _migrate(self) -> None:
+        """Bring a ledger of an earlier version to this one: its columns, then its comment."""
+        if self._format.version == LEDGER_RECORD.version:
+            return
+        placement = self._placement
+        for column in self._format.absent_columns:
+            for name in dict.fromkeys((placement.rows, placement.whole)):
+                placement.run(
+                    self._connection,
+                    f"ALTER TABLE {name}{placement.on} ADD COLUMN IF NOT EXISTS {column} UInt32",
+                )
+        placement.run(
+            self._connection,
+            f"ALTER TABLE {placement.whole}{placement.on} MODIFY COMMENT {quote(LEDGER.comment)}",
+            is_queued=True,
+        )
+        self._format = _Format(LEDGER_RECORD.version)
 
     def now(self) -> int:
         """The server's time, in microseconds since 1970."""
@@ -221,7 +241,7 @@ class Ledger:
         )
 
     def _query(self, columns: str, where: str, shards: tuple[int, int]) -> list[dict[str, Any]]:
-        absent = "".join(f", toUInt32(0) AS {column}" for column in self._absent_columns)
+        absent = "".join(f", toUInt32(0) AS {column}" for column in self._format.absent_columns)
         found: list[dict[str, Any]] = self._connection.query(
             f"SELECT {columns} FROM (SELECT *{absent} FROM {self._name}) "
             f"WHERE {where} AND shard BETWEEN {{first:UInt32}} AND {{last:UInt32}} "
@@ -246,10 +266,14 @@ class Ledger:
         return self._placement.consistent if may else ""
 
     @cached_property
-    def _absent_columns(self) -> tuple[str, ...]:
-        """Columns that a ledger of an earlier version lacks, where only reading is allowed."""
-        present = column_types(self._connection, self._table)
-        return tuple(column for column in _NEW_COLUMNS if column not in present)
+    def _format(self) -> _Format:
+        """Raises TableError if a newer release wrote the ledger."""
+        made = read_definition(self._connection, self._table)
+        if made is None:
+            return _Format(LEDGER_RECORD.version)
+        version = LEDGER_RECORD.version_of(made.comment, self._table) or 1
+        absent = tuple(column for column in _NEW_COLUMNS if column not in made.columns)
+        return _Format(version, absent)
 
 
 def describe_files(shard: LocalShard) -> tuple[LoadedFile, ...]:

@@ -9,7 +9,14 @@ from cliphouse.cluster.placement import Placement, find_placement
 from cliphouse.engine.connection import Connection
 from cliphouse.engine.quoting import identifier
 from cliphouse.errors import TableError
-from cliphouse.schema.info import TableInfo, describe_table, read_definition
+from cliphouse.schema.info import (
+    Definition,
+    TableInfo,
+    describe_table,
+    ledger_name,
+    read_definition,
+)
+from cliphouse.schema.migrations import DESCRIPTION, LEDGER_RECORD
 
 
 @dataclass(frozen=True)
@@ -44,14 +51,28 @@ def find_table(connection: Connection, name: str) -> TableHandle | None:
 
     A table made by other hands, such as the guide's, is described by its columns and first row.
 
-    Raises TableError if it has no embeddings, or its cluster is no longer in the server's
-    configuration.
+    Raises TableError if a newer release wrote it or its ledger, if it has no embeddings, or if its
+    cluster is no longer in the server's configuration.
     """
-    made = read_definition(connection, name)
+    made = _read_known(connection, name)
     if made is None:
         return None
-    info = TableInfo.from_comment(made.comment) or describe_table(connection, name, made.columns)
+    info = TableInfo.from_comment(made.comment, name)
+    info = info or describe_table(connection, name, made.columns)
     return TableHandle(connection, find_placement(connection, name), info, made.columns)
+
+
+def check_versions(connection: Connection, name: str) -> None:
+    """Raises TableError if a newer release wrote the table or its ledger."""
+    _read_known(connection, name)
+
+
+def _read_known(connection: Connection, name: str) -> Definition | None:
+    made = read_definition(connection, name)
+    if made is not None:
+        DESCRIPTION.version_of(made.comment, name)
+        LEDGER_RECORD.version_of(made.ledger_comment, ledger_name(name))
+    return made
 
 
 def open_table(connection: Connection, name: str) -> TableHandle:

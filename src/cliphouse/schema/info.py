@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import TypeVar
 
 from cliphouse.cluster.ddl import Layout
 from cliphouse.cluster.placement import Placement
@@ -13,12 +12,13 @@ from cliphouse.engine.connection import Connection
 from cliphouse.engine.quoting import identifier, quote
 from cliphouse.errors import TableError
 from cliphouse.schema.columns import COLUMNS, Column, Embedding, embedding_column
+from cliphouse.schema.migrations import DESCRIPTION
 from cliphouse.shards.reader import ID_BITS
 from cliphouse.vocabulary import MODALITIES, Codes, Measured, Modality, Precision
 
 _ELEMENT = {"float32": "Float32", "bfloat16": "BFloat16"}
-_COMMENT_KEY = "cliphouse"
 _TOKENS = "non_replicated_deduplication_window"
+LEDGER_SUFFIX = "ledger"
 CODES_SETTINGS = {"enable_quantized_codec": 1}
 
 
@@ -34,26 +34,38 @@ class TableInfo:
     codes: Codes = "none"
 
     def to_comment(self) -> str:
-        return json.dumps({_COMMENT_KEY: asdict(self)}, separators=(",", ":"))
+        """The table's comment that keeps this, with the version of this release."""
+        return DESCRIPTION.write(asdict(self))
 
     @classmethod
-    def from_comment(cls, comment: str | None) -> TableInfo | None:
-        """None where the comment is not one of ours."""
-        try:
-            values: dict[str, Any] = json.loads(comment or "")[_COMMENT_KEY]
-            measured = tuple(
-                entry for entry in map(_measured, values.pop("measured")) if entry is not None
-            )
-            modalities = tuple(values.pop("modalities"))
-            return cls(**values, modalities=modalities, measured=measured)
-        except (ValueError, KeyError, TypeError, AttributeError):
+    def from_comment(cls, comment: str, table: str) -> TableInfo | None:
+        """What the comment of ``table`` says; None if the comment is not one of ours.
+
+        Keys that this release does not know are ignored. Raises TableError if a newer release
+        wrote the comment.
+        """
+        record = DESCRIPTION.read(comment, table)
+        if record is None:
             return None
+        try:
+            measured = (_from_record(Measured, entry) for entry in record.pop("measured"))
+            known = tuple(entry for entry in measured if entry is not None)
+            modalities = tuple(record.pop("modalities"))
+        except (KeyError, TypeError):
+            return None
+        return _from_record(cls, record | {"modalities": modalities, "measured": known})
 
 
-def _measured(entry: dict[str, Any]) -> Measured | None:
-    """None for an entry of another version of the project: measuring again replaces it."""
+_Kept = TypeVar("_Kept", TableInfo, Measured)
+
+
+def _from_record(made: type[_Kept], record: object) -> _Kept | None:
+    """A dataclass made from the keys that it has; None if one that it needs is missing."""
+    if not isinstance(record, dict):
+        return None
+    names = {field.name for field in fields(made)}
     try:
-        return Measured(**entry)
+        return made(**{name: value for name, value in record.items() if name in names})
     except TypeError:
         return None
 
@@ -96,24 +108,32 @@ def _definition(column: Column, info: TableInfo) -> str:
 
 @dataclass(frozen=True)
 class Definition:
-    """A table as the engine knows it: its comment, and its columns in order with their types."""
+    """A table as the engine knows it: its comment, its columns in order with their types, and the
+    comment of the ledger beside it, empty if there is no ledger."""
 
     comment: str
     columns: dict[str, str]
+    ledger_comment: str
 
 
 def read_definition(connection: Connection, name: str) -> Definition | None:
     """The table's comment and columns; None if there is no such table."""
+    comment = "(SELECT comment FROM system.tables WHERE database = currentDatabase() AND name = {})"
     found = connection.query(
-        "SELECT name, type, (SELECT comment FROM system.tables "
-        "WHERE database = currentDatabase() AND name = {name:String}) AS comment "
-        "FROM system.columns "
+        f"SELECT name, type, {comment.format('{name:String}')} AS comment, "
+        f"{comment.format('{ledger:String}')} AS ledger_comment FROM system.columns "
         "WHERE database = currentDatabase() AND table = {name:String} ORDER BY position",
-        {"name": name},
+        {"name": name, "ledger": ledger_name(name)},
     ).to_pylist()
     if not found:
         return None
-    return Definition(found[0]["comment"] or "", {row["name"]: row["type"] for row in found})
+    columns = {row["name"]: row["type"] for row in found}
+    return Definition(found[0]["comment"] or "", columns, found[0]["ledger_comment"] or "")
+
+
+def ledger_name(table: str) -> str:
+    """The name of the ledger of ``table``."""
+    return f"{table}_{LEDGER_SUFFIX}"
 
 
 def read_comment(connection: Connection, name: str) -> str | None:
@@ -126,31 +146,39 @@ def read_comment(connection: Connection, name: str) -> str | None:
     return found.column("comment")[0].as_py() if found.num_rows else None
 
 
-def models_by_table(connection: Connection) -> dict[str, str]:
-    """The model of each table of the database that knows it."""
+@dataclass(frozen=True)
+class KnownModels:
+    """The model of each table of a database that says it, by table, and why that of some table
+    cannot be read, empty if there is no such table."""
+
+    by_table: Mapping[str, str] = field(default_factory=dict)
+    problem: str = ""
+
+
+def read_models(connection: Connection) -> KnownModels:
+    """The models that the tables of the database were made with."""
     tables = connection.query(
         "SELECT name, comment FROM system.tables "
         "WHERE database = currentDatabase() AND comment != '' ORDER BY name"
     ).to_pylist()
-    infos = {table["name"]: TableInfo.from_comment(table["comment"]) for table in tables}
-    return {name: info.model for name, info in infos.items() if info is not None and info.model}
-
-
-def column_types(connection: Connection, name: str) -> dict[str, str]:
-    """The table's columns in their order, with their types."""
-    columns = connection.query(
-        "SELECT name, type FROM system.columns "
-        "WHERE database = currentDatabase() AND table = {name:String} ORDER BY position",
-        {"name": name},
-    ).to_pylist()
-    return {column["name"]: column["type"] for column in columns}
+    models: dict[str, str] = {}
+    problem = ""
+    for table in tables:
+        try:
+            info = TableInfo.from_comment(table["comment"], table["name"])
+        except TableError as error:
+            problem = problem or str(error)
+            continue
+        if info is not None and info.model:
+            models[table["name"]] = info.model
+    return KnownModels(models, problem)
 
 
 def write_info(connection: Connection, placement: Placement, info: TableInfo) -> bool:
     """Keep ``info`` with the table, unless that would replace a comment of its owner's. Returns
-    whether it is kept."""
+    whether it is kept. Raises TableError if a newer release has written the comment."""
     comment = read_comment(connection, placement.table)
-    if comment and TableInfo.from_comment(comment) is None:
+    if comment and TableInfo.from_comment(comment, placement.table) is None:
         return False
     placement.run(
         connection,

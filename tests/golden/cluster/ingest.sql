@@ -17,7 +17,7 @@ COMMENT 'The rows of laion_ledger on this node';
 CREATE TABLE IF NOT EXISTS `default`.`laion_ledger` ON CLUSTER 'two'
 AS `default`.`laion_ledger_local`
 ENGINE = Distributed('two', 'default', 'laion_ledger_local', shard)
-COMMENT 'What cliphouse has loaded, shard by shard';
+COMMENT '{"cliphouse_ledger":{"version":2,"about":"What cliphouse has loaded, shard by shard"}}';
 
 CREATE TABLE IF NOT EXISTS `default`.`laion_local` ON CLUSTER 'two'
 (
@@ -40,5 +40,5 @@ COMMENT 'The rows of laion on this node';
 CREATE TABLE IF NOT EXISTS `default`.`laion` ON CLUSTER 'two'
 AS `default`.`laion_local`
 ENGINE = Distributed('two', 'default', 'laion_local', intHash64(id))
-COMMENT '{"cliphouse":{"model":null,"dim":16,"precision":"float32","modalities":["image","text"],"measured":[],"codes":"none"}}';
+COMMENT '{"cliphouse":{"version":2,"model":null,"dim":16,"precision":"float32","modalities":["image","text"],"measured":[],"codes":"none"}}';
 
