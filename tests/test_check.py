@@ -90,7 +90,7 @@ def test_the_exit_code_tells(tmp_path: Path, run: Run) -> None:
     assert run("ingest", "s").returncode == 0
     good = run("check", "s")
     assert good.returncode == 0
-    assert "table: 1 shards, 20 rows, good" in good.stdout
+    assert "table: 1 shard, 20 rows, no errors" in good.stdout
     np.save(tmp_path / "s" / "img_emb" / "img_emb_0.npy", np.ones((3, 8), "f2"))
     bad = run("check", "s")
     assert bad.returncode == 1

@@ -208,7 +208,7 @@ def test_a_shard_that_is_down_is_an_error_and_no_fewer_rows(
         assert table.sql(asked).column("n")[0] == first
     assert told["rows"] == first.as_py()
     assert [n["is_reachable"] for n in told["nodes"]] == [True, False]
-    assert "cannot be reached: its rows are not counted" in drawn
+    assert "unreachable: its rows are not counted" in drawn
 
 
 def test_a_profile_that_skips_dead_shards_is_overruled(

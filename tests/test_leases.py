@@ -214,7 +214,7 @@ def test_a_worker_that_is_told_to_end_gives_its_shards_back(
     db = server.database()
     told = Load(folder, db, machine="one", signal=signal.SIGTERM, before_insert=6).start().end()
     assert told.code == 130
-    assert told.said.endswith("cliphouse: interrupted; the same command goes on from here\n")
+    assert told.said.endswith("cliphouse: interrupted; run the same command again to continue\n")
     second = Load(folder, db, machine="two").start().end()
     assert second.code == 0
     assert "waiting" not in second.said

@@ -1,4 +1,4 @@
-"""The command line: words in and out, one small file a command, the work done elsewhere."""
+"""The command line: one small file for each command. The work is done in the other rooms."""
 
 from cliphouse.cli.title import hide_passwords
 
@@ -6,8 +6,8 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command line, with the passwords among its arguments hidden first."""
+    """Hide the passwords among the arguments from ``ps``, then run the command line."""
     hide_passwords()
-    from cliphouse.cli import app  # takes most of a second, in which others could read them
+    from cliphouse.cli import app  # takes most of a second, in which ps would show them
 
     app.main()

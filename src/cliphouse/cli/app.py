@@ -1,4 +1,4 @@
-"""The commands together, and what becomes of an error: one line, and an exit code."""
+"""All commands as one application. An error becomes one line and an exit code."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for room in (
+for module in (
     *(demo, download, embed, ingest, index, search, recall, plan),
     *(serve, sql, info, check, export),
 ):
-    app.command(room.NAME)(room.command)
+    app.command(module.NAME)(module.command)
 app.add_typer(udf.app, name=udf.NAME)
 
 
@@ -54,15 +54,20 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="The version.")
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
     pass
 
 
 def main() -> None:
-    """Run the command line, and leave at once: everything is closed by then, and the tidying up of
-    interpreter and engine would take another fifth of a second."""
+    """Run the command line and end the process with its exit code.
+
+    The process skips the clean-up of interpreter and engine, which takes 0.2 s: everything is
+    closed by then."""
     code = _run()
     try:
         sys.stdout.flush()
@@ -73,34 +78,34 @@ def main() -> None:
 
 
 def _run() -> int:
-    """The exit code; errors of ours become one line on standard error."""
+    """The exit code. An error of ours becomes one line on standard error."""
     try:
         app()
     except ConditionError as error:
-        return _tell(str(error.named("--where")), error.exit_code)
+        return _print_error(str(error.named("--where")), error.exit_code)
     except CliphouseError as error:
-        return _tell(str(error), error.exit_code)
-    except SystemExit as leaving:
-        if leaving.code == _INTERRUPTED:
-            return _tell("interrupted; the same command goes on from here", _INTERRUPTED)
-        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
-    except BrokenPipeError:  # the reader, such as head, has seen enough
+        return _print_error(str(error), error.exit_code)
+    except SystemExit as leave:
+        if leave.code == _INTERRUPTED:
+            return _print_error("interrupted; run the same command again to continue", _INTERRUPTED)
+        return leave.code if isinstance(leave.code, int) else int(leave.code is not None)
+    except BrokenPipeError:  # the reader, such as head, has closed the pipe
         return 1
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        return _tell(f"{where}{error.strerror or error}", 1)
+        file = f"{error.filename}: " if error.filename else ""
+        return _print_error(f"{file}{error.strerror or error}", 1)
     except Exception as error:
         if "CLIPHOUSE_DEBUG" in os.environ:
             raise
         what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        return _tell(
-            f"a fault of cliphouse itself: {what}. Please report it, with what "
-            "CLIPHOUSE_DEBUG=1 prints",
+        return _print_error(
+            f"an internal error of cliphouse: {what}. Please report it, with the output of "
+            "CLIPHOUSE_DEBUG=1",
             1,
         )
     return 0
 
 
-def _tell(what: str, code: int) -> int:
+def _print_error(what: str, code: int) -> int:
     print(f"cliphouse: {what}", file=sys.stderr)
     return code

@@ -23,17 +23,17 @@ def command(
         typer.Argument(help="Folders of shards, or the guide's CSV files.", metavar="[DIR...]"),
     ] = None,
     shards: Annotated[
-        str, typer.Option(help="Only these shards, as in 0-9,12,400-409, or all.")
+        str, typer.Option(help="Only these shards, for example 0-9,12,400-409, or all.")
     ] = "all",
     db: options.Db = options.DB,
     table: options.TableName = options.TABLE,
     json: options.Json = False,
 ) -> None:
-    """Look shards and the table over without loading anything.
+    """Check shards and the table without loading anything.
 
-    Every vector of the shards is read: alignment, dimensions, NaN, zeros, norms, missing numbers.
-    The table, where there is one, is compared with its ledger and with the shards' files. The exit
-    code is 1 where something is wrong.
+    It reads every vector of the shards: alignment, dimensions, NaN, zeros, norms, missing numbers.
+    If there is a table, it compares the table with its ledger and with the files of the shards.
+    The exit code is 1 if something is wrong.
     """
     numbers = parse_shard_numbers(shards)
     reports: dict[str, CheckReport] = {}
@@ -41,7 +41,9 @@ def command(
         reports["shards"] = check_shards(places, numbers)
     address = parse_address(db)
     if places and isinstance(address, FolderAddress) and not address.folder.exists():
-        show.err.print(f"{db}: no database here; only the shards are checked", markup=False)
+        show.err.print(
+            f"{db}: there is no database here; only the shards are checked", markup=False
+        )
     else:
         with cliphouse.open(db, table) as opened:
             readable = places if places and reports["shards"].is_good else []
@@ -58,5 +60,7 @@ def command(
 def _draw(name: str, report: CheckReport) -> None:
     for finding in report.findings:
         show.out.print(f"{finding.severity}: {finding.where}: {finding.what}", markup=False)
-    verdict = "good" if report.is_good else "not good"
-    show.out.print(f"{name}: {report.shards:,} shards, {report.rows:,} rows, {verdict}")
+    verdict = "no errors" if report.is_good else "has errors"
+    show.out.print(
+        f"{name}: {show.count(report.shards, 'shard')}, {show.count(report.rows, 'row')}, {verdict}"
+    )

@@ -20,12 +20,12 @@ NAME = "demo"
 
 
 def command(
-    rows: Annotated[int, typer.Option(min=100, help="How many pictures to draw.")] = DEFAULT_ROWS,
-    folder: Annotated[Path, typer.Option("--dir", help="Where everything goes.")] = Path(
-        "cliphouse-demo"
-    ),
+    rows: Annotated[int, typer.Option(min=100, help="Number of pictures to draw.")] = DEFAULT_ROWS,
+    folder: Annotated[
+        Path, typer.Option("--dir", help="Folder for pictures, shards and database.")
+    ] = Path("cliphouse-demo"),
 ) -> None:
-    """Draw pictures, embed, ingest, index and search them: the whole way, without any download."""
+    """Draw pictures, then embed, ingest, index and search them. It downloads nothing."""
     demo = Demo(folder, rows)
     with demo.table:
         _prepare(demo)
@@ -54,7 +54,7 @@ def _prepare(demo: Demo) -> None:
         measured = demo.measure(advance)
         taken = taken_by_auto([entry for entry in measured if entry.k == 10])
         tell(
-            "auto takes " + ", ".join(f"{_way(entry)} for {entry.query} queries" for entry in taken)
+            "auto uses " + ", ".join(f"{_way(entry)} for {entry.query} queries" for entry in taken)
         )
 
 

@@ -36,24 +36,29 @@ _LOG_SECONDS = 10.0
 
 def command(
     shards: Annotated[
-        str, typer.Argument(help="As in 0-9,12,400-409, or all (0-409).", metavar="SHARDS")
+        str,
+        typer.Argument(
+            help="Shard numbers, for example 0-9,12,400-409, or all (0-409).", metavar="SHARDS"
+        ),
     ],
     to: Annotated[Path, typer.Option("--to", help="The folder for the shards.")],
     source: Annotated[
         str,
         typer.Option(
             "--from",
-            help="Where from: a folder at http(s)://, s3://, gs://, hf://, file://, "
-            "or an address with {n} for the number.",
+            help="The source: a folder at http(s)://, s3://, gs://, hf:// or file://, or an "
+            "address with {n} in place of the shard number.",
         ),
     ] = DEFAULT_SOURCE,
-    jobs: Annotated[int, typer.Option(min=1, help="How many files at once.")] = 4,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Number of files to download at the same time.")
+    ] = 4,
     only: Annotated[
-        str, typer.Option(help="Only these parts of a shard, of image, text and metadata.")
+        str, typer.Option(help="The parts of a shard to download, separated by commas.")
     ] = ",".join(KINDS),
     json: options.Json = False,
 ) -> None:
-    """Fetch shards; run again, it goes on where it was and fetches only what is not there.
+    """Download shards. Run it again to continue: it downloads only the files that are missing.
 
     The exit code is 1 if a file is still missing at the end.
     """
@@ -80,7 +85,7 @@ def _summarise(report: DownloadReport) -> None:
         rows = [
             (kind, _ranges(alike[key]), word, why) for key in alike for kind, word, why in [key]
         ]
-        show.out.print(show.table(("part", "shards", "", "why"), rows))
+        show.out.print(show.table(("part", "shards", "outcome", "reason"), rows))
     rate = report.arrived / max(report.seconds, 1e-9)
     show.out.print(
         f"{len(report.fetched):,} fetched ({show.size(report.arrived)} in "
@@ -91,11 +96,11 @@ def _summarise(report: DownloadReport) -> None:
     if lacking and report.source == DEFAULT_SOURCE:
         show.out.print("LAION's own host may no longer serve these files; name another with --from")
     elif report.failed:
-        show.out.print("the same command goes on from here")
+        show.out.print("run the same command again to continue")
 
 
 def _ranges(numbers: list[int]) -> str:
-    """Rising shard numbers as the command takes them: 0-9,12."""
+    """Ascending shard numbers in the form that the command takes: 0-9,12."""
     spans: list[list[int]] = []
     for number in numbers:
         if spans and number == spans[-1][1] + 1:
@@ -107,7 +112,7 @@ def _ranges(numbers: list[int]) -> str:
 
 @contextmanager
 def _progress() -> Iterator[DownloadProgress]:
-    """Bars on a terminal, one for all and one per file; plain lines where there is none."""
+    """Bars on a terminal, one for all files and one for each file; plain lines in a log."""
     if not show.err.is_terminal:
         yield _Log().tell
         return

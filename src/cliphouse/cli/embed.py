@@ -21,10 +21,10 @@ def command(
     model: options.Model = None,
     model_dir: options.ModelDir = None,
     max_pixels: Annotated[
-        int, typer.Option(min=1, help="Larger pictures are reported and left out.")
+        int, typer.Option(min=1, help="Larger pictures are skipped and reported.")
     ] = MAX_PIXELS,
 ) -> None:
-    """Turn a folder of pictures into shards; run again, it does only what is new or changed.
+    """Turn a folder of pictures into shards. Run it again to embed new and changed pictures only.
 
     Captions come from a sidecar NAME.txt, from captions.csv (columns file and caption), or from
     the file's name.
@@ -36,10 +36,10 @@ def command(
 
 
 def tell(report: EmbedReport) -> None:
-    """Print what was done, and what was left out by name."""
+    """Print what was done, and name each skipped picture."""
     for skipped in report.skipped:
         show.err.print(f"skipped {skipped.path}: {skipped.reason}", markup=False)
-    gone = f", {report.gone:,} gone from the folder (their rows stay)" if report.gone else ""
+    gone = f", {report.gone:,} no longer in the folder (their rows stay)" if report.gone else ""
     show.out.print(
         f"{report.new:,} new, {report.changed:,} changed, {report.unchanged:,} unchanged, "
         f"{len(report.skipped):,} skipped{gone}"

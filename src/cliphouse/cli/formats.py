@@ -1,4 +1,4 @@
-"""Results as table, json, jsonl, csv or parquet, on standard output or in a file."""
+"""Writes results as table, json, jsonl, csv or parquet, to standard output or a file."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def write(
 ) -> None:
     """Write ``result`` in a format; ``whole`` gives the JSON document, ``draw`` prints the table.
 
-    Raises QueryError where a table should go into a file, parquet onto a terminal, or the file
-    has no folder to be in.
+    Raises QueryError if a table should go into a file or parquet onto a terminal, or if the file
+    cannot be created.
     """
     if chosen is Format.TABLE:
         if output is not None:
@@ -46,9 +46,9 @@ def write(
         draw()
         return
     if chosen is Format.PARQUET and output is None and sys.stdout.isatty():
-        raise QueryError("parquet is not for a terminal; name a file with -o FILE")
-    if output is not None and (output.is_dir() or not output.parent.is_dir()):
-        raise QueryError(f"{output}: no file can be here; name one in a folder that exists")
+        raise QueryError("parquet cannot be printed on a terminal; give a file with -o FILE")
+    if output is not None:
+        check_output(output)
     data = _encode(result, chosen, whole)
     if output is None:
         sys.stdout.buffer.write(data)
@@ -59,8 +59,16 @@ def write(
     part.replace(output)
 
 
+def check_output(path: Path) -> None:
+    """Raise QueryError if ``path`` is a folder or its folder does not exist."""
+    if path.is_dir():
+        raise QueryError(f"{path}: is a folder; give the name of a file")
+    if not path.parent.is_dir():
+        raise QueryError(f"{path}: the folder {path.parent} does not exist")
+
+
 def as_rows(result: pa.Table) -> list[dict[str, Any]]:
-    """Rows as dicts; bytes that are no UTF-8, which ClickHouse's String may hold, are replaced."""
+    """Rows as dicts. Bytes that are not UTF-8, which a String may hold, are replaced."""
     columns = [
         [_decoded(value) for value in column.cast(_as_bytes(column.type)).to_pylist()]
         for column in result.columns
@@ -92,7 +100,7 @@ def _flat(result: pa.Table) -> pa.Table:
 
 
 def _as_bytes(kind: pa.DataType) -> pa.DataType:
-    """``kind`` with text as bytes, at any depth, which any String of ClickHouse's can be."""
+    """``kind`` with text as bytes, at any depth: a String of ClickHouse may not be UTF-8."""
     if pa.types.is_string(kind):
         return pa.binary()
     if pa.types.is_dictionary(kind):
@@ -117,7 +125,7 @@ def _decoded(value: Any) -> Any:
 
 
 def shorten(value: object, limit: int = 120) -> str:
-    """A cell of a table: long arrays and texts cut, line breaks shown as spaces."""
+    """A cell of a table: long values are cut, and line breaks become spaces."""
     if isinstance(value, float):
         return f"{value:.6g}"
     text = " ".join(str(value).split())

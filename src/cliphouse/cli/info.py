@@ -25,7 +25,7 @@ def command(
     server: options.Server = None,
     api_key: options.ApiKey = None,
 ) -> None:
-    """What the table holds: rows, shards, disk, model, indexes and measured recall."""
+    """Show what the table holds: rows, shards, disk, model, indexes and measured recall."""
     if server is not None:
         with Client(server, api_key) as service:
             summary = service.info(options.given(context, "table", table))
@@ -42,34 +42,37 @@ def _draw_nodes(nodes: Sequence[NodeSize]) -> None:
     rows = [
         (node.name, node.shard, f"{node.rows:,}", show.size(node.disk_bytes), "")
         if node.is_reachable
-        else (node.name, node.shard, "", "", "cannot be reached: its rows are not counted")
+        else (node.name, node.shard, "", "", "unreachable: its rows are not counted")
         for node in nodes
     ]
     show.out.print(show.table(("node", "shard", "rows", "disk", ""), rows, right="lrrr"))
 
 
 def _engine(summary: TableSummary) -> list[tuple[str, str]]:
-    """What the engine is, and what searches there must do without."""
+    """The engine's version, what it lacks, and the settings that this user may not change."""
     facts = [("engine", f"ClickHouse {summary.engine}")] if summary.engine else []
     if summary.lacking:
-        facts.append(("without", "; ".join(summary.lacking)))
+        facts.append(("engine lacks", "; ".join(summary.lacking)))
     if summary.forbidden:
-        facts.append(("may not set", ", ".join(summary.forbidden)))
+        facts.append(("fixed settings", ", ".join(summary.forbidden)))
     return facts
 
 
+def _loaded(summary: TableSummary) -> str:
+    """When the shards were loaded, to the minute: one time, or the first and the last."""
+    if not (summary.first_load and summary.last_load):
+        return ""
+    first, last = (f"{t:%Y-%m-%d %H:%M}" for t in (summary.first_load, summary.last_load))
+    return f", loaded {first}" if first == last else f", loaded from {first} to {last}"
+
+
 def _draw(summary: TableSummary) -> None:
-    loads = ""
-    if summary.first_load and summary.last_load:
-        loads = (
-            f", loaded {summary.first_load:%Y-%m-%d %H:%M} to {summary.last_load:%Y-%m-%d %H:%M}"
-        )
     facts = [
         ("database", summary.database),
         *_engine(summary),
         ("table", summary.table),
-        ("rows", f"{summary.rows:,} in {summary.parts} parts"),
-        ("shards", f"{summary.shards:,}{loads}"),
+        ("rows", f"{summary.rows:,} in {show.count(summary.parts, 'part')}"),
+        ("shards", f"{summary.shards:,}{_loaded(summary)}"),
         ("model", summary.model or "unknown"),
         (
             "embeddings",
@@ -82,7 +85,7 @@ def _draw(summary: TableSummary) -> None:
         numbers = ", ".join(map(str, summary.unfinished))
         facts.append(("unfinished", f"shards {numbers}: run the same ingest again"))
     if summary.cluster is not None:
-        facts.append(("cluster", f"{summary.cluster}, {len(summary.nodes)} nodes"))
+        facts.append(("cluster", f"{summary.cluster}, {show.count(len(summary.nodes), 'node')}"))
     show.out.print(show.table(("", ""), facts))
     if summary.nodes:
         _draw_nodes(summary.nodes)
@@ -94,5 +97,5 @@ def _draw(summary: TableSummary) -> None:
     for modality in summary.modalities:
         measured = [entry for entry in summary.measured if entry.modality == modality]
         if measured:
-            show.out.print(f"searching {modality} embeddings:")
+            show.out.print(f"measured recall, {modality} embeddings:")
             draw(measured)

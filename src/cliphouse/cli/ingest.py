@@ -22,7 +22,7 @@ _SHOWN = 5
 
 def _remark(load: ShardLoad) -> str:
     if load.gone:
-        return f"{load.gone:,} rows were deleted since; --replace loads them again"
+        return f"{load.gone:,} rows were deleted after loading; --replace loads them again"
     if load.by_others:
         return "loaded by another worker"
     return "replaced" if load.replaced else ""
@@ -42,37 +42,37 @@ def command(
         ),
     ],
     shards: Annotated[
-        str, typer.Option(help="Only these shards, as in 0-9,12,400-409, or all.")
+        str, typer.Option(help="Only these shards, for example 0-9,12,400-409, or all.")
     ] = "all",
     precision: Annotated[
         Literal["float32", "bfloat16"] | None,
         typer.Option(
-            help="What a new table keeps: float32 (the default) or bfloat16, half the disk."
+            help="The precision of a new table: float32 (the default) or bfloat16, half the disk."
         ),
     ] = None,
     codes: Annotated[
         Literal["none", "rabitq", "turboquant"] | None,
-        typer.Option(help="Short codes that a new table keeps beside its vectors, to search by."),
+        typer.Option(help="The codes that a new table keeps beside its vectors, for mode codes."),
     ] = None,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Load changed shards instead of their old rows.")
+        bool, typer.Option("--replace", help="Replace the rows of shards whose files have changed.")
     ] = False,
     cluster: Annotated[
         str | None,
-        typer.Option(help="Make the table on every node of this cluster of the server's."),
+        typer.Option(help="Create the table on every node of this cluster of the server."),
     ] = None,
     db: options.Db = options.DB,
     table: options.TableName = options.TABLE,
     model: options.Model = None,
     json: options.Json = False,
 ) -> None:
-    """Load shards into the table; what is there already is left as it is.
+    """Load shards into the table. Rows that are there already stay as they are.
 
-    On a server, several machines may be given the same shards: each loads what no other has, and
-    takes over from those that died.
+    Several machines may load the same shards into one server: each loads the shards that no other
+    machine has, and takes over the shards of machines that died.
     """
-    # A scheduler's order to end is taken as Ctrl-C is, so that other machines have at once what
-    # this one had begun.
+    # SIGTERM from a scheduler ends the load as Ctrl-C does: it releases the claimed shards, so that
+    # other machines can load them immediately.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     numbers = parse_shard_numbers(shards)
     with (
@@ -97,10 +97,10 @@ def command(
     ]
     show.out.print(show.table(("shard", "rows", "inserted", ""), rows, right="rrr"))
     rate = report.inserted / max(report.seconds, 1e-9)
-    model_name = report.model or "unknown (name it with --model when searching by words)"
+    model_name = report.model or "unknown (to search by words, name it with --model)"
     show.out.print(
         f"{report.inserted:,} of {report.rows:,} rows inserted in {show.seconds(report.seconds)}"
         f"{f', {rate:,.0f} rows/s' if report.inserted else ''}; model {model_name}"
     )
     if report.by_others:
-        show.out.print(f"{report.by_others:,} rows were loaded by other workers meanwhile")
+        show.out.print(f"{report.by_others:,} rows were loaded by other workers in the meantime")

@@ -13,31 +13,33 @@ Db = Annotated[
     str,
     typer.Option(
         envvar="CLIPHOUSE_DB",
-        help="The database: a folder (embedded), or http(s)://user:password@host:8123/database; "
-        "the password rather in CLIPHOUSE_PASSWORD.",
+        help="The database: a folder (embedded), or http(s)://user:password@host:8123/database. "
+        "CLIPHOUSE_PASSWORD is a safer place for the password.",
     ),
 ]
-TableName = Annotated[str, typer.Option("--table", help="The table.")]
+TableName = Annotated[str, typer.Option("--table", help="The name of the table.")]
 Model = Annotated[
     str | None,
     typer.Option(
-        help="The encoder: ViT-B/32 or tiny. By default the one the shards or the table name."
+        help="The encoder: ViT-B/32 or tiny. By default, the one that the shards or the table name."
     ),
 ]
 ModelDir = Annotated[
     Path | None,
     typer.Option(
-        envvar="CLIPHOUSE_MODELS", help="Where ViT-B/32's files lie offline, in text/ and vision/."
+        envvar="CLIPHOUSE_MODELS",
+        help="A folder with the files of ViT-B/32 in text/ and vision/, to work offline.",
     ),
 ]
 Server = Annotated[
     str | None,
     typer.Option(
-        "--server", help="Ask cliphouse serve there, as in http://127.0.0.1:1234, not a database."
+        "--server",
+        help="Ask a running cliphouse serve, for example http://127.0.0.1:1234, not a database.",
     ),
 ]
 ApiKey = Annotated[
-    str | None, typer.Option(envvar="CLIPHOUSE_API_KEY", help="The key for --server.")
+    str | None, typer.Option(envvar="CLIPHOUSE_API_KEY", help="The API key for --server.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 
@@ -50,6 +52,6 @@ def folder(path: Path | None) -> str | None:
 
 
 def given(context: typer.Context, name: str, value: str) -> str | None:
-    """An option's value where somebody gave it; None for its default."""
+    """An option's value if the user gave it, or None if it is the default."""
     source = context.get_parameter_source(name)
     return None if source is None or source.name == "DEFAULT" else value

@@ -1,4 +1,4 @@
-"""Values for {name:Type} in a statement, as given by --param."""
+"""Reads --param: values for {name:Type} in a statement."""
 
 from __future__ import annotations
 
@@ -53,6 +53,6 @@ def _load(name: str, path: Path) -> list[float]:
     if vector.ndim == 2 and len(vector) == 1:
         vector = vector[0]
     if vector.ndim != 1 or not np.issubdtype(vector.dtype, np.number):
-        raise QueryError(f"--param {name}: {path}: shape {vector.shape}, but one vector is wanted")
+        raise QueryError(f"--param {name}: {path}: shape {vector.shape}, but it must be one vector")
     numbers: list[float] = vector.astype(np.float32).tolist()
     return numbers

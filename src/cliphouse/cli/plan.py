@@ -28,53 +28,65 @@ _SIZES = {
 }  # fmt: skip
 HEADINGS = (
     "layout", "disk", "while indexing", "memory", "to build", "page cache", "load", "index",
-    "query", "queries/s", "from disk", "",
+    "query", "queries/s", "from disk", "note",
 )  # fmt: skip
 
 
 def command(
-    rows: Annotated[str, typer.Option(help="How many rows, as in 400M, 5.8B, 1e9 or 120000.")],
-    dim: Annotated[int, typer.Option(min=1, max=65_536, help="Numbers of an embedding.")] = 512,
+    rows: Annotated[
+        str, typer.Option(help="Number of rows, for example 400M, 5.8B, 1e9 or 120000.")
+    ],
+    dim: Annotated[int, typer.Option(min=1, max=65_536, help="Dimensions of an embedding.")] = 512,
     modalities: Annotated[
-        int, typer.Option(min=1, max=2, help="Embeddings of a row: 1 (image) or 2 (and text).")
+        int,
+        typer.Option(min=1, max=2, help="Embeddings of a row: 1 (image) or 2 (image and text)."),
     ] = 2,
     nodes: Annotated[
         int, typer.Option(min=1, max=100_000, help="Machines that share the rows.")
     ] = 1,
     replicas: Annotated[
-        int, typer.Option(min=1, max=10, help="Machines that hold each row; nodes is a multiple.")
+        int,
+        typer.Option(
+            min=1, max=10, help="Machines that hold each row; --nodes must be a multiple."
+        ),
     ] = 1,
     loaders: Annotated[
         int | None,
         typer.Option(
-            min=1, max=100_000, help="Machines that load at once; by default as many as nodes."
+            min=1, max=100_000, help="Machines that load at the same time; by default, all nodes."
         ),
     ] = None,
     cores: Annotated[
         int | None,
-        typer.Option(min=1, max=10_000, help="Cores of a machine; by default as many as this one."),
+        typer.Option(
+            min=1, max=10_000, help="Cores of a machine; by default, as many as this one has."
+        ),
     ] = None,
     memory: Annotated[
         str | None,
-        typer.Option(help="Memory of a machine, as in 64GB; by default as much as this one."),
+        typer.Option(
+            help="Memory of a machine, for example 64GB; by default, as much as this one has."
+        ),
     ] = None,
     graph_cache: Annotated[
         str | None,
         typer.Option(
-            help="The vector_similarity_index_cache_size that a machine's server is given, as in "
-            "64GB; by default half of one machine's memory, and the engine's 5 GiB of several."
+            help="The server setting vector_similarity_index_cache_size of a machine, for example "
+            "64GB; by default, half of the memory for one machine, and 5 GiB for several."
         ),
     ] = None,
     disk: Annotated[
         str | None,
-        typer.Option(help="What a machine's disk reads in a second, as in 3GB; by default 1GB."),
+        typer.Option(
+            help="What the disk of a machine reads in a second, for example 3GB; by default, 1GB."
+        ),
     ] = None,
     ef: Annotated[
-        int, typer.Option(min=1, max=10_000_000, help="How wide graphs are searched.")
+        int, typer.Option(min=1, max=10_000_000, help="The search width of HNSW graphs.")
     ] = costs.PLANNED_EF,
     json: options.Json = False,
 ) -> None:
-    """What a table would cost before it is loaded: disk, memory, load, build and query times."""
+    """Estimate disk, memory, load, build and query times of a table before it is loaded."""
     machines = Machines(
         cores or os.cpu_count() or 1,
         _memory_here() if memory is None else parse_bytes("--memory", memory),
@@ -92,13 +104,15 @@ def command(
 
 
 def parse_count(text: str) -> int:
-    """Rows in words, such as 400M or 5.8B. Raises QueryError where it is no number."""
-    return _parse(text, _COUNTS, f"--rows {text!r}: a number as in 400M, 5.8B, 1e9 or 120000")
+    """The number of rows in a text such as 400M. Raises QueryError if it is not a number."""
+    return _parse(
+        text, _COUNTS, f"--rows {text!r}: give a number such as 400M, 5.8B, 1e9 or 120000"
+    )
 
 
 def parse_bytes(option: str, text: str) -> int:
-    """Bytes in words, such as 64GB or 24GiB. Raises QueryError where it is none."""
-    return _parse(text, _SIZES, f"{option} {text!r}: a size as in 64GB or 24GiB")
+    """The bytes in a text such as 64GB or 24GiB. Raises QueryError if it is not a size."""
+    return _parse(text, _SIZES, f"{option} {text!r}: give a size such as 64GB or 24GiB")
 
 
 def _parse(text: str, units: dict[str, int], wanted: str) -> int:
@@ -153,15 +167,15 @@ def _draw(plan: TablePlan) -> None:
     show.out.print(show.table(HEADINGS, cells, right="lrrrrrrrrrrl"))
     if machines.nodes > 1:
         show.out.print(
-            f"Disk and memory are of one machine; take them {machines.nodes:,} times. A query asks "
+            f"Disk and memory are for each of the {machines.nodes:,} machines. A query asks "
             f"{machines.shards:,} shards and waits for the slowest."
         )
     show.out.print(
-        "Bytes are within 25% of tables really built. Times are estimates, scaled by cores from "
-        f"a machine with 2, for a disk of {show.size(plan.speeds.disk_bytes)}/s;\n"
-        f"a query is for {costs.PLANNED_K} rows, hnsw at ef {plan.ef:,}, codes at "
-        f"{costs.PLANNED_OVERSAMPLING} times as many; what recall that gives, "
-        "cliphouse recall tells."
+        "Bytes are within 25% of tables that were built. Times are estimates, scaled by cores from "
+        f"a machine with 2, for a disk of {show.size(plan.speeds.disk_bytes)}/s.\n"
+        f"A query is for {costs.PLANNED_K} rows, hnsw at ef {plan.ef:,}, codes at "
+        f"{costs.PLANNED_OVERSAMPLING} times as many. To measure the recall on a table, run "
+        "cliphouse recall."
     )
     show.out.print(f"Recommended: {plan.recommendation}")
 
@@ -196,7 +210,7 @@ def _mark(estimate: Estimate) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time in words, from milliseconds to days."""
+    """A time as text, from milliseconds to days."""
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 3600:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from cliphouse.cli.formats import check_output
 from cliphouse.errors import QueryError
 from cliphouse.search.methods import METHODS
 from cliphouse.vocabulary import Measured
@@ -15,16 +16,16 @@ _MARKERS = "*sov^D"  # one for each method, in the registry's order
 
 
 def check_plot(path: Path) -> None:
-    """Raises QueryError, before the long work, where no plot can be written to ``path``."""
+    """Raise QueryError, before the measurement, if no plot can be written to ``path``."""
     if path.suffix.lower() not in _ENDINGS:
-        raise QueryError(f"{path}: a plot is a file in {', '.join(_ENDINGS)}")
-    if path.is_dir() or not path.parent.is_dir():
-        raise QueryError(f"{path}: no file can be here; name one in a folder that exists")
+        raise QueryError(f"{path}: a plot must be a file with the ending {', '.join(_ENDINGS)}")
+    check_output(path)
 
 
 def plot_recall(measured: Sequence[Measured], path: Path) -> None:
-    """Draw recall (upwards) against median latency (in milliseconds, logarithmic), a line for each
-    way to search and kind of query, with the widths beside the points."""
+    """Draw recall (vertical) against median latency in milliseconds (horizontal, logarithmic).
+
+    There is a line for each mode and kind of query; the widths stand beside the points."""
     from matplotlib.figure import Figure  # takes half a second to load
 
     figure = Figure(figsize=(8, 5), layout="constrained")

@@ -1,4 +1,4 @@
-"""The interactive prompt of cliphouse sql: several lines until a semicolon, and a history."""
+"""The interactive prompt of cliphouse sql: statements of several lines, and a history."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ _SECRET = re.compile(r"\bIDENTIFIED\b|\bpassword\b|://[^/\s]*:.*@", re.IGNORECAS
 
 
 def run_prompt(shown: str, run: Callable[[str], None]) -> None:
-    """Ask for statements and ``run`` them until the user leaves; errors are told, and asking goes
-    on. ``shown`` names the database."""
+    """Ask for statements and ``run`` them until the user leaves.
+
+    An error is printed and the prompt continues. ``shown`` is the address of the database."""
     show.err.print(f"{shown}: end a statement with ; and leave with exit or Ctrl-D", style="dim")
     session: PromptSession[str] = PromptSession(
         history=_history(),
@@ -47,7 +48,7 @@ def run_prompt(shown: str, run: Callable[[str], None]) -> None:
 
 
 def _keys() -> KeyBindings:
-    """Enter runs what is finished, and goes on to the next line otherwise."""
+    """Enter runs a finished statement, and begins a new line in an unfinished one."""
     keys = KeyBindings()
 
     @keys.add("enter")
@@ -62,8 +63,8 @@ def _keys() -> KeyBindings:
     return keys
 
 
-class _Discreet(FileHistory):
-    """Keeps no statement that may hold a password."""
+class _HistoryWithoutPasswords(FileHistory):
+    """A history that leaves out statements that may hold a password."""
 
     def store_string(self, string: str) -> None:
         if not _SECRET.search(string):
@@ -71,7 +72,7 @@ class _Discreet(FileHistory):
 
 
 def _history() -> History:
-    """Kept in the user's state folder; for this time only where that cannot be written."""
+    """The history in the user's state folder, or in memory if that cannot be written."""
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     folder = Path(state) / "cliphouse"
     try:
@@ -79,4 +80,4 @@ def _history() -> History:
         (folder / "sql_history").touch(mode=0o600)
     except OSError:
         return InMemoryHistory()
-    return _Discreet(str(folder / "sql_history"))
+    return _HistoryWithoutPasswords(str(folder / "sql_history"))

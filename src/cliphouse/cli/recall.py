@@ -25,33 +25,36 @@ def command(
     modality: Annotated[
         Literal["image", "text"], typer.Argument(help="Which embeddings to search.")
     ] = "image",
-    k: Annotated[int, typer.Option("-k", help="How many results.")] = 10,
-    queries: Annotated[int, typer.Option(help="Queries of each kind.")] = 200,
+    k: Annotated[int, typer.Option("-k", help="Number of results.")] = 10,
+    queries: Annotated[int, typer.Option(help="Number of queries of each kind.")] = 200,
     target: Annotated[
         float | None,
         typer.Option(
-            help="The recall that mode auto must reach; by default 0.95 for text queries, 0.99 "
+            help="The recall that mode auto must reach; by default, 0.95 for text queries and 0.99 "
             "for image queries."
         ),
     ] = None,
-    metric: Annotated[Literal["cosine", "l2"], typer.Option(help="The distance.")] = "cosine",
+    metric: Annotated[
+        Literal["cosine", "l2"], typer.Option(help="The distance function.")
+    ] = "cosine",
     save: Annotated[
-        bool, typer.Option("--save", help="Keep the figures with the table, for mode auto.")
+        bool, typer.Option("--save", help="Save the measurements with the table, for mode auto.")
     ] = False,
     plot: Annotated[
-        Path | None, typer.Option(help="Draw recall against latency: a .svg, .png or .pdf file.")
+        Path | None,
+        typer.Option(help="Plot recall against latency into a .svg, .png or .pdf file."),
     ] = None,
     shards: Annotated[
         list[str] | None,
         typer.Option(
-            help="The folder of the table's shards: also measure what rounding to bfloat16 costs."
+            help="The folder of the table's shards, to measure what rounding to bfloat16 costs."
         ),
     ] = None,
     db: options.Db = options.DB,
     table: options.TableName = options.TABLE,
     json: options.Json = False,
 ) -> None:
-    """Measure every way to search against the exact answer, for text and for image queries."""
+    """Measure recall and latency of every search mode, for text and for image queries."""
     if plot is not None:
         check_plot(plot)
     with cliphouse.open(db, table) as opened:
@@ -66,8 +69,8 @@ def command(
     draw(measured)
     for cost in costs:
         show.out.print(
-            f"{cost.query} queries: {cost.recall:.3f} of the shards' own top {cost.k} is in the "
-            f"table's ({cost.queries} queries)"
+            f"{cost.query} queries: the table finds {cost.recall:.3f} of the top {cost.k} of the "
+            f"shards' own vectors ({cost.queries} queries)"
         )
 
 
@@ -90,7 +93,7 @@ def _document(measured: Sequence[Measured], costs: Sequence[RoundingCost], with_
 
 
 def draw(measured: Sequence[Measured]) -> None:
-    """Print the measurements, one line a mode and width; * marks what auto takes."""
+    """Print the measurements, one line for each mode and width; * marks what auto uses."""
     for k in sorted({entry.k for entry in measured}):
         entries = [entry for entry in measured if entry.k == k]
         chosen = {id(entry) for entry in taken_by_auto(entries)}
@@ -107,7 +110,7 @@ def draw(measured: Sequence[Measured]) -> None:
             )
             for entry in entries
         ]
-        headings = ("query", "mode", "width", f"recall@{k}", "+-", "ms", "p95", "auto")
+        headings = ("query", "mode", "width", f"recall@{k}", "±", "median ms", "p95 ms", "auto")
         show.out.print(show.table(headings, rows, right="llrrrrr"))
         counted = max(entry.queries for entry in entries)
         show.out.print(f"{counted} queries of each kind over {entries[0].rows:,} rows", style="dim")

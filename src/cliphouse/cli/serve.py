@@ -21,59 +21,71 @@ def command(
     tables: Annotated[
         list[str] | None,
         typer.Option(
-            "--table", help="A table to serve; repeatable, the first is the default. [laion]"
+            "--table", help="A table to serve; repeatable. The first is the default. [laion]"
         ),
     ] = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")
+        int, typer.Option(min=0, max=65535, help="The port; 0 chooses a free one.")
     ] = PORT,
     pictures: Annotated[
         list[Path] | None,
-        typer.Option(help="A folder whose pictures may be sent to clients; repeatable."),
+        typer.Option(help="A folder of pictures that clients may see; repeatable."),
     ] = None,
     picture_network: Annotated[
         list[str] | None,
         typer.Option(
-            help="A network of one's own, as in 10.1.0.0/16, whose pictures may be searched for by "
-            "address like those of the public internet; repeatable."
+            help="A private network, for example 10.1.0.0/16, from which the service may fetch "
+            "pictures by address; repeatable."
         ),
     ] = None,
     api_key: Annotated[
         list[str] | None,
-        typer.Option(envvar="CLIPHOUSE_API_KEY", help="A key that clients must give; repeatable."),
+        typer.Option(
+            envvar="CLIPHOUSE_API_KEY", help="An API key that clients may use; repeatable."
+        ),
     ] = None,
     api_key_file: Annotated[
-        Path | None, typer.Option(help="A file with SHA-256 hashes of such keys, one a line.")
+        Path | None, typer.Option(help="A file with SHA-256 hashes of API keys, one per line.")
     ] = None,
     insecure: Annotated[
-        bool, typer.Option("--insecure", help="Serve the network without any key.")
+        bool, typer.Option("--insecure", help="Serve other machines without an API key.")
     ] = False,
     rate: Annotated[
-        str | None, typer.Option(help="How often one key or address may ask, as in 120/minute.")
+        str | None,
+        typer.Option(help="The most requests of one key or address, for example 120/minute."),
     ] = None,
     cors: Annotated[
         list[str] | None,
-        typer.Option(help="An origin whose pages may ask, as in https://example.org; repeatable."),
+        typer.Option(
+            help="An origin whose pages may ask, for example https://example.org; repeatable."
+        ),
     ] = None,
     allow_host: Annotated[
         list[str] | None,
-        typer.Option(help="Another name that it answers to, behind a proxy; repeatable."),
+        typer.Option(
+            help="Another host name that it answers to, for example behind a proxy; repeatable."
+        ),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Searches at once.")] = 4,
+    workers: Annotated[
+        int, typer.Option(min=1, max=64, help="Number of searches at the same time.")
+    ] = 4,
     queue: Annotated[
-        int, typer.Option(min=0, max=10_000, help="Requests that may wait beside them.")
+        int,
+        typer.Option(
+            min=0, max=10_000, help="Number of requests that may wait for a search to end."
+        ),
     ] = Limits.queue,
     max_body: Annotated[
         int, typer.Option(min=1, max=1000, help="The largest request, in MB.")
     ] = Limits.body_bytes // _MEGABYTE,
     log_queries: Annotated[
-        bool, typer.Option("--log-queries", help="Write what is searched for into the log.")
+        bool, typer.Option("--log-queries", help="Log what is searched for.")
     ] = False,
     model: options.Model = None,
     model_dir: options.ModelDir = None,
 ) -> None:
-    """Serve tables over HTTP: a page to search from, and routes for programs."""
+    """Serve tables over HTTP: a search page, and an API for programs."""
     from cliphouse.server.access import parse_rate  # the web framework takes a second to import
     from cliphouse.server.keys import hash_key, read_key_file
     from cliphouse.server.run import Ready, log_to_standard_error, serve

@@ -1,4 +1,4 @@
-"""What people see: tables, sizes, progress on a terminal and plain lines in a log."""
+"""Output for people: tables, sizes, and progress as bars on a terminal or lines in a log."""
 
 from __future__ import annotations
 
@@ -34,8 +34,9 @@ _LOG_SECONDS = 10.0
 
 @contextmanager
 def progress(what: str, unit: str = "rows") -> Iterator[Progress]:
-    """A function to call with (done, total): a bar with rate and time left, or a line every ten
-    seconds where standard error is no terminal."""
+    """Show progress: yields a function to call with (done, total).
+
+    On a terminal it is a bar with rate and time left, in a log a line every ten seconds."""
     if err.is_terminal:
         with _bar(what, unit) as advance:
             yield advance
@@ -83,8 +84,10 @@ def _log(what: str, unit: str) -> Progress:
 
 @contextmanager
 def shares(what: str) -> Iterator[BuildProgress]:
-    """A function to call with the finished shares of a step, 0 to 1, each by the name of the node
-    that is about it: a bar for each, or a line with the share of them all."""
+    """Show the progress of a build: yields a function to call with the finished share, 0 to 1, of
+    each node by its name.
+
+    On a terminal there is a bar for each node, in a log a line with the mean."""
     if not err.is_terminal:
         log = _log(what, "%")
         yield lambda done: log(round(sum(done.values()) / max(1, len(done)) * 100), 100)
@@ -103,8 +106,8 @@ def shares(what: str) -> Iterator[BuildProgress]:
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]], right: str = "") -> Table:
-    """A table for the terminal; columns named in ``right`` (letters by position: 'lrr') are
-    aligned right. Cells are text, never markup."""
+    """A table for the terminal. ``right`` has a letter for each column: 'r' aligns it right, as in
+    'lrr'. Cells are text, never markup."""
     built = Table(box=None, pad_edge=False, header_style="bold")
     for index, heading in enumerate(headings):
         is_right = right[index : index + 1] == "r"
@@ -115,12 +118,17 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]], right: str 
 
 
 def plain(text: str) -> str:
-    """``text`` without what a terminal would obey: captions and urls are anybody's."""
+    """``text`` without control characters: captions and urls come from strangers."""
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
+def count(number: int, noun: str) -> str:
+    """A number and its noun, as in 1 part or 5,000 parts."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def size(count: float) -> str:
-    """Bytes in words: 1.5 GB."""
+    """Bytes as text, as in 1.5 GB."""
     for unit in ("B", "kB", "MB", "GB"):
         if abs(count) < 1000:
             return f"{count:,.0f} {unit}" if unit == "B" else f"{count:,.1f} {unit}"
@@ -129,7 +137,7 @@ def size(count: float) -> str:
 
 
 def seconds(count: float) -> str:
-    """A time in words: 0.8 s, 12 s, 3 min 5 s."""
+    """A time as text, as in 0.8 s, 12 s or 3 min 5 s."""
     if count < 10:
         return f"{count:.1f} s"
     minutes, rest = divmod(round(count), 60)

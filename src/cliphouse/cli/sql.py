@@ -24,7 +24,7 @@ NAME = "sql"
 
 @dataclass(frozen=True)
 class Printer:
-    """Writes answers in the chosen format, and what they took on standard error."""
+    """Writes answers in the chosen format, and their time to standard error."""
 
     chosen: Format
     output: Path | None
@@ -43,29 +43,32 @@ def command(
     statement: Annotated[
         str | None,
         typer.Argument(
-            help="One or more SQL statements, separated by ;. Without: standard input, or a prompt."
+            help="One or more SQL statements, separated by semicolons. Without one, it reads "
+            "standard input or opens a prompt."
         ),
     ] = None,
     file: Annotated[
-        Path | None, typer.Option("-f", "--file", help="Run the statements of a file.")
+        Path | None, typer.Option("-f", "--file", help="Run the statements in this file.")
     ] = None,
     param: Annotated[
         list[str] | None,
         typer.Option(
-            help="A value for {name:Type}: name=VALUE, name=@FILE.npy, name=image:PATH or "
-            "name=text:WORDS."
+            help="The value of a parameter {name:Type}: name=VALUE, name=@FILE.npy, "
+            "name=image:PATH or name=text:WORDS; repeatable."
         ),
     ] = None,
     db: options.Db = options.DB,
     model: options.Model = None,
     model_dir: options.ModelDir = None,
-    chosen: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TABLE,
+    chosen: Annotated[Format, typer.Option("--format", help="The output format.")] = Format.TABLE,
     json: options.Json = False,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to a file.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write to this file.")
+    ] = None,
 ) -> None:
     """Run SQL on the database: statements, a file, standard input or a prompt.
 
-    encode_text('words') and encode_image('path') are vectors, made by the model of the tables.
+    encode_text('words') and encode_image('path') return vectors of the tables' model.
     """
     printer = Printer(Format.JSON if json else chosen, output)
     text = _text(statement, file)
@@ -73,7 +76,7 @@ def command(
     with cliphouse.open(db, model=model, model_dir=options.folder(model_dir)) as opened:
         parameters = read_parameters(param or [], opened)
         if statements is None:
-            from cliphouse.cli.prompt import run_prompt  # slow to load, and seldom needed
+            from cliphouse.cli.prompt import run_prompt  # slow to import, and seldom needed
 
             run_prompt(
                 opened.address.shown,
@@ -84,7 +87,7 @@ def command(
 
 
 def _text(statement: str | None, file: Path | None) -> str | None:
-    """What to run, or None for what will be typed."""
+    """The statements to run, or None for a prompt."""
     if statement is not None and file is not None:
         raise QueryError(f"a statement and --file {file}: give one of them")
     if statement is not None:
@@ -96,7 +99,7 @@ def _text(statement: str | None, file: Path | None) -> str | None:
     except OSError as error:
         raise QueryError(f"{file or 'standard input'}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise QueryError(f"{file or 'standard input'}: not text in UTF-8: {error}") from error
+        raise QueryError(f"{file or 'standard input'}: not UTF-8 text: {error}") from error
 
 
 def _several(text: str, output: Path | None) -> list[str]:
@@ -105,7 +108,7 @@ def _several(text: str, output: Path | None) -> list[str]:
         raise QueryError("no statement: give one, -f FILE, or text on standard input")
     results = sum(map(returns_rows, statements))
     if output is not None and results != 1:
-        raise QueryError(f"{output}: a file takes the result of one statement, not of {results}")
+        raise QueryError(f"{output}: a file can hold the result of one statement, not of {results}")
     return statements
 
 

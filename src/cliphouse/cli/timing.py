@@ -1,4 +1,4 @@
-"""What a statement took, in the words of ClickHouse's own client."""
+"""The time and reading of a statement, as ClickHouse's own client prints them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ _BYTES = (" B", " KB", " MB", " GB", " TB")
 
 
 def timing_line(answer: Answer) -> str:
-    """As in: 10 rows in set. Elapsed: 0.019 sec. Processed 137.27 thousand rows, 24.42 MB (7.38
-    million rows/s., 1.31 GB/s.)
+    """The line below a result:
 
-    The part on what was read is missing where the engine does not tell.
+    10 rows in set. Elapsed: 0.019 sec. Processed 137.27 thousand rows, 24.42 MB (7.38 million
+    rows/s., 1.31 GB/s.)
+
+    The part about rows read is missing if the engine does not report it.
     """
     parts = []
     if answer.rows is not None:

@@ -1,4 +1,4 @@
-"""The command line as other users of the machine see it, in ps."""
+"""Hides passwords in the command line that other users of the machine see in ps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from cliphouse.engine.address import has_password, without_password
 
 
 def hide_passwords() -> None:
-    """Show addresses among the arguments without their passwords. A moment passes before this runs:
-    a password in the environment is never seen."""
+    """Remove the passwords of addresses from the process title.
+
+    Python takes a moment to get here, in which ps shows them; a password in the environment is
+    never shown."""
     if any(map(has_password, sys.orig_argv)):
         setproctitle(" ".join(map(without_password, sys.orig_argv)))

@@ -18,7 +18,7 @@ _SAME = 1e-3  # far above what two machines differ by, far below what two models
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="encode_text and encode_image on a ClickHouse server. Embedded databases have them.",
+    help="Install encode_text and encode_image on a server. An embedded database has them.",
 )
 
 Config = Annotated[Path, typer.Option(help="The server's configuration folder.")]
@@ -26,13 +26,13 @@ Scripts = Annotated[Path, typer.Option(help="The server's user_scripts folder.")
 Pictures = Annotated[
     list[Path] | None,
     typer.Option(
-        help="A folder whose pictures encode_image may open; may be repeated. By default the "
-        "server's user_files."
+        help="A folder whose pictures encode_image may open; repeatable. By default, the server's "
+        "user_files."
     ),
 ]
 ModelName = Annotated[str, typer.Option("--model", help="The encoder: ViT-B/32 or tiny.")]
 Copies = Annotated[
-    int, typer.Option(min=1, max=16, help="How many processes a function may have at once.")
+    int, typer.Option(min=1, max=16, help="The most processes that a function may have.")
 ]
 CONFIG = Path("/etc/clickhouse-server")
 SCRIPTS = Path("/var/lib/clickhouse/user_scripts")
@@ -49,7 +49,9 @@ def install_command(
     copies: Copies = 1,
     db: Annotated[
         str | None,
-        typer.Option(help="The server, http://user:password@host:8123: reload it and try."),
+        typer.Option(
+            help="The server, http://user:password@host:8123: reload its functions and try them."
+        ),
     ] = None,
 ) -> None:
     """Write the scripts, the functions and the configuration into a server's folders."""
@@ -59,7 +61,7 @@ def install_command(
         show.out.print(show.plain(str(file.path)), markup=False)
     if db is None:
         show.err.print(
-            "next: SYSTEM RELOAD FUNCTIONS on the server, or restart it; the same command with "
+            "next: run SYSTEM RELOAD FUNCTIONS on the server, or restart it. The same command with "
             "--db http://user:password@host:8123 does that and tries SELECT encode_text('cat')"
         )
         return
