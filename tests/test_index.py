@@ -14,7 +14,7 @@ from cliphouse.recall.measure import turned_aside
 from cliphouse.schema.facts import read_facts
 from cliphouse.schema.index_spec import IndexSpec
 from cliphouse.search.methods.method import Plan
-from cliphouse.search.query.vector import encode_parameter
+from cliphouse.search.query.parameter import encode_parameter
 from cliphouse.search.request import Request
 from cliphouse.search.statement import search_sql
 from cliphouse.table import Table

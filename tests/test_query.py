@@ -17,7 +17,9 @@ import cliphouse
 from cliphouse.errors import PictureError, QueryError
 from cliphouse.models import load_encoder
 from cliphouse.pictures.drawn import write_pictures
-from cliphouse.search.query.vector import Combination, QueryReader, QueryVector
+from cliphouse.search.query.operand import operands_of
+from cliphouse.search.query.reader import QueryReader
+from cliphouse.search.query.vector import QueryVector
 
 ROWS = 60
 
@@ -48,7 +50,7 @@ def unit(vector: np.ndarray) -> np.ndarray:
 
 
 def read(reader: QueryReader, *args: object, **options: object) -> QueryVector:
-    return reader.read([Combination(*args, **options)], "image")[0]  # type: ignore[arg-type]
+    return reader.read([operands_of(*args, **options)], "image")[0]  # type: ignore[arg-type]
 
 
 def test_operands_of_every_kind_are_weighted_and_summed(
@@ -107,7 +109,7 @@ def test_kinds(folder: Path, reader: QueryReader) -> None:
     assert read(reader, picture, add=("id:3",)).kind == "image"
     assert read(reader, picture, subtract=("id:4",)).kind == "mixed"
     assert read(reader, picture, add=("red",)).kind == "mixed"
-    assert reader.read([Combination("id:3")], "text")[0].kind == "text"
+    assert reader.read([operands_of("id:3")], "text")[0].kind == "text"
     assert read(reader, np.ones(512)).kind == "vector"
 
 
@@ -119,14 +121,13 @@ def test_a_bare_vector_is_recognised(folder: Path, table: cliphouse.Table) -> No
 
 
 def test_several_queries_at_once(table: cliphouse.Table) -> None:
-    asked = ["a red circle", "id:7", Combination("a star", add=("blue",))]
+    asked = ["a red circle", "id:7", operands_of("a star", add=("blue",))]
     request = cliphouse.Request(k=5, where="id % 2 = 1")
     results = table.search_many(asked, request)
     assert len(results) == 3
     for query, result in zip(asked, results, strict=True):
-        extra = query.add if isinstance(query, Combination) else ()
-        text = query.query if isinstance(query, Combination) else query
-        alone = table.search(text, k=5, where="id % 2 = 1", add=extra)
+        first, *more = [query] if isinstance(query, str) else query
+        alone = table.search(first, k=5, where="id % 2 = 1", add=more)
         assert [hit.id for hit in result] == [hit.id for hit in alone]
     assert table.search_many([]) == []
 

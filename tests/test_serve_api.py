@@ -6,6 +6,7 @@ import base64
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cliphouse.client import Client
+from cliphouse.errors import QueryError
 from cliphouse.models import load_encoder
+from cliphouse.search.filter import Filter
+from cliphouse.search.paging import Cursor
+from cliphouse.search.query.operand import Operand
+from cliphouse.search.request import Request
 from cliphouse.server.service import Service
 from cliphouse.server.settings import ServeSettings
 from serving import Drawn, Served, draw, serving
@@ -133,6 +140,26 @@ def test_filters_pages_and_duplicates_are_filled_to_k(served: Served, drawn: Dra
 
 def _caption(row: int) -> str:
     return f"picture_{row + 1:05d}.txt"
+
+
+def test_the_client_sends_all_that_is_asked(served: Served, drawn: Drawn) -> None:
+    """Filters and pages reach the service, and queries as Python has them too."""
+    nearest = drawn.nearest(drawn.image[3])
+    asked = Request(k=2, filter=Filter(shards=np.array([0]), caption_contains="RED"))
+    with Client(str(served.http.base_url)) as client:
+        (first,) = client.search_many(["id:3"], asked)
+        assert first.cursor is not None
+        later = replace(asked, cursor=Cursor.from_token(first.cursor))
+        (second,) = client.search_many([drawn.image[3]], later)
+        picture = Image.open(drawn.pictures / "picture_00007.jpg")
+        summed = (Operand(id=3), Operand(picture=picture, weight=1e-3))
+        (third,) = client.search_many([summed], Request(k=1))
+        with pytest.raises(QueryError, match="a service takes no SQL: leave --where out"):
+            client.search_many(["id:3"], Request(where="id > 3"))
+    red = [i for i in nearest if "red" in (drawn.pictures / _caption(i)).read_text().lower()]
+    assert len(red) > 2
+    assert [hit.id for hit in (*first, *second)] == red[:4]
+    assert third[0].id == nearest[0]
 
 
 def test_a_batch_is_answered_in_its_order(served: Served, drawn: Drawn) -> None:

@@ -113,7 +113,9 @@ QUESTIONS: dict[str, dict[str, Any]] = {
             {"id": 9, "weight": 2},
         ],
         "modality": "text",
+        "offset": 4,
     },
+    "next page": {"words": "a star", "metric": "l2"},
     "filters": {
         "id": 3,
         "filter": {
@@ -148,6 +150,8 @@ def test_the_code_finds_the_same(
 ) -> None:
     """Each is run as it would be pasted."""
     body = QUESTIONS[question] | {"k": 12, "mode": "exact"}
+    if question == "next page":
+        body["cursor"] = post(served, "/api/search", **body).json()["cursor"]
     expected = [hit["id"] for hit in post(served, "/api/search", **body).json()["hits"]]
     code = post(served, "/api/search/code", **body).json()
     assert code["notes"] == []
@@ -180,7 +184,16 @@ def test_code_for_pictures_says_what_to_replace(served: Served) -> None:
 def test_words_that_look_like_a_row_are_no_command(served: Served) -> None:
     code = post(served, "/api/search/code", words="id:3").json()
     assert code["command"] is None
-    assert "table.encode('id:3')" in code["python"]
+    assert "cliphouse.Operand(words='id:3')" in code["python"]
+
+
+def test_what_code_cannot_do_is_said(served: Served) -> None:
+    body = {"words": "a star", "k": 5, "filter": {"min_width": 1}}
+    cursor = post(served, "/api/search", **body).json()["cursor"]
+    # The filter is a condition in SQL there: another search, to which the cursor does not belong.
+    assert post(served, "/api/search/code", **body, cursor=cursor).json()["command"] is None
+    code = post(served, "/api/search/code", words="a star", dedup=0.9).json()
+    assert code["notes"] == ["the SQL leaves out dedup=0.9"]
 
 
 def test_a_terminal_meets_no_control_characters(served: Served) -> None:

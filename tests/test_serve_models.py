@@ -12,8 +12,8 @@ from PIL import Image
 
 import cliphouse
 from clip_files import make_clip_files
+from cliphouse import Operand, Request
 from cliphouse.errors import ModelError
-from cliphouse.server.query import SearchQuery
 from cliphouse.server.service import Service
 from cliphouse.server.settings import ServeSettings
 from shard_files import make_shard
@@ -42,11 +42,11 @@ def test_words_do_without_the_other_half_of_the_model(tmp_path: Path, db: str) -
     rows = np.load(tmp_path / "s" / "img_emb" / "img_emb_0.npy").astype("f4")
     expected = np.argsort(-(rows @ files.expected_text("a cat")))[:5]
     try:
-        found = asyncio.run(service.search(None, SearchQuery(words="a cat", k=5)))
+        found = asyncio.run(service.search(None, [Operand(words="a cat")], Request(k=5)))
         assert [hit.id for hit in found] == expected.tolist()
         with pytest.raises(ModelError, match=r"cannot be searched by pictures: .*model\.onnx"):
-            asked = SearchQuery(picture=picture(tmp_path / "x.png"))
-            asyncio.run(service.search(None, asked))
+            asked = [Operand(picture=picture(tmp_path / "x.png"))]
+            asyncio.run(service.search(None, asked, Request()))
     finally:
         service.close()
 
@@ -55,8 +55,8 @@ def test_vectors_and_rows_need_no_model(tmp_path: Path, db: str) -> None:
     service = Service(ServeSettings(db=db, model_dir=str(tmp_path / "none"), workers=1))
     assert len(service.start()) == 2
     try:
-        assert asyncio.run(service.search(None, SearchQuery(id=3, k=1)))[0].id == 3
+        assert asyncio.run(service.search(None, [Operand(id=3)], Request(k=1)))[0].id == 3
         with pytest.raises(ModelError, match="cannot be searched by words"):
-            asyncio.run(service.search(None, SearchQuery(words="x")))
+            asyncio.run(service.search(None, [Operand(words="x")], Request()))
     finally:
         service.close()

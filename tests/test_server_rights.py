@@ -20,7 +20,7 @@ import cliphouse
 from cliphouse.errors import QueryError, TableError
 from cliphouse.schema.index_spec import IndexSpec
 from cliphouse.search.filter import Filter
-from cliphouse.search.query.vector import encode_parameter
+from cliphouse.search.query.parameter import encode_parameter
 from cliphouse.table import Table
 from shard_files import MadeShard, make_shard
 from standin.pretend import Pretence

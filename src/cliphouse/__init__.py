@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cliphouse.pictures import embed_folder
     from cliphouse.schema.index_spec import IndexSpec
     from cliphouse.search.filter import Filter
-    from cliphouse.search.query.vector import Combination
+    from cliphouse.search.query.operand import Operand
     from cliphouse.search.request import Request
     from cliphouse.search.results import Hit, SearchResult
     from cliphouse.table import Table
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     open = Table
 else:  # hidden from type checkers, which would then accept any name
     _MODULES = {
-        "Combination": "cliphouse.search.query.vector",
         "Encoder": "cliphouse.models",
         "Filter": "cliphouse.search.filter",
         "Hit": "cliphouse.search.results",
         "IndexSpec": "cliphouse.schema.index_spec",
+        "Operand": "cliphouse.search.query.operand",
         "Request": "cliphouse.search.request",
         "SearchResult": "cliphouse.search.results",
         "Table": "cliphouse.table",
@@ -65,13 +65,13 @@ else:  # hidden from type checkers, which would then accept any name
 
 __all__ = [
     "CliphouseError",
-    "Combination",
     "Encoder",
     "EngineError",
     "Filter",
     "Hit",
     "IndexSpec",
     "ModelError",
+    "Operand",
     "PictureError",
     "QueryError",
     "Request",

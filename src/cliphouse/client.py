@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 
-from cliphouse.errors import PictureError, QueryError, ServiceError, UserError, error_class
+from cliphouse.errors import QueryError, ServiceError, UserError, error_class
 from cliphouse.inspection.summary import ColumnSize, IndexSize, NodeSize, TableSummary
 from cliphouse.loading.lease import Holding
-from cliphouse.search.query.vector import (
-    Combination,
-    Query,
-    as_row_id,
-    is_url,
-    load_npy,
-    names_a_file,
-)
+from cliphouse.search.query.operand import Operand, Query, one_query
+from cliphouse.search.query.wire import operand_to_json
 from cliphouse.search.request import Request
 from cliphouse.search.results import Hit, SearchResult, SearchStats
 from cliphouse.vocabulary import MAX_BATCH, Measured
 
 _SECONDS = 120.0
-_OPTIONS = ("modality", "k", "offset", "metric", "mode", "ef", "oversampling", "dedup")
 
 
 class Client:
     """Talks to ``cliphouse serve`` at ``url``.
 
     >>> with Client("http://127.0.0.1:1234") as service:
-    ...     results = service.search_many([Combination("a red circle")], Request(k=5))
+    ...     results = service.search_many(["a red circle"], Request(k=5))
 
     Its methods raise ServiceError where the service cannot be reached or failed, and the error
     that the service names where a question cannot be asked.
@@ -50,22 +40,17 @@ class Client:
 
     def search_many(
         self,
-        combinations: Sequence[Combination],
+        queries: Sequence[Query | Sequence[Operand]],
         request: Request,
         table: str | None = None,
     ) -> list[SearchResult]:
-        """A result for each combination; pictures and vectors are read here and sent. A condition
-        in SQL is not for services."""
-        if request.where:
-            raise QueryError("a service takes no SQL: leave --where out")
-        options = {name: getattr(request, name) for name in _OPTIONS}
-        options["cursor"] = request.cursor.to_token() if request.cursor else None
-        options |= {"table": table}
-        given = {name: value for name, value in options.items() if value is not None}
-        queries = [{"operands": _operands(combination)} for combination in combinations]
+        """A result for each query, or sum of operands; pictures and vectors are read here and
+        sent. A condition in SQL is not for services."""
+        given = _options(request) | ({} if table is None else {"table": table})
+        asked = [{"operands": list(map(operand_to_json, one_query(query)))} for query in queries]
         found: list[SearchResult] = []
-        for start in range(0, len(queries), MAX_BATCH):
-            body = given | {"queries": queries[start : start + MAX_BATCH]}
+        for start in range(0, len(asked), MAX_BATCH):
+            body = given | {"queries": asked[start : start + MAX_BATCH]}
             answer = self._ask("POST", "/api/search/batch", json=body)
             found += [_result(result) for result in answer["results"]]
         return found
@@ -110,27 +95,11 @@ class Client:
         return UserError(message) if status in (400, 404, 413, 422) else ServiceError(message)
 
 
-def _operands(combination: Combination) -> list[dict[str, Any]]:
-    return [_part(one.query) | {"weight": one.weight} for one in combination.operands()]
-
-
-def _part(query: Query) -> dict[str, Any]:
-    """A query as the command line takes it, for the service: files of this machine are read."""
-    if isinstance(query, str) and (row_id := as_row_id(query)) is not None:
-        return {"id": row_id}
-    if isinstance(query, str) and is_url(query):
-        return {"picture_url": query}
-    if isinstance(query, Path) or (isinstance(query, str) and names_a_file(query)):
-        path = Path(query).expanduser()
-        if path.suffix.lower() == ".npy":
-            return {"vector": np.ravel(load_npy(path)).astype(float).tolist()}
-        try:
-            return {"picture": base64.b64encode(path.read_bytes()).decode()}
-        except OSError as error:
-            raise PictureError(f"{path}: cannot be read: {error.strerror}") from error
-    if isinstance(query, str):
-        return {"words": query}
-    raise QueryError("a service is sent words, files, addresses, rows and .npy vectors")
+def _options(request: Request) -> dict[str, Any]:
+    for option, _ in request.given():
+        if option.is_sql:
+            raise QueryError(f"a service takes no SQL: leave {option.flag} out")
+    return {o.name: o.write(value) for o, value in request.values() if value is not None}
 
 
 def _result(answer: Mapping[str, Any]) -> SearchResult:

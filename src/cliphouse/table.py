@@ -20,7 +20,6 @@ from cliphouse.engine.address import parse_address
 from cliphouse.engine.answer import Answer, run_statement
 from cliphouse.engine.connection import Connection
 from cliphouse.engine.encoding import choose_encoder, encoder_difference, reload_functions
-from cliphouse.engine.features import USE_INDEX
 from cliphouse.engine.opening import open_connection
 from cliphouse.engine.quoting import identifier
 from cliphouse.engine.retry import LONG_RETRY_SECONDS, RETRY_SECONDS
@@ -43,17 +42,12 @@ from cliphouse.schema.handle import TableHandle, open_table
 from cliphouse.schema.index_spec import IndexSpec
 from cliphouse.schema.info import KnownModels, TableInfo, read_models, with_measured, write_info
 from cliphouse.search.filter import Filter
-from cliphouse.search.paging import Cursor
-from cliphouse.search.query.literal import Spelled, Target, literal_sql
-from cliphouse.search.query.vector import (
-    Combination,
-    Query,
-    QueryReader,
-    QueryVector,
-    mean_vectors,
-    recognise,
-)
-from cliphouse.search.request import Mode, Request, one_of
+from cliphouse.search.literal import literal_sql
+from cliphouse.search.option import one_of
+from cliphouse.search.query.operand import Operand, Query, one_query, operands_of
+from cliphouse.search.query.reader import QueryReader
+from cliphouse.search.query.vector import QueryVector, mean_vectors, recognise
+from cliphouse.search.request import Request
 from cliphouse.search.results import SearchResult
 from cliphouse.search.rows import read_rows
 from cliphouse.search.run import Searcher
@@ -279,7 +273,7 @@ class Table:
         modality: Modality = "image",
         where: str | None = None,
         metric: Metric = "cosine",
-        mode: Mode = "auto",
+        mode: str = "auto",
         ef: int | None = None,
         *,
         add: Sequence[Query] = (),
@@ -290,6 +284,7 @@ class Table:
         offset: int = 0,
         cursor: str | None = None,
         count: bool = False,
+        **more: Any,
     ) -> SearchResult:
         """The ``k`` rows whose ``modality`` embedding is nearest to ``query``.
 
@@ -300,41 +295,42 @@ class Table:
         it is faster; ``ef`` is the search width of mode hnsw, ``oversampling`` that of mode codes.
         ``dedup`` leaves out rows of that cosine similarity to a nearer one (0.94 is usual).
         ``offset`` skips rows; ``cursor`` goes on after an earlier result's ``cursor``. ``count``
-        has the rows counted that the engine reads.
+        has the rows counted that the engine reads; ``more`` are other fields of Request.
 
         Raises QueryError, PictureError, ModelError or TableError, each saying what to do.
         """
-        request = Request(
-            k=k,
-            modality=modality,
-            where=where,
-            metric=metric,
-            mode=mode,
-            ef=ef,
-            oversampling=oversampling,
-            filter=filter,
-            dedup=dedup,
-            offset=offset,
-            cursor=None if cursor is None else Cursor.from_token(cursor),
+        request = Request.read(
+            {
+                "k": k,
+                "modality": modality,
+                "where": where,
+                "metric": metric,
+                "mode": mode,
+                "ef": ef,
+                "filter": filter,
+                "oversampling": oversampling,
+                "dedup": dedup,
+                "offset": offset,
+                "cursor": cursor,
+                **more,
+            }
         )
-        combination = Combination(query, tuple(add), tuple(subtract))
-        return self.search_many([combination], request, count)[0]
+        return self.search_many([operands_of(query, add, subtract)], request, count)[0]
 
     def search_many(
         self,
-        queries: Sequence[Query | Combination],
+        queries: Sequence[Query | Sequence[Operand]],
         request: Request | None = None,
         count: bool = False,
     ) -> list[SearchResult]:
-        """A result for each query, all asked alike; words are encoded together."""
+        """A result for each query, or sum of operands, all asked alike; words are encoded
+        together."""
         request = request or Request()
         known = self._known(request.modality)
-        combinations = [q if isinstance(q, Combination) else Combination(q) for q in queries]
+        asked = [one_query(query) for query in queries]
         started = time.perf_counter()
         reader = QueryReader(known.table, lambda: self._encoder_for(known.table.info))
-        vectors = [
-            self._recognised(v, known.table) for v in reader.read(combinations, request.modality)
-        ]
+        vectors = [self._recognised(v, known.table) for v in reader.read(asked, request.modality)]
         encode_ms = (time.perf_counter() - started) * 1000 / max(len(vectors), 1)
         searcher = Searcher(known.table, known.facts)
         return [searcher.search(vector, request, encode_ms, count) for vector in vectors]
@@ -430,18 +426,10 @@ class Table:
         """Histograms and frequent values of the columns (see cliphouse.inspection.statistics)."""
         return read_statistics(self.handle)
 
-    def spell_out(self, parts: Sequence[Spelled], request: Request) -> str:
-        """The exact search for ``parts`` as a statement to copy (see
-        cliphouse.search.query.literal)."""
-        facts = self._known(request.modality).facts
-        target = Target(
-            self.name,
-            facts.columns,
-            request.modality,
-            facts.info.precision,
-            facts.features.may_set(USE_INDEX, 0),
-        )
-        return literal_sql(target, parts, request.k, request.metric, request.filter)
+    def spell_out(self, operands: Sequence[Operand], request: Request) -> str:
+        """The exact search for ``operands`` as a statement to copy (see
+        cliphouse.search.literal)."""
+        return literal_sql(self._known(request.modality).facts, operands, request)
 
     def close(self) -> None:
         """Let go of the database, so that another process can have it."""

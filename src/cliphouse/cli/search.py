@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import pyarrow as pa
 import typer
@@ -13,19 +13,21 @@ import typer
 import cliphouse
 from cliphouse.cli import options, show
 from cliphouse.cli.formats import Format, write
+from cliphouse.cli.request import takes_request
 from cliphouse.client import Client
 from cliphouse.errors import QueryError
 from cliphouse.search.arrow import hits_schema
 from cliphouse.search.methods import describe
-from cliphouse.search.paging import Cursor
-from cliphouse.search.query.vector import Combination
+from cliphouse.search.query.operand import operands_of
 from cliphouse.search.request import Request
 from cliphouse.search.results import Hit, SearchResult
 
 NAME = "search"
 _QUERY = pa.field("query", pa.string())
+_DEFAULT = Request()
 
 
+@takes_request
 def command(
     context: typer.Context,
     query: Annotated[
@@ -45,32 +47,7 @@ def command(
         Path | None,
         typer.Option(help="Search for each line of a file (- for standard input) instead."),
     ] = None,
-    k: Annotated[int, typer.Option("-k", help="How many results.")] = 10,
-    modality: Annotated[
-        Literal["image", "text"], typer.Option(help="Which embeddings to search.")
-    ] = "image",
-    where: Annotated[
-        str | None, typer.Option(help="A SQL condition, as in: similarity > 0.3")
-    ] = None,
-    metric: Annotated[Literal["cosine", "l2"], typer.Option(help="The distance.")] = "cosine",
-    mode: Annotated[
-        Literal["auto", "exact", "codes", "hnsw"],
-        typer.Option(
-            help="auto takes the fastest way whose measured recall is good, or else exact."
-        ),
-    ] = "auto",
-    ef: Annotated[int | None, typer.Option(help="The search width of mode hnsw.")] = None,
-    oversampling: Annotated[
-        int | None, typer.Option(help="How many times k rows mode codes compares exactly.")
-    ] = None,
-    dedup: Annotated[
-        float | None,
-        typer.Option(help="Leave out rows of this cosine similarity to a nearer one, as in 0.94."),
-    ] = None,
-    offset: Annotated[int, typer.Option(help="Skip so many of the nearest rows.")] = 0,
-    cursor: Annotated[
-        str | None, typer.Option(help="Go on after an earlier search: the cursor in its JSON.")
-    ] = None,
+    request: Request = _DEFAULT,
     db: options.Db = options.DB,
     table: options.TableName = options.TABLE,
     model: options.Model = None,
@@ -85,35 +62,23 @@ def command(
     ] = False,
 ) -> None:
     """Find the pictures nearest to words, a picture, a vector or a row."""
-    request = Request(
-        k=k,
-        modality=modality,
-        where=where,
-        metric=metric,
-        mode=mode,
-        ef=ef,
-        oversampling=oversampling,
-        dedup=dedup,
-        offset=offset,
-        cursor=None if cursor is None else Cursor.from_token(cursor),
-    )
     asked = [query] if query is not None else []
     if queries is not None:
-        if asked or cursor is not None:
+        if asked or request.cursor is not None:
             raise QueryError("--queries searches for the lines of a file: no other query or cursor")
         asked = _lines(queries)
     elif not asked:
         raise QueryError("nothing to search for: give words, a picture, a .npy file or id:N")
-    combinations = [Combination(q, tuple(add or ()), tuple(subtract or ())) for q in asked]
+    searched = [operands_of(text, add or (), subtract or ()) for text in asked]
     if server is not None:
         if show_sql or model:
             raise QueryError("--server searches as it is set up: leave --show-sql and --model out")
         with Client(server, api_key) as service:
             named = options.given(context, "table", table)
-            results = service.search_many(combinations, request, named)
+            results = service.search_many(searched, request, named)
     else:
         with cliphouse.open(db, table, model, options.folder(model_dir)) as opened:
-            results = opened.search_many(combinations, request, count=True)
+            results = opened.search_many(searched, request, count=True)
     if show_sql:
         for result in results:
             show.err.print(f"-- {_way(result)}\n{result.sql}", markup=False)

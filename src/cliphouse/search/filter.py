@@ -157,7 +157,7 @@ def _shards(field: FilterField, value: Any) -> FilterValue:
     def is_shard(one: Any) -> bool:
         return isinstance(one, int | np.integer) and 0 <= int(one) < MAX_SHARD
 
-    return _listed(field, value, "shard numbers", is_shard)
+    return tuple(map(int, _listed(field, value, "shard numbers", is_shard)))
 
 
 def _listed(

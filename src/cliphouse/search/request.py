@@ -3,61 +3,106 @@
 from __future__ import annotations
 
 import hashlib
-import operator
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, make_dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cliphouse.errors import QueryError
 from cliphouse.search.filter import Filter
+from cliphouse.search.methods import AUTO, METHODS, modes
+from cliphouse.search.methods.method import Width
+from cliphouse.search.option import Form, Option, option, options_of
 from cliphouse.search.paging import Cursor
-from cliphouse.vocabulary import METRICS, Metric, Modality
+from cliphouse.vocabulary import METRICS, MODALITIES, Metric, Modality
 
-Mode = Literal["auto", "exact", "codes", "hnsw"]
-MODES: tuple[Mode, ...] = ("auto", "exact", "codes", "hnsw")
+_Request = TypeVar("_Request", bound="Request")
 
 MAX_K = 100_000
-MAX_EF = 100_000
-MAX_OVERSAMPLING = 1000  # the engine's own limit for vector_search_index_fetch_multiplier
+
+_TOKEN = Form(str, Cursor.to_token, Cursor.from_token)
+_OBJECT = Form(dict, Filter.to_dict, lambda given: Filter(**given))
+_NOTHING = ("", Filter())
 
 
 @dataclass(frozen=True)
-class Request:
-    """A search: ``k`` rows after the first ``offset``, or after the place a ``cursor`` marks.
+class _Asked:
+    k: int = option(10, help="How many results.", least=1, most=MAX_K, alike=False)
+    modality: Modality = option(
+        "image", help="Which embeddings to search.", choices=lambda: MODALITIES
+    )
+    where: str | None = option(None, help="A SQL condition, as in: similarity > 0.3", is_sql=True)
+    metric: Metric = option("cosine", help="The distance.", choices=lambda: METRICS)
+    mode: str = option(
+        AUTO,
+        help="auto takes the fastest way whose measured recall is good, or else exact.",
+        choices=modes,
+        alike=False,
+    )
 
-    ``where`` is a SQL condition, ``filter`` one for programs; both must hold. ``ef`` is the width
-    of mode hnsw, ``oversampling`` how many times k rows mode codes compares exactly. ``dedup`` is
-    the cosine similarity from which a row is a near-duplicate of a nearer one and left out. No
-    search goes deeper than MAX_K rows.
 
-    Raises QueryError where a value is out of its range.
+def _width(mode: str, width: Width) -> tuple[str, Any, Any]:
+    """The width of a search method as a field."""
+    about = {"help": width.help, "least": 1, "most": width.most, "mode": mode, "alike": False}
+    return (width.option, int | None, option(None, **about))
+
+
+if TYPE_CHECKING:
+
+    @dataclass(frozen=True)
+    class _Wide(_Asked):
+        oversampling: int | None = None
+        ef: int | None = None
+
+else:
+    _widths = [_width(m.name, m.width) for m in METHODS.values() if m.width is not None]
+    _Wide = make_dataclass("_Wide", _widths, bases=(_Asked,), frozen=True)
+
+
+@dataclass(frozen=True)
+class Request(_Wide):
+    """How to search: ``k`` rows after the first ``offset``, or after the place a ``cursor`` marks.
+
+    ``where`` is a SQL condition, ``filter`` one for programs; both must hold. Each search method
+    has its width as a field: ``ef`` is that of mode hnsw, ``oversampling``, how many times k rows
+    are compared exactly, that of mode codes. ``dedup`` is the cosine similarity from which a row
+    is a near-duplicate of a nearer one and left out. No search goes deeper than MAX_K rows.
+
+    The command line, REST, the client and searches copied as code offer each field as its option
+    says (see cliphouse.search.option).
+
+    Raises QueryError if a value is out of its range.
     """
 
-    k: int = 10
-    modality: Modality = "image"
-    where: str | None = None
-    metric: Metric = "cosine"
-    mode: Mode = "auto"
-    ef: int | None = None
-    oversampling: int | None = None
-    filter: Filter | None = None
-    dedup: float | None = None
-    offset: int = 0
-    cursor: Cursor | None = None
+    filter: Filter | None = option(
+        None, help="Which rows may be found: all that is given must hold.", form=_OBJECT
+    )
+    dedup: float | None = option(
+        None,
+        help="Leave out rows of this cosine similarity to a nearer one, as in 0.94.",
+        meaning="a cosine similarity",
+        above=0,
+        most=1,
+    )
+    offset: int = option(
+        0, help="Skip so many of the nearest rows.", least=0, most=MAX_K, alike=False
+    )
+    cursor: Cursor | None = option(
+        None,
+        help="Go on after an earlier search: the cursor in its JSON.",
+        longest=200,
+        alike=False,
+        form=_TOKEN,
+    )
 
     def __post_init__(self) -> None:
-        one_of("mode", self.mode, MODES)
-        one_of("metric", self.metric, METRICS)
-        _between("k", self.k, 1, MAX_K)
-        _between("offset", self.offset, 0, MAX_K)
-        _between("k + offset", self.k + self.offset, 1, MAX_K)
-        if self.ef is not None:
-            _between("ef", self.ef, 1, MAX_EF)
-            _only_for("ef", self.mode, "hnsw")
-        if self.oversampling is not None:
-            _between("oversampling", self.oversampling, 1, MAX_OVERSAMPLING)
-            _only_for("oversampling", self.mode, "codes")
-        if self.dedup is not None and not 0 < self.dedup <= 1:
-            raise QueryError(f"dedup is {self.dedup}; it is a cosine similarity above 0, up to 1")
+        for field, value in self.values():
+            field.check(value)
+            if field.mode is not None and value is not None and field.mode != self.mode:
+                raise QueryError(
+                    f"{field.name} is the width of mode {field.mode}, not of mode {self.mode}"
+                )
+        if self.k + self.offset > MAX_K:
+            raise QueryError(f"k + offset is {self.k + self.offset}; it must be 1 to {MAX_K:,}")
         if self.offset and self.cursor:
             raise QueryError("give an offset or a cursor, not both")
         if self.cursor and self.cursor.of != self.fingerprint:
@@ -65,6 +110,24 @@ class Request:
                 "the cursor is of a search with another filter, metric, modality or dedup; leave "
                 "it out for the first page"
             )
+
+    @classmethod
+    def read(cls: type[_Request], given: Mapping[str, Any]) -> _Request:
+        """The request that JSON, a command line or a program has spelled in ``given``.
+
+        Raises QueryError if a value cannot be read or is out of its range.
+        """
+        fields = {field.name: field for field in options_of(cls)}
+        return cls(**{n: fields[n].read(v) if n in fields else v for n, v in given.items()})
+
+    def values(self) -> Iterator[tuple[Option, Any]]:
+        """Every option with its value."""
+        for field in options_of(type(self)):
+            yield field, getattr(self, field.name)
+
+    def given(self) -> Iterator[tuple[Option, Any]]:
+        """The options that have another value than their default, with it."""
+        return ((o, v) for o, v in self.values() if v != o.default and v not in _NOTHING)
 
     @property
     def needed(self) -> int:
@@ -74,30 +137,5 @@ class Request:
     @property
     def fingerprint(self) -> str:
         """Of all that must be alike from page to page."""
-        filters = (self.where or None, self.filter or None)
-        alike = (self.modality, self.metric, *filters, self.dedup)
+        alike = [(field.name, value) for field, value in self.given() if field.alike]
         return hashlib.sha256(repr(alike).encode()).hexdigest()[:12]
-
-    @property
-    def is_filtered(self) -> bool:
-        return bool(self.where) or bool(self.filter)
-
-
-def one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Raises QueryError where ``value`` is none of those allowed."""
-    if value not in allowed:
-        raise QueryError(f"{option} {value!r}: it must be one of {', '.join(allowed)}")
-
-
-def _only_for(option: str, mode: str, wanted: str) -> None:
-    if mode != wanted:
-        raise QueryError(f"{option} is the width of mode {wanted}, not of mode {mode}")
-
-
-def _between(option: str, value: Any, least: int, most: int) -> None:
-    try:
-        operator.index(value)
-    except TypeError:
-        raise QueryError(f"{option} is {value!r}; it must be a whole number") from None
-    if not least <= value <= most:
-        raise QueryError(f"{option} is {value}; it must be {least} to {most:,}")

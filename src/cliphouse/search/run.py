@@ -20,7 +20,8 @@ from cliphouse.search.methods import method_of
 from cliphouse.search.methods.method import APPLIED, Plan, exact_plan
 from cliphouse.search.paging import Cursor
 from cliphouse.search.planner import choose
-from cliphouse.search.query.vector import QueryVector, encode_parameter
+from cliphouse.search.query.parameter import encode_parameter
+from cliphouse.search.query.vector import QueryVector
 from cliphouse.search.request import MAX_K, Request
 from cliphouse.search.results import Hit, HitField, SearchResult, SearchStats, hit_fields
 from cliphouse.search.selectivity import estimate_selectivity

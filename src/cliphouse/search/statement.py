@@ -10,7 +10,7 @@ from cliphouse.search.condition import SCORE, Condition, every, typed_condition
 from cliphouse.search.methods import method_of
 from cliphouse.search.methods.hnsw import SPARE_CANDIDATES
 from cliphouse.search.methods.method import Plan, Settings
-from cliphouse.search.query.vector import decode_expression
+from cliphouse.search.query.parameter import decode_expression
 from cliphouse.search.request import Request
 from cliphouse.search.results import hit_fields
 

@@ -12,10 +12,11 @@ from starlette.responses import Response
 
 import cliphouse
 from cliphouse.errors import MissingError
+from cliphouse.search.query.operand import Operand
+from cliphouse.search.request import Request as SearchRequest
 from cliphouse.search.results import SearchResult
 from cliphouse.server.failures import RESPONSES, json_answer
 from cliphouse.server.fields import describe_fields
-from cliphouse.server.query import QueryPart, SearchQuery
 from cliphouse.server.schema import (
     BatchAnswer,
     BatchBody,
@@ -41,7 +42,10 @@ def service_of(request: Request) -> Service:
 @router.post("/search", response_model=None, responses={200: {"model": SearchAnswer}})
 async def search(request: Request, body: SearchBody) -> Response:
     """Find the rows nearest to words, a picture, a vector, a row, or a sum of these."""
-    return _answer(await service_of(request).search(body.table, body.to_query(body)))
+    found = await service_of(request).search(
+        body.table, body.to_operands(), body.to_request(), body.count
+    )
+    return _answer(found)
 
 
 @router.post("/search/upload", response_model=None, responses={200: {"model": SearchAnswer}})
@@ -57,15 +61,18 @@ async def search_by_upload(
         body = SearchBody.model_validate_json(options)
     except ValidationError as error:
         raise RequestValidationError(error.errors(include_input=False)) from error
-    query = body.to_query(body, (QueryPart(picture=await picture.read()),))
-    return _answer(await service_of(request).search(body.table, query))
+    operands = (*body.to_operands(), Operand(picture=await picture.read()))
+    found = await service_of(request).search(body.table, operands, body.to_request(), body.count)
+    return _answer(found)
 
 
 @router.post("/search/batch", response_model=None, responses={200: {"model": BatchAnswer}})
 async def search_batch(request: Request, body: BatchBody) -> Response:
     """Several searches at once, asked alike; words are encoded together."""
-    queries = [body.to_query(asked) for asked in body.queries]
-    results = await service_of(request).search_many(body.table, queries)
+    queries = [asked.to_operands() for asked in body.queries]
+    results = await service_of(request).search_many(
+        body.table, queries, body.to_request(), body.count
+    )
     return json_answer({"results": [result.to_dict() for result in results]})
 
 
@@ -91,7 +98,8 @@ async def neighbours(
     service = service_of(request)
     if not await service.items(table, [id]):
         raise MissingError(f"table {service.resolve(table)} has no row {id}")
-    found = (await service.search(table, SearchQuery(id=id, modality=modality, k=k + 1))).to_dict()
+    how = SearchRequest(modality=modality, k=k + 1)
+    found = (await service.search(table, (Operand(id=id),), how)).to_dict()
     found["hits"] = [hit for hit in found["hits"] if hit["id"] != id][:k]
     return json_answer(found | {"cursor": None})
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, create_model
 
 from cliphouse.inspection.statistics import Bins, Example, Shares, statistic_fields
 from cliphouse.schema.columns import COLUMNS, Column, FilterKind, Scalar
-from cliphouse.search.filter import Filter, FilterField, filter_fields
+from cliphouse.search.filter import FilterField, filter_fields
 from cliphouse.search.results import HitField, hit_fields
 from cliphouse.server.strict import Strict
 
@@ -44,19 +44,12 @@ frequent first.
 """
 
 
-class FilterModel(Strict):
-    """A body that becomes a filter."""
-
-    def to_filter(self) -> Filter:
-        return Filter(**self.model_dump(exclude_none=True))
-
-
-def filter_model(columns: Sequence[Column] = COLUMNS) -> type[FilterModel]:
+def filter_model(columns: Sequence[Column] = COLUMNS) -> type[Strict]:
     """A model with the fields of a Filter on ``columns``."""
     fields: dict[str, Any] = {
         field.name: (_value(field) | None, None) for field in filter_fields(columns).values()
     }
-    return create_model("FilterBody", __base__=FilterModel, __doc__=_FILTER, **fields)
+    return create_model("FilterBody", __base__=Strict, __doc__=_FILTER, **fields)
 
 
 def hit_model(columns: Sequence[Column] = COLUMNS) -> type[BaseModel]:
@@ -113,7 +106,7 @@ def _shown(type_: Scalar) -> Any:
 
 
 if TYPE_CHECKING:  # a name in an annotation must be a class, and a made model is a value
-    FilterBody = FilterModel
+    FilterBody = Strict
     HitAnswer = BaseModel
     ResultAnswer = BaseModel
     StatisticsAnswer = BaseModel

@@ -49,7 +49,9 @@ async def download(
     request: Request, body: SearchBody, format: Annotated[FileFormat, Query()] = "json"
 ) -> Response:
     """The hits of a search as a file: JSON as /api/search answers, CSV or parquet."""
-    result = await service_of(request).search(body.table, body.to_query(body))
+    result = await service_of(request).search(
+        body.table, body.to_operands(), body.to_request(), body.count
+    )
     name = f'attachment; filename="cliphouse.{format}"'
     return Response(
         _encode(result, format),
@@ -63,9 +65,8 @@ async def code(request: Request, body: SearchBody) -> Response:
     """The search as a command line, as Python and as SQL."""
     service = service_of(request)
     table = service.resolve(body.table)
-    query = body.to_query(body)
-    recipe = Recipe(query, _database(service), table)
-    sql = await service.spell_out(table, recipe.spelled(), query.request())
+    recipe = Recipe(body.to_operands(), body.to_request(), _database(service), table)
+    sql = await service.spell_out(table, recipe.operands, recipe.request)
     return json_answer(
         {
             "command": recipe.command(),

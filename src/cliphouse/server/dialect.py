@@ -23,13 +23,15 @@ from pydantic import BaseModel, Field, ValidationError
 from cliphouse.errors import MissingError, PictureError, QueryError
 from cliphouse.schema.columns import COLUMNS
 from cliphouse.search.filter import Filter
+from cliphouse.search.query.operand import Operand
+from cliphouse.search.query.wire import decode_picture
+from cliphouse.search.request import Request as SearchRequest
 from cliphouse.search.results import Hit
 from cliphouse.server.api import service_of
 from cliphouse.server.column_models import ResultAnswer, result_fields
 from cliphouse.server.failures import RESPONSES, json_answer
 from cliphouse.server.images import Pictures
-from cliphouse.server.query import SearchQuery
-from cliphouse.server.schema import Id, decode_picture
+from cliphouse.server.schema import Id
 from cliphouse.server.settings import MAX_DEPTH
 from cliphouse.server.summary import summarise_metrics
 
@@ -105,7 +107,7 @@ async def knn_service(request: Request) -> Response:
     service = service_of(request)
     table = service.resolve(_table(body.indice_name))
     columns = service.columns(table)
-    result = await service.search(table, _query(body, columns))
+    result = await service.search(table, (_operand(body),), _how(body, columns))
     rows: list[dict[str, Any]] = [{"id": hit.id, "similarity": hit.similarity} for hit in result]
     detailed = result[: _num_images(body)]
     for row, hit in zip(rows, detailed, strict=False):
@@ -165,13 +167,12 @@ def _ignored(body: KnnBody, columns: frozenset[str]) -> list[str]:
     return ignored
 
 
-def _query(body: KnnBody, columns: frozenset[str]) -> SearchQuery:
+def _how(body: KnnBody, columns: frozenset[str]) -> SearchRequest:
     k = body.num_result_ids or _num_images(body)
     if k == 0:
         raise QueryError("num_images is 0 and num_result_ids is not given: nothing is asked for")
     is_safe = body.use_safety_model and "NSFW" in columns
-    return SearchQuery(
-        **_searched(body),
+    return SearchRequest(
         modality=body.modality or "image",
         k=k,
         filter=Filter(nsfw_not_in=UNSAFE) if is_safe else None,
@@ -179,15 +180,15 @@ def _query(body: KnnBody, columns: frozenset[str]) -> SearchQuery:
     )
 
 
-def _searched(body: KnnBody) -> dict[str, Any]:
+def _operand(body: KnnBody) -> Operand:
     if body.text:
-        return {"words": body.text}
+        return Operand(words=body.text)
     if body.image is not None:
-        return {"picture": decode_picture(re.sub(r"\s", "", body.image))}
+        return Operand(picture=decode_picture(re.sub(r"\s", "", body.image)))
     if body.image_url is not None:
-        return {"picture_url": body.image_url}
+        return Operand(picture_url=body.image_url)
     if body.embedding_input is not None:
-        return {"vector": tuple(body.embedding_input)}
+        return Operand(vector=tuple(body.embedding_input))
     raise QueryError("give one of text, image, image_url and embedding_input")
 
 

@@ -5,129 +5,115 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
-from pathlib import PurePath
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-from cliphouse.pictures.files import SUFFIXES
-from cliphouse.search.query.literal import Spelled, written_out
-from cliphouse.search.query.vector import as_row_id, is_url
-from cliphouse.server.query import QueryPart, SearchQuery
+from cliphouse.search.filter import Filter
+from cliphouse.search.literal import PICTURE, left_out, written_out
+from cliphouse.search.option import Option
+from cliphouse.search.query.operand import KINDS, Operand, spell_operand
+from cliphouse.search.request import Request
 
-_WEIGHTED = re.compile(r"\s*\d+(\.\d+)?:\S")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")  # what a terminal would act upon
-_PICTURE = "picture.jpg"
 _VECTOR = "vector.npy"
-_OPTIONS = ("modality", "k", "metric", "mode", "ef", "oversampling", "dedup", "offset")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to ask ``query`` of ``table`` in ``database`` elsewhere."""
+    """How to ask the same of ``table`` in ``database`` elsewhere."""
 
-    query: SearchQuery
+    operands: Sequence[Operand]
+    request: Request
     database: str
     table: str
 
     def command(self) -> str | None:
-        """A line for a POSIX shell; None where words look like a row, a file or an address, for
-        which the command line would take them."""
-        if any(part.words is not None and _is_ambiguous(part.words) for part in self.query.parts):
-            return None
+        """A line for a POSIX shell; None if the command line would take words for a row, a file or
+        an address, or the cursor for that of a search without this filter."""
         first, rest = self._ordered()
+        texts = [spell_operand(operand) for operand in (first, *rest)]
+        if None in texts or (self.request.filter and self.request.cursor):
+            return None
         words = ["cliphouse", "search", f"--db={self.database}", f"--table={self.table}"]
-        words += [f"--{_side(part)}={_text(part)}" for part in rest]
-        words += [
-            f"-k{value}" if name == "k" else f"--{name}={value}" for name, value in self._options()
-        ]
-        if self.query.filter:
-            condition = written_out(self.query.filter.condition())
-            words.append(f"--where={condition}")
-        return shlex.join(_CONTROL.sub(" ", word) for word in [*words, "--", _text(first)])
+        words += [f"--{_side(o)}={text}" for o, text in zip(rest, texts[1:], strict=True)]
+        words += [_word(option, value) for option, value in self._options()]
+        words += ["--", str(texts[0])]
+        return shlex.join(_CONTROL.sub(" ", word) for word in words)
 
     def python(self) -> str:
         """A program that prints the hits."""
         first, rest = self._ordered()
         sides = {
-            side: [_argument(part) for part in rest if _side(part) == side]
+            side: [_argument(operand) for operand in rest if _side(operand) == side]
             for side in ("add", "subtract")
         }
         given = [_argument(first)]
-        given += [f"{side}=[{', '.join(parts)}]" for side, parts in sides.items() if parts]
-        given += [f"{name}={value!r}" for name, value in self._options()]
-        if self.query.filter:
-            given.append(f"filter=cliphouse.{self.query.filter!r}")
+        given += [f"{side}=[{', '.join(listed)}]" for side, listed in sides.items() if listed]
+        given += [f"{option.name}={_value(option, value)}" for option, value in self._options()]
         arguments = "".join(f"    {argument},\n" for argument in given)
-        words = [part.words for part in self.query.parts if part.words is not None]
-        operand = "from cliphouse.search.query.vector import Operand\n" * any(
-            map(_is_ambiguous, words)
-        )
         return (
-            f"import cliphouse\n{operand}\n"
+            "import cliphouse\n\n"
             f"table = cliphouse.open({self.database!r}, table={self.table!r})\n"
             f"for hit in table.search(\n{arguments}):\n"
             "    print(hit.similarity, hit.url, hit.caption)\n"
         )
 
-    def spelled(self) -> list[Spelled]:
-        """What is searched for, for a statement."""
-        return [
-            Spelled(part.words, _picture(part), part.id, part.vector, part.weight)
-            for part in self.query.parts
-        ]
-
     def notes(self) -> list[str]:
-        """What has to be replaced by hand."""
-        parts = self.query.parts
-        notes = [f"{_PICTURE} stands for your picture's file"] * any(map(_picture, parts))
-        return notes + [f"{_VECTOR} stands for your vector's file"] * any(p.vector for p in parts)
+        """What has to be replaced by hand, and what the statement in SQL leaves out."""
+        notes = [
+            f"{PICTURE} stands for your picture's file" * any(map(_is_picture, self.operands)),
+            f"{_VECTOR} stands for your vector's file"
+            * any(operand.vector is not None for operand in self.operands),
+        ]
+        notes += [f"the SQL leaves out {n}={v!r}" for n, v in left_out(self.request).items()]
+        return [note for note in notes if note]
 
-    def _ordered(self) -> tuple[QueryPart, list[QueryPart]]:
-        """The query proper, which cannot be subtracted, and the others."""
-        parts = list(self.query.parts)
-        first = next(part for part in parts if part.weight > 0)
-        parts.remove(first)
-        return first, parts
+    def _ordered(self) -> tuple[Operand, list[Operand]]:
+        """The query proper, which cannot be subtracted, and the others; files stand for what they
+        cannot spell."""
+        operands = [_with_file(operand) for operand in self.operands]
+        first = next(operand for operand in operands if operand.weight > 0)
+        operands.remove(first)
+        return first, operands
 
-    def _options(self) -> Iterator[tuple[str, object]]:
-        for field in fields(self.query):
-            value = getattr(self.query, field.name)
-            if field.name in _OPTIONS and (value != field.default or field.name == "k"):
-                yield field.name, value
-
-
-def _side(part: QueryPart) -> str:
-    return "add" if part.weight > 0 else "subtract"
-
-
-def _picture(part: QueryPart) -> str | None:
-    return _PICTURE if part.picture is not None or part.picture_url is not None else None
+    def _options(self) -> Iterator[tuple[Option, Any]]:
+        given = dict(self.request.given())
+        for option, value in self.request.values():
+            if option in given or option.name == "k":
+                yield option, value
 
 
-def _is_ambiguous(words: str) -> bool:
-    return (
-        as_row_id(words) is not None
-        or is_url(words)
-        or PurePath(words).suffix.lower() in {*SUFFIXES, ".npy"}
-    )
+def _side(operand: Operand) -> str:
+    return "add" if operand.weight > 0 else "subtract"
 
 
-def _text(part: QueryPart) -> str:
-    """A part as the command line takes it."""
-    if part.words is not None:
-        text = part.words
-    elif part.id is not None:
-        text = f"id:{part.id}"
-    elif part.vector is not None:
-        text = _VECTOR
-    else:
-        text = part.picture_url or _PICTURE
-    weight = f"{abs(part.weight):.6f}".rstrip("0").rstrip(".")
-    return text if weight == "1" and not _WEIGHTED.match(text) else f"{weight}:{text.lstrip()}"
+def _is_picture(operand: Operand) -> bool:
+    return operand.picture is not None or operand.picture_url is not None
 
 
-def _argument(part: QueryPart) -> str:
-    """A part as an argument in Python. Ambiguous words are encoded first."""
-    if part.words is None or not _is_ambiguous(part.words):
-        return repr(_text(part))
-    return f"Operand(table.encode({part.words!r}), {abs(part.weight)!r})"
+def _with_file(operand: Operand) -> Operand:
+    if operand.picture is not None:
+        return replace(operand, picture=PICTURE)
+    return operand if operand.vector is None else replace(operand, vector=_VECTOR)
+
+
+def _word(option: Option, value: Any) -> str:
+    """An option as a word of the command line, where people write a filter in SQL."""
+    if isinstance(value, Filter):
+        return f"--where={written_out(value.condition())}"
+    return option.word(value)
+
+
+def _value(option: Option, value: Any) -> str:
+    return f"cliphouse.{value!r}" if isinstance(value, Filter) else repr(option.write(value))
+
+
+def _argument(operand: Operand) -> str:
+    """An operand as an argument in Python."""
+    text = spell_operand(operand)
+    if text is not None:
+        return repr(text)
+    kind = next(kind for kind in KINDS if getattr(operand, kind) is not None)
+    weight = "" if abs(operand.weight) == 1 else f", weight={abs(operand.weight)!r}"
+    return f"cliphouse.Operand({kind}={getattr(operand, kind)!r}{weight})"

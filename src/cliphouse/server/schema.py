@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from cliphouse.errors import QueryError
+from cliphouse.search.query.operand import KINDS, Operand
+from cliphouse.search.query.wire import operand_from_json
 from cliphouse.search.results import SearchStats
-from cliphouse.server.column_models import FilterBody, HitAnswer
+from cliphouse.server.column_models import HitAnswer
 from cliphouse.server.fields import FieldsAnswer
-from cliphouse.server.query import QueryPart, SearchQuery
-from cliphouse.server.settings import MAX_DEPTH, MAX_OPERANDS
+from cliphouse.server.request_model import RequestBody
+from cliphouse.server.settings import MAX_OPERANDS
 from cliphouse.server.strict import Strict
 from cliphouse.vocabulary import MAX_BATCH
 
@@ -43,67 +42,32 @@ class OperandBody(Part):
 
     weight: Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)] = 1.0
 
-    def to_part(self) -> QueryPart:
-        """Raises QueryError where it is none, or more than one."""
-        return QueryPart(
-            self.words,
-            None if self.picture is None else decode_picture(self.picture),
-            self.picture_url,
-            None if self.vector is None else tuple(self.vector),
-            self.id,
-            self.weight,
-        )
+    def to_operand(self) -> Operand:
+        """Raises QueryError if it is none, or more than one."""
+        return operand_from_json(self.model_dump(exclude_none=True))
 
 
-class Options(Strict):
-    """How to search."""
+class Options(RequestBody):
+    """How to search: the fields of Request, and of which table."""
 
     table: Name | None = Field(None, description="By default the first that is served")
-    modality: Literal["image", "text"] = Field("image", description="Which embeddings to search")
-    k: Annotated[int, Field(ge=1, le=MAX_DEPTH)] = 10
-    offset: Annotated[int, Field(ge=0, le=MAX_DEPTH)] = 0
-    cursor: Annotated[str, Field(max_length=200)] | None = Field(
-        None, description="That of an earlier answer, to go on after it"
-    )
-    filter: FilterBody | None = None
-    metric: Literal["cosine", "l2"] = "cosine"
-    mode: Literal["auto", "exact", "codes", "hnsw"] = "auto"
-    ef: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    oversampling: Annotated[int, Field(ge=1, le=1000)] | None = None
-    dedup: Annotated[float, Field(ge=0.5, le=1)] | None = Field(
-        None, description="Leave out rows of this cosine similarity to a nearer one; 0.94 is usual"
-    )
     count: bool = Field(
         False, description="Count the rows read; null where other requests ran at the same time"
     )
-
-    def to_query(self, asked: QueryBody, more: tuple[QueryPart, ...] = ()) -> SearchQuery:
-        """The search for ``asked`` and ``more``. Raises QueryError where nothing is asked."""
-        return SearchQuery(
-            words=asked.words,
-            picture=None if asked.picture is None else decode_picture(asked.picture),
-            picture_url=asked.picture_url,
-            vector=None if asked.vector is None else tuple(asked.vector),
-            id=asked.id,
-            operands=(*(operand.to_part() for operand in asked.operands), *more),
-            modality=self.modality,
-            k=self.k,
-            offset=self.offset,
-            cursor=self.cursor,
-            filter=None if self.filter is None else self.filter.to_filter(),
-            metric=self.metric,
-            mode=self.mode,
-            ef=self.ef,
-            oversampling=self.oversampling,
-            dedup=self.dedup,
-            count=self.count,
-        )
 
 
 class QueryBody(Part):
     """A query: one or more of the fields, with a weight of 1, and operands with weights."""
 
     operands: list[OperandBody] = Field([], max_length=MAX_OPERANDS)
+
+    def to_operands(self) -> tuple[Operand, ...]:
+        """Everything that is summed. Raises QueryError if an operand is none."""
+        named = self.model_dump(include=set(KINDS), exclude_none=True)
+        return (
+            *(operand_from_json({kind: value}) for kind, value in named.items()),
+            *(operand.to_operand() for operand in self.operands),
+        )
 
 
 class SearchBody(QueryBody, Options):
@@ -138,13 +102,3 @@ class InfoAnswer(BaseModel):
     tables: list[str]
     summary: dict[str, object]
     fields: FieldsAnswer
-
-
-def decode_picture(text: str) -> bytes:
-    """The bytes of a picture in base64, also as a data: URL. Raises QueryError where it is none."""
-    head, separator, rest = text.partition(",")
-    data = rest if separator and head.startswith("data:") else text
-    try:
-        return base64.b64decode(data, validate=True)
-    except (binascii.Error, ValueError):
-        raise QueryError("the picture is not in base64") from None

@@ -24,14 +24,12 @@ from cliphouse.inspection.summary import TableSummary
 from cliphouse.models import Encoder
 from cliphouse.pictures.files import read_picture
 from cliphouse.pictures.public import FetchLimits, fetch_public
-from cliphouse.search.query.literal import Spelled
-from cliphouse.search.query.vector import Combination, Operand, Query, QueryVector
+from cliphouse.search.query.operand import Operand, require_positive
 from cliphouse.search.request import Request
 from cliphouse.search.results import SearchResult
 from cliphouse.server.encoders import Encoders
 from cliphouse.server.encoding import EncoderThread
 from cliphouse.server.metrics import Metrics
-from cliphouse.server.query import QueryPart, SearchQuery
 from cliphouse.server.settings import MAX_DEPTH, ServeSettings
 from cliphouse.server.workers import Tables, Workers
 from cliphouse.table import Table
@@ -104,33 +102,46 @@ class Service:
         if workers is not None:
             workers.close()
 
-    async def search(self, table: str | None, query: SearchQuery) -> SearchResult:
-        """The rows nearest to what ``query`` asks for in ``table`` (None: the default).
+    async def search(
+        self,
+        table: str | None,
+        operands: Sequence[Operand],
+        request: Request,
+        count: bool = False,
+    ) -> SearchResult:
+        """The rows of ``table`` (None: the default) nearest to the sum of ``operands``; ``count``
+        asks for the rows read, which are known if nothing else ran beside it.
 
-        Raises MissingError where there is no such table, QueryError, PictureError or ModelError
-        where the query cannot be asked, EngineError where the database fails.
+        Raises MissingError if there is no such table, QueryError, PictureError or ModelError
+        if the query cannot be asked, EngineError if the database fails.
         """
-        return (await self.search_many(table, [query]))[0]
+        return (await self.search_many(table, [operands], request, count))[0]
 
     async def search_many(
-        self, table: str | None, queries: Sequence[SearchQuery]
+        self,
+        table: str | None,
+        queries: Sequence[Sequence[Operand]],
+        request: Request,
+        count: bool = False,
     ) -> list[SearchResult]:
-        """A result for each query; words are encoded together. They count as one request."""
+        """A result for each query, all asked alike; words are encoded together. They count as one
+        request of a client."""
         name = self.resolve(table)
-        requests = [_bounded(query.request()) for query in queries]
-        if self.settings.log_queries:
-            for query in queries:
-                log.info("search of %s: %s", name, query.describe())
+        _check_depth(request)
+        for operands in queries:
+            require_positive(operands)
+            if self.settings.log_queries:
+                shown = " + ".join(operand.describe() for operand in operands)
+                log.info("search of %s: %s", name, shown)
         with self._admitted(), self.metrics.full.time():
             started = time.perf_counter()
-            asked = await asyncio.gather(*(self._combination(name, query) for query in queries))
+            asked = await asyncio.gather(*(self._encoded(name, query) for query in queries))
             encode_ms = (time.perf_counter() - started) * 1000 / max(len(queries), 1)
-            count = any(query.count for query in queries)
             gone = threading.Event()
             admissions, is_alone = self._admissions, self._is_alone()
             try:
                 results = await self._work(
-                    lambda tables: _search(tables[name], asked, requests, gone, count and is_alone)
+                    lambda tables: _search(tables[name], asked, request, gone, count and is_alone)
                 )
             finally:
                 gone.set()
@@ -144,7 +155,7 @@ class Service:
                 stats=replace(result.stats, encode_ms=encode_ms),
                 cursor=result.cursor if request.needed < MAX_DEPTH else None,
             )
-            for result, request in zip(results, requests, strict=True)
+            for result in results
         ]
 
     async def items(self, table: str | None, ids: Sequence[int]) -> list[dict[str, Any]]:
@@ -169,11 +180,13 @@ class Service:
         with self._admitted():
             return await self._work(lambda tables: tables[name].statistics())
 
-    async def spell_out(self, table: str | None, parts: Sequence[Spelled], request: Request) -> str:
-        """A search as a SQL statement to copy (see cliphouse.search.query.literal)."""
+    async def spell_out(
+        self, table: str | None, operands: Sequence[Operand], request: Request
+    ) -> str:
+        """A search as a SQL statement to copy (see cliphouse.search.literal)."""
         name = self.resolve(table)
         with self._admitted():
-            return await self._work(lambda tables: tables[name].spell_out(parts, request))
+            return await self._work(lambda tables: tables[name].spell_out(operands, request))
 
     def resolve(self, table: str | None) -> str:
         """The table's name, the default's for None. Raises MissingError where it is not served."""
@@ -230,28 +243,31 @@ class Service:
 
         return await self._workers.run(timed)
 
-    async def _combination(self, table: str, query: SearchQuery) -> Combination:
-        parts = query.parts
-        read = await asyncio.gather(*(self._read(table, part) for part in parts))
-        operands = [Operand(q, part.weight) for q, part in zip(read, parts, strict=True)]
-        return Combination(operands[0], tuple(operands[1:]))
+    async def _encoded(self, table: str, operands: Sequence[Operand]) -> list[Operand]:
+        return await asyncio.gather(*(self._read(table, operand) for operand in operands))
 
-    async def _read(self, table: str, part: QueryPart) -> Query:
-        """What a worker can search for: never text that could name a file or an address."""
-        if part.words is not None:
+    async def _read(self, table: str, operand: Operand) -> Operand:
+        """What a worker can search for: a vector or a row, never a file of this machine."""
+        if operand.id is not None:
+            return operand
+        if operand.vector is not None:
+            return replace(operand, vector=_vector(operand))
+        if operand.words is not None:
             encoder = self._encoders.get(table, "words")
-            return QueryVector(await self._encode(encoder, part.words), "text")
-        if part.picture is not None:
-            return await self._read_picture(table, part.picture)
-        if part.picture_url is not None:
-            with self.metrics.download.time():
-                data = await _in(self._fetching, lambda: self._fetch(str(part.picture_url)))
-            return await self._read_picture(table, data)
-        if part.vector is not None:
-            return _vector(part.vector)
-        return f"id:{part.id}"
+            words = await self._encode(encoder, operand.words)
+            return Operand(vector=words, weight=operand.weight, made_of="text")
+        picture = await self._read_picture(table, await self._picture(operand))
+        return Operand(vector=picture, weight=operand.weight, made_of="image")
 
-    async def _read_picture(self, table: str, data: bytes) -> QueryVector:
+    async def _picture(self, operand: Operand) -> bytes:
+        if operand.picture_url is None:
+            assert isinstance(operand.picture, bytes)
+            return operand.picture
+        url = operand.picture_url
+        with self.metrics.download.time():
+            return await _in(self._fetching, lambda: self._fetch(url))
+
+    async def _read_picture(self, table: str, data: bytes) -> NDArray[np.float32]:
         limits = self.settings.limits
         if len(data) > limits.picture_bytes:
             raise PictureError(f"the picture is larger than {limits.picture_bytes:,} bytes")
@@ -263,7 +279,7 @@ class Service:
 
         with self.metrics.image_prepro.time():
             image = await _in(self.decoding, decode)
-        return QueryVector(await self._encode(encoder, image), "image")
+        return await self._encode(encoder, image)
 
     def _fetch_public(self, url: str) -> bytes:
         limits = FetchLimits(max_bytes=self.settings.limits.picture_bytes)
@@ -274,27 +290,26 @@ class Service:
         return await self._encoding.encode(encoder, item)
 
 
-def _bounded(request: Request) -> Request:
+def _check_depth(request: Request) -> None:
     if request.needed > MAX_DEPTH:
         raise QueryError(
             f"row {request.needed:,} of a search is asked for; here it goes down to {MAX_DEPTH:,}"
         )
-    return request
 
 
 def _search(
     table: Table,
-    asked: Sequence[Combination],
-    requests: Sequence[Request],
+    asked: Sequence[Sequence[Operand]],
+    request: Request,
     gone: threading.Event,
     count: bool,
 ) -> list[SearchResult]:
     """A result for each, or fewer where nobody wants them any more."""
     results: list[SearchResult] = []
-    for combination, request in zip(asked, requests, strict=True):
+    for operands in asked:
         if gone.is_set():
             break
-        results += table.search_many([combination], request, count)
+        results += table.search_many([operands], request, count)
     return results
 
 
@@ -302,9 +317,9 @@ def _uncounted(result: SearchResult) -> SearchResult:
     return replace(result, stats=replace(result.stats, rows_read=None))
 
 
-def _vector(given: Sequence[float]) -> NDArray[np.float32]:
+def _vector(operand: Operand) -> NDArray[np.float32]:
     """Its length must not vanish among numbers of 32 bits."""
-    values = np.array(given, dtype=np.float64)
+    values = np.asarray(operand.vector, dtype=np.float64)
     if not np.linalg.norm(values) >= _LEAST_LENGTH:
         raise QueryError(f"the vector is shorter than {_LEAST_LENGTH}; it has no direction")
     return values.astype(np.float32)

@@ -1,0 +1,62 @@
+"""REST's model of how to search, made from the fields of Request."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, create_model
+
+from cliphouse.search.filter import Filter
+from cliphouse.search.option import Option, options_of
+from cliphouse.search.request import Request
+from cliphouse.server.column_models import FilterBody
+from cliphouse.server.settings import MAX_DEPTH
+from cliphouse.server.strict import Strict
+
+_MODELS: dict[type, Any] = {Filter: FilterBody}
+# A service lets its clients go less far than a request may go.
+_NARROWER: dict[str, dict[str, Any]] = {
+    "k": {"most": MAX_DEPTH},
+    "offset": {"most": MAX_DEPTH},
+    "ef": {"most": 10_000},
+    "dedup": {"least": 0.5, "above": None},
+}
+_OFFERED = {option.name: option for option in options_of(Request) if not option.is_sql}
+
+
+class RequestModel(Strict):
+    """A body that says how to search."""
+
+    def to_request(self) -> Request:
+        """Raises QueryError if a value is out of range."""
+        return Request.read(self.model_dump(include=set(_OFFERED), exclude_none=True))
+
+
+def _field(option: Option) -> tuple[Any, Any]:
+    kind: Any = option.kind if option.form is None else option.form.kind
+    if option.choices is not None:
+        kind = Literal[option.choices()]
+    elif option.kind in _MODELS:
+        kind = _MODELS[option.kind]
+    elif bounds := _bounds(replace(option, **_NARROWER.get(option.name, {}))):
+        kind = Annotated[kind, Field(**bounds)]
+    if option.default is None:
+        kind = kind | None
+    return kind, Field(option.default, description=option.help)
+
+
+def _bounds(option: Option) -> dict[str, Any]:
+    bounds = {"ge": option.least, "gt": option.above, "le": option.most}
+    bounds["max_length"] = option.longest
+    return {name: bound for name, bound in bounds.items() if bound is not None}
+
+
+if TYPE_CHECKING:  # a name in an annotation must be a class, and a made model is a value
+    RequestBody = RequestModel
+else:
+    RequestBody = create_model(
+        "RequestBody",
+        __base__=RequestModel,
+        **{name: _field(option) for name, option in _OFFERED.items()},
+    )
