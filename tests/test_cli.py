@@ -66,7 +66,7 @@ def test_the_way_from_pictures_to_hits(world: Path, run: Run) -> None:
     picture = world / "pictures" / "picture_00007.jpg"
     found = json.loads(run("search", picture, "-k", 3, "--json").stdout)
     assert found["hits"][0]["url"] == str(world / "pictures" / "picture_00007.jpg")
-    assert found["hits"][0]["similarity"] == pytest.approx(1, abs=1e-3)
+    assert found["hits"][0]["score"] == pytest.approx(1, abs=1e-3)
     words = json.loads(run("search", "a red circle", "--format", "json").stdout)
     assert len(words["hits"]) == 10
     assert words["search"]["query"] == "text"
@@ -90,7 +90,7 @@ def test_every_kind_of_query_and_format(world: Path, run: Run) -> None:
     assert "WHERE (width > 10" in drawn.stderr
     assert "-- 10 rows, exact (there is no index; filter: applied while scanning)" in drawn.stderr
     assert "recall@k 1.000" in drawn.stderr
-    assert "similarity" in drawn.stdout.splitlines()[0]
+    assert "score" in drawn.stdout.splitlines()[0]
 
 
 def test_index_search_recall_info(world: Path, run: Run) -> None:

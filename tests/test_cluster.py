@@ -217,7 +217,7 @@ def test_codes_and_rounded_vectors_on_two_shards(tmp_path: Path) -> None:
             exact = table.search(query, 10, mode="exact")
             assert table.info.precision == "bfloat16"
     assert exact[0].id == 5
-    assert [hit.similarity for hit in exact] == pytest.approx(
+    assert [hit.score for hit in exact] == pytest.approx(
         sorted(nearness.tolist(), reverse=True)[:10], abs=5e-3
     )
 

@@ -62,8 +62,8 @@ def test_words_a_vector_and_a_row(served: Served, drawn: Drawn) -> None:
     assert ids(by_words) == drawn.nearest(words)[:15]
     assert by_words["search"]["query"] == "text"
     cosines = drawn.image @ words / np.linalg.norm(drawn.image, axis=1)
-    similarities = [hit["similarity"] for hit in by_words["hits"]]
-    np.testing.assert_allclose(similarities, cosines[ids(by_words)], atol=1e-3)
+    scores = [hit["score"] for hit in by_words["hits"]]
+    np.testing.assert_allclose(scores, cosines[ids(by_words)], atol=1e-3)
     by_vector = search(served, vector=words.tolist(), k=15, modality="text")
     assert ids(by_vector) == drawn.nearest(words, "text")[:15]
     assert by_vector["search"]["query"] == "text"
@@ -84,7 +84,7 @@ def test_a_picture_is_found_by_its_own_bytes(served: Served, drawn: Drawn, way: 
         picture = text if way == "base64" else f"data:image/jpeg;base64,{text}"
         answer = search(served, picture=picture, k=3)
     assert answer["hits"][0]["url"].endswith("picture_00007.jpg")
-    assert answer["hits"][0]["similarity"] == pytest.approx(1, abs=2e-3)
+    assert answer["hits"][0]["score"] == pytest.approx(1, abs=2e-3)
     assert len(answer["hits"]) == 3
     assert answer["search"]["query"] == "image"
 

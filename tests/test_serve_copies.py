@@ -97,7 +97,7 @@ def test_a_search_is_a_file_in_three_formats(served: Served) -> None:
     for table in tables:
         assert table.column("id").to_pylist() == [hit["id"] for hit in hits]
         assert table.column("caption").to_pylist() == [hit["caption"] for hit in hits]
-        np.testing.assert_allclose(table.column("similarity"), [h["similarity"] for h in hits])
+        np.testing.assert_allclose(table.column("score"), [h["score"] for h in hits])
     assert 'filename="cliphouse.csv"' in answers["csv"].headers["content-disposition"]
     bad = served.http.post("/api/search/download?format=exe", json=body)
     assert bad.status_code == 422
@@ -167,7 +167,7 @@ def test_the_code_finds_the_same(
     hits = json.loads(printed(["sh", "-c", line], tmp_path))["hits"]
     assert [hit["id"] for hit in hits] == expected
     program = code["python"].replace(db, str(copy))
-    program = program.replace("print(hit.similarity, hit.url, hit.caption)", "print(hit.id)")
+    program = program.replace("print(hit.score, hit.url, hit.caption)", "print(hit.id)")
     ids = printed([*python(), "-c", program], tmp_path).split()
     assert list(map(int, ids)) == expected
     assert list(tmp_path.iterdir()) == []

@@ -4,7 +4,7 @@
 >>> laion = cliphouse.open("laion.chdb")  # or "http://user:password@host:8123/database"
 >>> laion.ingest("shards/")
 >>> for hit in laion.search("a dog and a cat", k=10, where="similarity > 0.3"):
-...     print(hit.similarity, hit.url, hit.caption)
+...     print(hit.score, hit.url, hit.caption)
 
 Importing it takes milliseconds: a name of ``__all__`` is loaded, with the libraries that it needs,
 when it is first used.

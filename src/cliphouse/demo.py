@@ -80,8 +80,7 @@ class Demo:
         """Search for words or a picture file, and save the contact sheet."""
         result = self.table.search(query, k=10)
         cells = [
-            Cell(open_picture(Path(hit.url)), f"{hit.similarity:.3f}", hit.caption)
-            for hit in result
+            Cell(open_picture(Path(hit.url)), f"{hit.score:.3f}", hit.caption) for hit in result
         ]
         is_picture = Path(query).is_file()
         name = "picture" if is_picture else query.replace(" ", "_")

@@ -68,7 +68,7 @@ def _search(demo: Demo, query: str) -> None:
     took = f"{stats.encode_ms:.0f} + {stats.search_ms:.0f} ms"
     show.out.print(f"\nsearch {query!r} ({stats.mode}; encode + search {took})", markup=False)
     for hit in found.result:
-        show.out.print(f"  {hit.similarity:.3f}  {show.plain(hit.caption)}", markup=False)
+        show.out.print(f"  {hit.score:.3f}  {show.plain(hit.caption)}", markup=False)
     show.out.print(f"  {found.sheet}", markup=False)
 
 

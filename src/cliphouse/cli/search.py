@@ -127,10 +127,10 @@ def _draw(asked: Sequence[str], results: Sequence[SearchResult], many: bool) -> 
         if many:
             show.out.print(show.plain(query), style="bold", markup=False)
         rows = [
-            (rank, f"{hit.similarity:.3f}", _caption(hit), hit.url, hit.id)
+            (rank, f"{hit.score:.3f}", _caption(hit), hit.url, hit.id)
             for rank, hit in enumerate(result, 1)
         ]
-        headings = ("", "similarity", "caption", "url", "id")
+        headings = ("", "score", "caption", "url", "id")
         show.out.print(show.table(headings, rows, right="rr"))
         show.err.print(_way(result), style="dim", markup=False)
 

@@ -221,7 +221,7 @@ def _new_ones(searcher: Searcher, request: Request, samples: Sequence[Sample]) -
     for sample in samples[:_NEIGHBOURS]:
         vector = QueryVector(sample.vector, "vector")
         hits = searcher.run(vector, replace(request, k=2), exact).hits
-        nearest += [hit.similarity for hit in hits if hit.id != sample.id][:1]
+        nearest += [hit.score for hit in hits if hit.id != sample.id][:1]
     rows = np.array([sample.vector for sample in samples])
     turned = turned_aside(rows, float(np.median(nearest)) if nearest else 1.0)
     return [_Question(vector, None) for vector in turned]

@@ -62,7 +62,7 @@ class Column:
     ``fallbacks``, further names there, that is not. With ``is_pair_cosine``, shards without the
     column get the cosine similarity of each row's two embeddings.
 
-    Hits show a column if ``is_shown``, under its own name or ``shown_as``. ``filters`` are the
+    Hits show a column if ``is_shown``. ``filters`` are the
     conditions that a Filter offers for it, and ``statistic`` is what is counted of it. ``label``
     names it on the page, whose form offers the numbers of ``scale``. Rows with one of the values
     ``unwanted`` can be left out of a search; the first is the worst. ``picture_list`` is its place
@@ -76,7 +76,6 @@ class Column:
     fallbacks: tuple[str, ...] = ()
     is_pair_cosine: bool = False
     is_shown: bool = True
-    shown_as: str = ""
     filters: tuple[FilterKind, ...] = ()
     statistic: StatisticKind | None = None
     scale: Scale | None = None
@@ -133,7 +132,6 @@ COLUMNS = (
         "Similarity of picture and caption",
         spellings=("similarity",),
         is_pair_cosine=True,
-        shown_as="pair_similarity",
         filters=RANGE,
         statistic="histogram",
         scale=Scale(-1, 1, 0.01),

@@ -17,7 +17,7 @@ def hits_schema(columns: Sequence[Column] = COLUMNS) -> pa.Schema:
     return pa.schema(
         [
             ("id", pa.int64()),
-            ("similarity", pa.float64()),
+            ("score", pa.float64()),
             ("distance", pa.float64()),
             *((field.name, _ARROW[field.type.python]) for field in hit_fields(columns)),
             ("folded", pa.int64()),

@@ -38,9 +38,8 @@ def literal_sql(facts: TableFacts, operands: Sequence[Operand], request: Request
         searched = f"CAST({searched}, 'Array(BFloat16)')"
     column = embedding_column(request.modality)
     distance = f"{DISTANCE[request.metric]}({column}, {searched})"
-    chosen = ["id", f"1 - cosineDistance({column}, {searched}) AS match"]
-    shown = [field.column for field in hit_fields() if field.column == field.name]
-    chosen += [name for name in shown if name in facts.columns]
+    chosen = ["id", f"1 - cosineDistance({column}, {searched}) AS score"]
+    chosen += [field.name for field in hit_fields() if field.name in facts.columns]
     where = " AND ".join(_terms(request, facts, distance))
     lines = [
         "WITH",

@@ -30,7 +30,9 @@ class _Asked:
     modality: Modality = option(
         "image", help="Which embeddings to search.", choices=lambda: MODALITIES
     )
-    where: str | None = option(None, help="A SQL condition, as in: similarity > 0.3", is_sql=True)
+    where: str | None = option(
+        None, help="A SQL condition, as in: score > 0.3 AND width > 200", is_sql=True
+    )
     metric: Metric = option("cosine", help="The distance.", choices=lambda: METRICS)
     mode: str = option(
         AUTO,

@@ -11,17 +11,16 @@ from cliphouse.schema.columns import COLUMNS, Column, Scalar, Value
 
 @dataclass(frozen=True)
 class HitField:
-    """A column as hits show it, under ``name``."""
+    """A column that hits show."""
 
     name: str
-    column: str
     type: Scalar
 
 
 def hit_fields(columns: Sequence[Column] = COLUMNS) -> tuple[HitField, ...]:
     """The columns that hits show, in their order."""
     return tuple(
-        HitField(column.shown_as or column.name, column.name, column.type)
+        HitField(column.name, column.type)
         for column in columns
         if column.is_shown and isinstance(column.type, Scalar)
     )
@@ -29,17 +28,17 @@ def hit_fields(columns: Sequence[Column] = COLUMNS) -> tuple[HitField, ...]:
 
 @dataclass(frozen=True)
 class Hit:
-    """A found row. ``distance`` is to the query, in the search's metric; ``similarity`` is the
-    cosine similarity to the query. ``folded`` counts the near-duplicates that were left out in its
+    """A found row. ``score`` is the cosine similarity to the query, ``distance`` the distance to it
+    in the search's metric. ``folded`` counts the near-duplicates that were left out in its
     favour.
 
     ``values`` are the row's columns, which are attributes too: ``hit.url``, ``hit.caption``,
-    ``hit.NSFW``, ``hit.pair_similarity`` (the table's column similarity: that of the row's own
-    picture and caption, NaN if unknown), ``hit.width``, ``hit.height``, ``hit.license``.
+    ``hit.NSFW``, ``hit.similarity`` (that of the row's own picture and caption, NaN if unknown),
+    ``hit.width``, ``hit.height``, ``hit.license``.
     """
 
     id: int
-    similarity: float
+    score: float
     distance: float
     values: Mapping[str, Value] = field(default_factory=dict, hash=False)
     folded: int = 0
@@ -52,14 +51,14 @@ class Hit:
 
     def to_dict(self) -> dict[str, Value]:
         """All that is known of the row, as JSON and files have it."""
-        own = {"id": self.id, "similarity": self.similarity, "distance": self.distance}
+        own = {"id": self.id, "score": self.score, "distance": self.distance}
         return {**own, **self.values, "folded": self.folded}
 
     @classmethod
     def from_dict(cls, known: Mapping[str, Any]) -> Hit:
         """The hit that ``to_dict`` has made ``known`` of."""
         values = dict(known)
-        own = {name: values.pop(name) for name in ("id", "similarity", "distance", "folded")}
+        own = {name: values.pop(name) for name in ("id", "score", "distance", "folded")}
         return cls(**own, values=values)
 
 

@@ -206,10 +206,10 @@ def _hits(rows: Sequence[dict[str, Any]]) -> list[Hit]:
     fields = hit_fields()
     hits = []
     for row in rows:
-        distance, match = row[DISTANCE_NAME], row.get(SCORE_NAME)
-        similarity = 1 - distance if match is None else match
+        distance, given = row[DISTANCE_NAME], row.get(SCORE_NAME)
+        score = 1 - distance if given is None else given
         values = {field.name: _value(row.get(field.name), field) for field in fields}
-        hits.append(Hit(row["id"], similarity, distance, values))
+        hits.append(Hit(row["id"], score, distance, values))
     return hits
 
 

@@ -111,11 +111,7 @@ def _chosen(facts: TableFacts, request: Request, distance: str) -> list[str]:
     if request.dedup is not None:
         vector = f"CAST({embedding_column(request.modality)}, 'Array(Float32)')"
         chosen.append(f"{vector} AS {VECTOR_NAME}")
-    return chosen + [
-        field.column if field.column == field.name else f"{field.column} AS {field.name}"
-        for field in hit_fields()
-        if field.column in facts.columns
-    ]
+    return chosen + [field.name for field in hit_fields() if field.name in facts.columns]
 
 
 def _settings(facts: TableFacts, plan: Plan, limit: int, taken: int | None) -> Settings:

@@ -28,8 +28,8 @@ _VALUES: dict[FilterKind, Any] = {
 _RESULT_WORDS = ("id", "similarity", "image")
 _FILTER = "Which rows may be found: all that is given must hold. Bounds belong to the range."
 _HIT = """
-A row that was found. ``similarity`` is the cosine similarity to the query, ``distance`` in the
-metric asked for; ``pair_similarity`` that of the row's own picture and caption; ``folded`` counts
+A row that was found. ``score`` is the cosine similarity to the query, ``distance`` in the
+metric asked for; ``similarity`` is of the row's own picture and caption; ``folded`` counts
 the near-duplicates left out in its favour.
 """
 _RESULT = """
@@ -56,7 +56,7 @@ def hit_model(columns: Sequence[Column] = COLUMNS) -> type[BaseModel]:
     """A model of what Hit.to_dict returns for hits of ``columns``; JSON has no NaN."""
     fields: dict[str, Any] = {
         "id": (int, ...),
-        "similarity": (float | None, ...),
+        "score": (float | None, ...),
         "distance": (float | None, ...),
         **{field.name: (_shown(field.type), ...) for field in hit_fields(columns)},
         "folded": (int, ...),
@@ -66,7 +66,7 @@ def hit_model(columns: Sequence[Column] = COLUMNS) -> type[BaseModel]:
 
 def result_fields(columns: Sequence[Column] = COLUMNS) -> tuple[HitField, ...]:
     """The columns of a result of clip-retrieval's: those whose names are not words of its own."""
-    return tuple(field for field in hit_fields(columns) if field.column not in _RESULT_WORDS)
+    return tuple(field for field in hit_fields(columns) if field.name not in _RESULT_WORDS)
 
 
 def result_model(columns: Sequence[Column] = COLUMNS) -> type[BaseModel]:
@@ -74,7 +74,7 @@ def result_model(columns: Sequence[Column] = COLUMNS) -> type[BaseModel]:
     fields: dict[str, Any] = {
         "id": (int, ...),
         "similarity": (float, ...),
-        **{field.column: (_shown(field.type) | None, None) for field in result_fields(columns)},
+        **{field.name: (_shown(field.type) | None, None) for field in result_fields(columns)},
         "image": (str | None, None),
     }
     return create_model("ResultAnswer", __doc__=_RESULT, **fields)

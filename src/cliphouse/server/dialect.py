@@ -108,7 +108,7 @@ async def knn_service(request: Request) -> Response:
     table = service.resolve(_table(body.indice_name))
     columns = service.columns(table)
     result = await service.search(table, (_operand(body),), _how(body, columns))
-    rows: list[dict[str, Any]] = [{"id": hit.id, "similarity": hit.similarity} for hit in result]
+    rows: list[dict[str, Any]] = [{"id": hit.id, "similarity": hit.score} for hit in result]
     detailed = result[: _num_images(body)]
     for row, hit in zip(rows, detailed, strict=False):
         row |= _details(hit, columns)
@@ -197,7 +197,7 @@ def _num_images(body: KnnBody) -> int:
 
 
 def _details(hit: Hit, columns: frozenset[str]) -> dict[str, Any]:
-    return {field.column: hit.values[field.name] for field in _DETAILS if field.column in columns}
+    return {field.name: hit.values[field.name] for field in _DETAILS if field.name in columns}
 
 
 async def _add_pictures(request: Request, rows: Sequence[dict[str, Any]]) -> None:

@@ -56,7 +56,7 @@ class Recipe:
             "import cliphouse\n\n"
             f"table = cliphouse.open({self.database!r}, table={self.table!r})\n"
             f"for hit in table.search(\n{arguments}):\n"
-            "    print(hit.similarity, hit.url, hit.caption)\n"
+            "    print(hit.score, hit.url, hit.caption)\n"
         )
 
     def notes(self) -> list[str]:

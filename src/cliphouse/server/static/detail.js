@@ -123,7 +123,7 @@ export class Detail {
       el("a", { href: this.act.href(hit), onclick: follow(() => this.act.open(hit)), title: hit.caption },
         image,
         el("span", { class: "words" }, hit.caption || "no caption"),
-        hit.similarity !== null && el("span", { class: "match" }, hit.similarity.toFixed(3))));
+        hit.score !== null && el("span", { class: "match" }, hit.score.toFixed(3))));
     image.addEventListener("error", () => { item.hidden = true; }, { once: true });
     return item;
   }

@@ -17,8 +17,8 @@ export function tile(hit, table, height, act, broken, shaped) {
     el("span", { class: "frame" }, image),
     el("span", { class: "caption" },
       el("span", { class: "words", title: hit.caption }, name),
-      hit.similarity !== null && el("span", { class: "match", title: "similarity to what is searched for" },
-        el("span", { class: "hidden" }, ", similarity "), hit.similarity.toFixed(3))));
+      hit.score !== null && el("span", { class: "match", title: "score: cosine similarity to the query" },
+        el("span", { class: "hidden" }, ", score "), hit.score.toFixed(3))));
   return el("li", { class: "tile", "data-id": hit.id },
     link,
     hit.folded > 0 && el("span", { class: "folded", title: `${hit.folded} near-duplicates are folded into it` },

@@ -13,7 +13,7 @@ export class Welcome {
     $("welcome").hidden = false;
     if (!stats || this.shown === stats) return;
     this.shown = stats;
-    this.grid.replace(stats.examples.map((example) => ({ ...example, similarity: null, folded: 0 })), table);
+    this.grid.replace(stats.examples.map((example) => ({ ...example, score: null, folded: 0 })), table);
   }
 
   hide() {
