@@ -132,17 +132,33 @@ def test_every_mode_keeps_its_promises(
     metric=st.sampled_from(["cosine", "l2"]),
     matching=st.integers(0, 200),
     least=st.one_of(st.none(), st.integers(100, 1650)),
+    is_sql=st.booleans(),
 )
 def test_a_condition_on_the_score_keeps_the_promises(
-    world: World, seed: int, k: int, mode: str, metric: str, matching: int, least: int | None
+    world: World,
+    seed: int,
+    k: int,
+    mode: str,
+    metric: str,
+    matching: int,
+    least: int | None,
+    is_sql: bool,
 ) -> None:
     metric = "cosine" if mode == "codes" else metric
     query = np.random.default_rng(seed).standard_normal(DIM).astype(np.float32)
     scores = {i: 1 - d for i, d in world.distances(query, "image", "cosine").items()}
     ranked = sorted(scores.values(), reverse=True)
     bound = (ranked[matching] + ranked[matching + 1]) / 2
-    where = f"score > {bound!r}" + ("" if least is None else f" AND width >= {least}")
-    found = world.table.search(query, k, "image", where, metric, mode)  # type: ignore[arg-type]
+    terms = [f"score > {bound!r}"] * is_sql + [f"width >= {least}"] * (least is not None)
+    found = world.table.search(
+        query,
+        k,
+        "image",
+        " AND ".join(terms),
+        metric,  # type: ignore[arg-type]
+        mode,
+        min_score=None if is_sql else bound,
+    )
     wide = [True] * len(world.ids) if least is None else (world.widths >= least).tolist()
     passing = [i for i, w in zip(world.ids.tolist(), wide, strict=True) if w and scores[i] > bound]
     distances = world.distances(query, "image", metric)

@@ -11,17 +11,17 @@ from cliphouse.engine.features import USE_INDEX
 from cliphouse.engine.quoting import identifier, quote
 from cliphouse.schema.columns import embedding_column
 from cliphouse.schema.facts import DISTANCE, TableFacts
-from cliphouse.search.condition import Condition
+from cliphouse.search.condition import SCORE, Condition
 from cliphouse.search.query.content import read_vector
 from cliphouse.search.query.operand import Operand, require_positive
 from cliphouse.search.request import Request
 from cliphouse.search.results import hit_fields
-from cliphouse.search.statement import condition_of
+from cliphouse.search.statement import condition_of, is_cut
 from cliphouse.vocabulary import Modality
 
 _PARAMETER = re.compile(r"\{(\w+):([^{}]+)\}")
 PICTURE = "picture.jpg"  # what stands for a picture that is not a file here
-_SAID = ("modality", "where", "metric", "filter")
+_SAID = ("modality", "where", "metric", "filter", "min_score")
 
 
 def literal_sql(facts: TableFacts, operands: Sequence[Operand], request: Request) -> str:
@@ -98,6 +98,8 @@ def _terms(request: Request, facts: TableFacts, distance: str) -> Iterator[str]:
     condition = condition_of(request, facts)
     if condition is not None:
         yield written_out(condition)
+    if is_cut(request):
+        yield f"{SCORE} >= {request.min_score!r}"
     if request.cursor is not None:
         yield f"({distance}, id) > ({request.cursor.distance!r}, {request.cursor.id})"
 

@@ -64,7 +64,8 @@ else:
 class Request(_Wide):
     """How to search: ``k`` rows after the first ``offset``, or after the place a ``cursor`` marks.
 
-    ``where`` is a SQL condition, ``filter`` one for programs; both must hold. Each search method
+    ``where`` is a SQL condition, ``filter`` one for programs, ``min_score`` a bound of the score;
+    all must hold. Each search method
     has its width as a field: ``ef`` is that of mode hnsw, ``oversampling``, how many times k rows
     are compared exactly, that of mode codes. ``dedup`` is the cosine similarity from which a row
     is a near-duplicate of a nearer one and left out. No search goes deeper than MAX_K rows.
@@ -77,6 +78,13 @@ class Request(_Wide):
 
     filter: Filter | None = option(
         None, help="Which rows may be found: all that is given must hold.", form=_OBJECT
+    )
+    min_score: float | None = option(
+        None,
+        help="Only rows whose score, the cosine similarity to the query, is at least this.",
+        meaning="a cosine similarity",
+        least=-1,
+        most=1,
     )
     dedup: float | None = option(
         None,

@@ -30,6 +30,7 @@ from cliphouse.search.statement import (
     SCORE_NAME,
     VECTOR_NAME,
     condition_of,
+    is_cut,
     search_sql,
 )
 
@@ -96,6 +97,7 @@ class Searcher:
         deep = request.needed
         while True:
             found, kept = self._deduplicated(vector, request, deep)
+            kept = _good(kept, request)
             page = _page(kept, request)
             if len(page) == request.k or len(kept) < deep or deep == MAX_K:
                 return found, page, deep
@@ -186,6 +188,14 @@ def _wider(plan: Plan, is_filtered: bool, facts: TableFacts, limit: int) -> Plan
         f"{plan.mode} gave too few rows",
         f"{plan.filtered}; then every row was scanned" * is_filtered,
     )
+
+
+def _good(hits: list[Hit], request: Request) -> list[Hit]:
+    """The hits, nearest first, up to the last whose score is good enough."""
+    least = request.min_score
+    if least is None or not is_cut(request):
+        return hits
+    return [hit for hit in hits if hit.score >= least]
 
 
 def _page(hits: Sequence[Hit], request: Request) -> Sequence[Hit]:

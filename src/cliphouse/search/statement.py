@@ -27,7 +27,7 @@ _EMBEDDED_READ: dict[str, int | str] = {
 
 
 def condition_of(request: Request, facts: TableFacts) -> Condition | None:
-    """The request's two filters as one condition; None if it has none.
+    """What rows must fulfil to be found, but for what run cuts off; None if nothing.
 
     Raises QueryError if a filter needs a column that the table does not have, ConditionError if
     the condition in SQL is not a whole expression.
@@ -35,7 +35,19 @@ def condition_of(request: Request, facts: TableFacts) -> Condition | None:
     return every(
         typed_condition(request.where, facts.columns),
         request.filter.condition(facts.columns) if request.filter else None,
+        None if is_cut(request) or request.min_score is None else _least(request.min_score),
     )
+
+
+def is_cut(request: Request) -> bool:
+    """Whether ``min_score`` only cuts a list of hits short: their scores fall along the list. By
+    another metric the order is another, so that the engine has to compare the scores."""
+    return request.min_score is not None and request.metric == "cosine"
+
+
+def _least(score: float) -> Condition:
+    sql = f"{SCORE} >= {{min_score:Float64}}"
+    return Condition(sql, {"min_score": score}, is_on_score=True)
 
 
 def search_sql(
