@@ -97,14 +97,14 @@ def test_index_search_recall_info(world: Path, run: Run) -> None:
     built = run("index", "both", "--m", 16)
     for modality in ("image", "text"):
         assert re.search(
-            rf"{modality}: the graph takes memory to build and to search: [\d,]+ rows x \(512 x 2 "
-            r"bytes \+ M 16 x 8 bytes\) = [\d.]+ MB; building it takes about .* here",
+            rf"{modality}: the graph needs memory to build and to search: [\d,]+ rows x \(512 x 2 "
+            r"bytes \+ M 16 x 8 bytes\) = [\d.]+ MB; the build takes about .* here",
             " ".join(built.stderr.split()),
         )
     assert "image: 60 rows indexed" in built.stdout
     assert "recall@10" in built.stdout
     assert "60 rows x (512 x 2 bytes + M 16 x 8 bytes) = 0.1 MB" in built.stderr
-    assert "text: the index is there already" in run("index", "text", "--m", 16).stdout
+    assert "text: the index exists already" in run("index", "text", "--m", 16).stdout
     found = json.loads(run("search", "a star", "--mode", "hnsw", "--ef", 64, "--json").stdout)
     assert (found["search"]["mode"], found["search"]["width"]) == ("hnsw", 64)
     assert found["search"]["recall"] > 0.95
@@ -114,7 +114,7 @@ def test_index_search_recall_info(world: Path, run: Run) -> None:
     assert "image_index" in told
     assert "measured recall, text embeddings:" in told
     assert "image: dropped" in run("index", "image", "--drop").stdout
-    assert "image: there was no index" in run("index", "image", "--drop").stdout
+    assert "image: there is no index to drop" in run("index", "image", "--drop").stdout
 
 
 def test_operands_batches_pages_and_duplicates(world: Path, run: Run) -> None:
@@ -139,7 +139,7 @@ def test_operands_batches_pages_and_duplicates(world: Path, run: Run) -> None:
     sums = run("search", "id:3", "--add", "0.5:id:9", "--subtract", "a red circle", "--json")
     assert json.loads(sums.stdout)["search"]["query"] == "mixed"
     folded = run("search", "id:3", "--dedup", 0.2)
-    assert "alike)" in folded.stdout
+    assert "near-duplicates)" in folded.stdout
 
 
 def test_what_cannot_be_asked_is_named(world: Path, run: Run) -> None:

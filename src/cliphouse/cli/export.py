@@ -23,17 +23,19 @@ else:
 def command(
     output: Annotated[Path, typer.Argument(help=f"A folder ({_FOLDERS}) or a file (the others).")],
     chosen: Annotated[FormatName, typer.Option("--format", help=_FORMATS_HELP)],
-    where: Annotated[str | None, typer.Option(help="A SQL condition on the rows.")] = None,
-    search: Annotated[
-        str | None, typer.Option(help="Only what a search for this finds; see also -k.")
+    where: Annotated[
+        str | None, typer.Option(help="A SQL condition on the rows, as in: width > 200")
     ] = None,
-    k: Annotated[int, typer.Option("-k", help="How many results of the search.")] = 1000,
+    search: Annotated[
+        str | None, typer.Option(help="Write only the results of a search for this query.")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", help="Number of results of --search.")] = 1000,
     db: options.Db = options.DB,
     table: options.TableName = options.TABLE,
     model: options.Model = None,
     model_dir: options.ModelDir = None,
 ) -> None:
-    """Write the table, part of it, or what a search finds, to files."""
+    """Export the table, part of it, or the results of a search, to files."""
     with (
         cliphouse.open(db, table, model, options.folder(model_dir)) as opened,
         show.progress("export") as advance,
@@ -44,4 +46,4 @@ def command(
         report = opened.export(output, chosen, None if search else where, ids, advance)
     names = ", ".join(str(path) for path in report.files[:3])
     more = f" and {len(report.files) - 3} more" if len(report.files) > 3 else ""
-    show.out.print(f"{report.rows:,} rows into {names}{more}", markup=False)
+    show.out.print(f"{show.count(report.rows, 'row')} into {names}{more}", markup=False)

@@ -17,9 +17,9 @@ from cliphouse.vocabulary import Modality
 
 NAME = "index"
 _NO_ANNOY = (
-    "ClickHouse has no annoy index any more; vector_similarity (HNSW) took its place: leave --kind "
-    "out. Over 100,000 vectors like CLIP's Annoy with 100 trees found 0.34 of a text query's "
-    "nearest images, HNSW at the width that is chosen here 0.98 (docs/benchmarks/search.md)"
+    "ClickHouse has no annoy index any more: leave --kind out to build an HNSW index instead. "
+    "Over 100,000 vectors like CLIP's, Annoy with 100 trees found 0.34 of a text query's nearest "
+    "images, and HNSW at the width that is chosen here 0.98 (docs/benchmarks/search.md)"
 )
 
 
@@ -27,21 +27,26 @@ def command(
     what: Annotated[
         Literal["image", "text", "both"], typer.Argument(help="Which embeddings to index.")
     ] = "image",
-    metric: Annotated[Literal["cosine", "l2"], typer.Option(help="The distance.")] = "cosine",
+    metric: Annotated[
+        Literal["cosine", "l2"], typer.Option(help="The distance function.")
+    ] = "cosine",
     quantization: Annotated[
-        Literal["bf16", "f32", "f16", "i8", "b1"], typer.Option(help="What the graph keeps.")
+        Literal["bf16", "f32", "f16", "i8", "b1"],
+        typer.Option(help="The type of the numbers in the graph."),
     ] = "bf16",
-    m: Annotated[int, typer.Option("--m", help="M, links of a node.")] = DEFAULT_M,
+    m: Annotated[int, typer.Option("--m", help="Links per node (M).")] = DEFAULT_M,
     ef_construction: Annotated[
-        int, typer.Option(help="Width of the search that places a node.")
+        int, typer.Option(help="The search width during the build.")
     ] = DEFAULT_EF_CONSTRUCTION,
     kind: Annotated[
-        Literal["hnsw", "annoy"], typer.Option(help="The kind of index: there is hnsw alone.")
+        Literal["hnsw", "annoy"], typer.Option(help="The kind of index; only hnsw exists.")
     ] = "hnsw",
     force: Annotated[
-        bool, typer.Option("--force", help="Build it even where it does not fit into memory.")
+        bool, typer.Option("--force", help="Build the index even if it does not fit into memory.")
     ] = False,
-    drop: Annotated[bool, typer.Option("--drop", help="Drop the index instead.")] = False,
+    drop: Annotated[
+        bool, typer.Option("--drop", help="Drop the index instead of building it.")
+    ] = False,
     db: options.Db = options.DB,
     table: options.TableName = options.TABLE,
 ) -> None:
@@ -53,7 +58,7 @@ def command(
         for modality in modalities:
             if drop:
                 had = opened.drop_index(modality, metric)
-                show.out.print(f"{modality}: {'dropped' if had else 'there was no index'}")
+                show.out.print(f"{modality}: {'dropped' if had else 'there is no index to drop'}")
             else:
                 spec = IndexSpec(modality, metric, quantization, m, ef_construction)
                 _build(opened, spec, force)
@@ -64,7 +69,7 @@ def _build(opened: Table, spec: IndexSpec, force: bool) -> None:
     with show.shares(f"index {spec.modality}") as advance:
         built = opened.index(spec, advance, force=force)
     if not built.seconds:
-        show.out.print(f"{spec.modality}: the index is there already")
+        show.out.print(f"{spec.modality}: the index exists already")
         return
     show.out.print(f"{spec.modality}: {built.rows:,} rows indexed in {show.seconds(built.seconds)}")
     with show.progress("recall", "steps") as advance_steps:
@@ -75,16 +80,16 @@ def _build(opened: Table, spec: IndexSpec, force: bool) -> None:
 
 
 def _announce(expected: BuildForecast) -> None:
-    """What it will take, before it begins."""
+    """Print the memory and time that a build needs, before it begins."""
     graph = expected.graph
     show.err.print(
-        f"{graph.spec.modality}: the graph takes memory to build and to search: {graph.sum}; "
-        f"building it takes about {show.seconds(expected.seconds)} here"
+        f"{graph.spec.modality}: the graph needs memory to build and to search: {graph.sum}; "
+        f"the build takes about {show.seconds(expected.seconds)} here"
     )
     if graph.cache is not None and not expected.fits_cache:
         show.err.print(
             f"{graph.spec.modality}: the engine keeps graphs of up to {show.size(graph.cache)} in "
-            "memory and reads larger ones from disk for every search; it would count this one as "
-            f"{show.size(expected.cache_bytes)}: raise vector_similarity_index_cache_size in its "
-            "configuration"
+            "memory and reads larger ones from disk for every search. This one counts as "
+            f"{show.size(expected.cache_bytes)}: raise vector_similarity_index_cache_size in the "
+            "server's configuration"
         )

@@ -16,7 +16,7 @@ from cliphouse.search.request import Request
 def takes_request(command: Callable[..., None]) -> Callable[..., None]:
     """``command`` with an option for each field of Request in place of its parameter ``request``.
 
-    Conditions for programs are left to them: people write SQL.
+    The filter for programs is left out: people write SQL.
     """
     offered = [option for option in options_of(Request) if _is_typed(option)]
 

@@ -34,18 +34,18 @@ def command(
         str | None,
         typer.Argument(
             help="Words, a picture's path or URL, a .npy file with one vector, or id:N. "
-            "2:cat weighs it."
+            "A weight goes in front, as in 2:cat."
         ),
     ] = None,
     add: Annotated[
-        list[str] | None, typer.Option("--add", help="Add another query to it; repeatable.")
+        list[str] | None, typer.Option("--add", help="Add another query; repeatable.")
     ] = None,
     subtract: Annotated[
         list[str] | None, typer.Option("--subtract", help="Subtract another query; repeatable.")
     ] = None,
     queries: Annotated[
         Path | None,
-        typer.Option(help="Search for each line of a file (- for standard input) instead."),
+        typer.Option(help="Search for each line of a file (- for standard input)."),
     ] = None,
     request: Request = _DEFAULT,
     db: options.Db = options.DB,
@@ -54,11 +54,13 @@ def command(
     model_dir: options.ModelDir = None,
     server: options.Server = None,
     api_key: options.ApiKey = None,
-    chosen: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TABLE,
+    chosen: Annotated[Format, typer.Option("--format", help="The output format.")] = Format.TABLE,
     json: options.Json = False,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to a file.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write to this file.")
+    ] = None,
     show_sql: Annotated[
-        bool, typer.Option("--show-sql", help="Print the statement and its way too.")
+        bool, typer.Option("--show-sql", help="Print the statement and how it was run.")
     ] = False,
 ) -> None:
     """Find the pictures nearest to words, a picture, a vector or a row."""
@@ -72,7 +74,7 @@ def command(
     searched = [operands_of(text, add or (), subtract or ()) for text in asked]
     if server is not None:
         if show_sql or model:
-            raise QueryError("--server searches as it is set up: leave --show-sql and --model out")
+            raise QueryError("--server does not allow --show-sql and --model: leave them out")
         with Client(server, api_key) as service:
             named = options.given(context, "table", table)
             results = service.search_many(searched, request, named)
@@ -93,16 +95,16 @@ def command(
 
 
 def _lines(path: Path) -> list[str]:
-    """The queries of a file, one a line; empty lines are left out."""
+    """The queries of a file, one per line, without empty lines."""
     try:
         data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
         lines = [line.strip() for line in data.decode("utf-8-sig").splitlines()]
     except OSError as error:
         raise QueryError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise QueryError(f"{path}: no text in UTF-8: {error}") from error
+        raise QueryError(f"{path}: not UTF-8 text: {error}") from error
     if not any(lines):
-        raise QueryError(f"{path}: holds no queries, one a line")
+        raise QueryError(f"{path}: contains no queries (one per line)")
     return [line for line in lines if line]
 
 
@@ -136,17 +138,17 @@ def _draw(asked: Sequence[str], results: Sequence[SearchResult], many: bool) -> 
 
 
 def _caption(hit: Hit) -> str:
-    return f"{hit.caption} (+{hit.folded} alike)" if hit.folded else hit.caption
+    return f"{hit.caption} (+{hit.folded} near-duplicates)" if hit.folded else hit.caption
 
 
 def _way(result: SearchResult) -> str:
-    """One line: the mode, its width and measured recall, and what it cost."""
+    """One line: the mode, its width and measured recall, rows read and times."""
     stats = result.stats
     way = describe(stats.mode, stats.width)
     recall = "recall not measured" if stats.recall is None else f"recall@k {stats.recall:.3f}"
     filtered = f"; filter: {stats.filtered}" if stats.filtered else ""
     read = "" if stats.rows_read is None else f", {stats.rows_read:,} rows read"
     return (
-        f"{len(result)} rows, {way} ({stats.reason}{filtered}), {recall}{read}, "
-        f"query {stats.encode_ms:.0f} ms, search {stats.search_ms:.0f} ms"
+        f"{show.count(len(result), 'row')}, {way} ({stats.reason}{filtered}), {recall}{read}, "
+        f"encoding {stats.encode_ms:.0f} ms, search {stats.search_ms:.0f} ms"
     )

@@ -16,7 +16,7 @@ class JsonLinesExport(ExportFormat):
     replaced."""
 
     name = "jsonl"
-    help = "one JSON object a line"
+    help = "one JSON object per line"
     output = "file"
 
     def write(self, rows: ChosenRows, output: Path) -> list[Path]:

@@ -26,17 +26,17 @@ _NOTHING = ("", Filter())
 
 @dataclass(frozen=True)
 class _Asked:
-    k: int = option(10, help="How many results.", least=1, most=MAX_K, alike=False)
+    k: int = option(10, help="Number of results.", least=1, most=MAX_K, alike=False)
     modality: Modality = option(
         "image", help="Which embeddings to search.", choices=lambda: MODALITIES
     )
     where: str | None = option(
         None, help="A SQL condition, as in: score > 0.3 AND width > 200", is_sql=True
     )
-    metric: Metric = option("cosine", help="The distance.", choices=lambda: METRICS)
+    metric: Metric = option("cosine", help="The distance function.", choices=lambda: METRICS)
     mode: str = option(
         AUTO,
-        help="auto takes the fastest way whose measured recall is good, or else exact.",
+        help="auto uses the fastest mode whose measured recall is good, or else exact.",
         choices=modes,
         alike=False,
     )
@@ -77,7 +77,7 @@ class Request(_Wide):
     """
 
     filter: Filter | None = option(
-        None, help="Which rows may be found: all that is given must hold.", form=_OBJECT
+        None, help="Conditions on the rows; all of them must hold.", form=_OBJECT
     )
     min_score: float | None = option(
         None,
@@ -88,17 +88,17 @@ class Request(_Wide):
     )
     dedup: float | None = option(
         None,
-        help="Leave out rows of this cosine similarity to a nearer one, as in 0.94.",
+        help="Leave out rows with this cosine similarity to a nearer row, as in 0.94.",
         meaning="a cosine similarity",
         above=0,
         most=1,
     )
     offset: int = option(
-        0, help="Skip so many of the nearest rows.", least=0, most=MAX_K, alike=False
+        0, help="Skip this many of the nearest rows.", least=0, most=MAX_K, alike=False
     )
     cursor: Cursor | None = option(
         None,
-        help="Go on after an earlier search: the cursor in its JSON.",
+        help="Continue an earlier search: the cursor in its JSON.",
         longest=200,
         alike=False,
         form=_TOKEN,

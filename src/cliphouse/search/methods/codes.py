@@ -34,7 +34,7 @@ class QuantizedCodes(Method):
     label = "quantized codes"
     width = Width(
         option="oversampling",
-        help="How many times k rows mode codes compares exactly.",
+        help="Mode codes compares this many times k rows exactly.",
         mark=" x",
         most=MAX_OVERSAMPLING,
         ladder=(2, 5, 10, 20, 50, 100, 200, 500, 1000),
