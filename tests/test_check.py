@@ -38,7 +38,7 @@ def test_every_broken_shard_is_named(tmp_path: Path) -> None:
     assert "row 5 holds NaN" in found.pop(("error", "shard 2"))
     assert "norms 5.657 to 5.657" in found.pop(("note", "shard 3"))
     assert "has the column URL twice" in found.pop(("error", "shard 4"))
-    assert found.pop(("note", "shards")) == "numbers not there: 1, 5, 6"
+    assert found.pop(("note", "shards")) == "missing numbers: 1, 5, 6"
     assert not found
 
 
@@ -73,14 +73,14 @@ def test_what_is_wrong_with_a_table_is_named(tmp_path: Path, table: Table) -> No
     make_shard(tmp_path / "s", 8)
     told = {(f.where, f.what.split(";")[0]) for f in table.check(tmp_path / "s").findings}
     assert told == {
-        ("shard 0", "18 rows where 20 were loaded"),
-        ("shard 1", "1 rows are there more than once"),
+        ("shard 0", "18 rows, but 20 were loaded"),
+        ("shard 1", "1 row with the id of another row"),
         ("shard 2", f"{tmp_path}/s/img_emb/img_emb_2.npy has changed since it was loaded"),
         ("shard 7", "half loaded, 0 of 9 rows"),
         ("shard 8", "is not in the table"),
-        ("shard 9", "1 rows that the ledger does not know"),
-        ("shard 9", "1 vectors of another dimension"),
-        ("shard 9", "1 vectors of NaN or only zeros"),
+        ("shard 9", "1 row that the ledger does not know"),
+        ("shard 9", "1 vector of another dimension"),
+        ("shard 9", "1 vector of NaN or only zeros"),
     }
 
 

@@ -177,7 +177,7 @@ def test_an_index_of_another_metric_keeps_the_figures(table: Table) -> None:
 
 def test_a_vector_of_another_length_is_told_before_building(table: Table) -> None:
     table.sql(f"INSERT INTO laion (id, image_embedding) VALUES ({2**40}, [1, 2])")
-    with pytest.raises(TableError, match="1 rows have a image_embedding of another length than 32"):
+    with pytest.raises(TableError, match="1 row with a image_embedding of another length than 32"):
         table.index("image")
     table.sql(f"DELETE FROM laion WHERE id = {2**40}")
     assert table.index("image").rows == ROWS

@@ -71,7 +71,8 @@ def _build(opened: Table, spec: IndexSpec, force: bool) -> None:
     if not built.seconds:
         show.out.print(f"{spec.modality}: the index exists already")
         return
-    show.out.print(f"{spec.modality}: {built.rows:,} rows indexed in {show.seconds(built.seconds)}")
+    indexed = show.count(built.rows, "row")
+    show.out.print(f"{spec.modality}: {indexed} indexed in {show.seconds(built.seconds)}")
     with show.progress("recall", "steps") as advance_steps:
         measured = opened.recall(
             spec.modality, AUTO_KS, metric=spec.metric, save=True, progress=advance_steps

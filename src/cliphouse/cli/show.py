@@ -24,6 +24,9 @@ from rich.table import Table
 from rich.text import Text
 
 from cliphouse.vocabulary import BuildProgress, Progress
+from cliphouse.wording import counted as count
+
+__all__ = ["count", "err", "out", "plain", "progress", "seconds", "shares", "size", "table"]
 
 out = Console(highlight=False, soft_wrap=True, emoji=False)
 if not out.is_terminal:
@@ -120,11 +123,6 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]], right: str 
 def plain(text: str) -> str:
     """``text`` without control characters: captions and urls come from strangers."""
     return "".join(letter if letter.isprintable() else " " for letter in text)
-
-
-def count(number: int, noun: str) -> str:
-    """A number and its noun, as in 1 part or 5,000 parts."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def size(count: float) -> str:

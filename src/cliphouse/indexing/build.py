@@ -16,6 +16,7 @@ from cliphouse.schema.facts import index_name
 from cliphouse.schema.handle import TableHandle
 from cliphouse.schema.index_spec import IndexSpec
 from cliphouse.vocabulary import BuildProgress, Metric, Modality
+from cliphouse.wording import counted
 
 _POLL_SECONDS = 0.2
 _BEGIN_SECONDS = 60.0
@@ -109,8 +110,8 @@ def _check_lengths(table: TableHandle, spec: IndexSpec) -> None:
     )
     if odd:
         raise TableError(
-            f"table {table.name}: {int(odd):,} rows have a {column} of another length than {dim}, "
-            f"which no index takes; delete them WHERE length({column}) != {dim}"
+            f"table {table.name}: {counted(int(odd), 'row')} with a {column} of another length "
+            f"than {dim}, which no index takes; delete them WHERE length({column}) != {dim}"
         )
 
 

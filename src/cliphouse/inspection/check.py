@@ -1,4 +1,4 @@
-"""Looking a table and its shards over without loading anything."""
+"""Checks of a table and its shards, which load nothing."""
 
 from __future__ import annotations
 
@@ -17,14 +17,19 @@ from cliphouse.shards import ShardReader, find_shards
 from cliphouse.shards.npy import NpyFile
 from cliphouse.shards.reader import ID_BITS
 from cliphouse.shards.source import ShardSource, Source, find_sources
+from cliphouse.wording import counted
 
 _ROWS = 16_384
 _NORM_TOLERANCE = 0.01
+_AGAIN = "load the shard again with ingest --replace"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something found: ``error`` is wrong, ``note`` worth knowing. ``where`` is a file or shard."""
+    """One result of a check: an ``error`` is wrong, a ``note`` is worth knowing.
+
+    ``where`` names the file or shard.
+    """
 
     severity: Literal["error", "note"]
     where: str
@@ -33,7 +38,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What was looked at, in shards and rows, and what was found."""
+    """How many shards and rows were checked, and what was found."""
 
     shards: int
     rows: int
@@ -47,8 +52,10 @@ class CheckReport:
 def check_shards(places: Sequence[str], numbers: Collection[int] | None = None) -> CheckReport:
     """Read every vector of the shards in ``places``: alignment, dimensions, NaN, zeros, norms.
 
-    Each shard is opened by itself, so that one broken shard does not hide the others. Raises
-    ShardError only where the folder as a whole cannot be understood.
+    If some shards cannot be opened, each is opened by itself, so that a broken one does not hide
+    the others.
+
+    Raises ShardError if no shard can be found in ``places``.
     """
     findings: list[Finding] = []
     rows = 0
@@ -64,23 +71,25 @@ def check_shards(places: Sequence[str], numbers: Collection[int] | None = None) 
     between = range(min(present, default=0), max(present, default=0))
     if absent := sorted(set(between) - set(present)):
         listed = ", ".join(map(str, absent[:10])) + (" ..." if len(absent) > 10 else "")
-        findings.append(Finding("note", "shards", f"numbers not there: {listed}"))
+        findings.append(Finding("note", "shards", f"missing numbers: {listed}"))
     return CheckReport(len(sources), rows, tuple(findings))
 
 
 def check_table(table: TableHandle, sources: Sequence[Source] = ()) -> CheckReport:
-    """Compare the table with its ledger, and with ``sources`` where they are given: rows missing,
-    doubled or unexpected, vectors of another length, NaN or only zeros, unfinished loads, changed
-    or unloaded files."""
-    counted = _count_rows(table)
+    """Compare the table with its ledger, and with ``sources`` if they are given.
+
+    Found are rows that are missing, doubled or unexpected, vectors of another length, of NaN or of
+    zeros only, unfinished loads, and files that have changed or were never loaded.
+    """
+    counts = _count_rows(table)
     loads = read_loads(table.connection, Ledger(table.connection, table.placement))
     entries, loading = loads.entries, {held.shard: held for held in loads.loading}
     findings = [
         finding
-        for number in sorted(counted.keys() | entries.keys())
+        for number in sorted(counts.keys() | entries.keys())
         for finding in _check_shard(
             number,
-            counted.get(number),
+            counts.get(number),
             entries.get(number),
             loading.get(number),
             number in loads.unfinished,
@@ -92,10 +101,10 @@ def check_table(table: TableHandle, sources: Sequence[Source] = ()) -> CheckRepo
         if entry is None:
             findings.append(Finding("error", where, "is not in the table; ingest it"))
         elif not entry.same_files(source.files):
-            what = f"{source.files[0].path} has changed since it was loaded; ingest --replace"
+            what = f"{source.files[0].path} has changed since it was loaded; {_AGAIN}"
             findings.append(Finding("error", where, what))
-    rows = sum(count.rows for count in counted.values())
-    return CheckReport(len(counted), rows, tuple(findings))
+    rows = sum(count.rows for count in counts.values())
+    return CheckReport(len(counts), rows, tuple(findings))
 
 
 @dataclass(frozen=True)
@@ -134,31 +143,45 @@ def _check_shard(
     where = f"shard {number}"
     rows = count.ids if count else 0
     if entry is None:
-        yield Finding("note", where, f"{rows:,} rows that the ledger does not know")
-    elif loading is not None:
+        yield Finding("note", where, f"{counted(rows, 'row')} that the ledger does not know")
+    else:
+        yield from _check_load(where, rows, entry, loading, is_unfinished)
+    if count:
+        yield from _check_rows(where, count)
+
+
+def _check_load(
+    where: str, rows: int, entry: Entry, loading: Holding | None, is_unfinished: bool
+) -> Iterator[Finding]:
+    """Compare the number of rows in the table with the ledger's."""
+    share = f"{rows:,} of {counted(entry.rows, 'row')}"
+    if loading is not None:
         what = f"being loaded by {loading.host}, process {loading.process}, since {loading.since}"
-        yield Finding("note", where, f"{what}; {rows:,} of {entry.rows:,} rows are there")
+        yield Finding("note", where, f"{what}; {share} loaded")
     elif is_unfinished:
-        yield Finding("error", where, f"half loaded, {rows:,} of {entry.rows:,} rows; ingest again")
+        yield Finding("error", where, f"half loaded, {share}; ingest again")
     elif entry.state != "done":
-        yield Finding(
-            "note", where, f"was being loaded; {rows:,} of {entry.rows:,} rows were there"
-        )
+        yield Finding("note", where, f"was being loaded; {share} loaded")
     elif rows != entry.rows:
-        what = f"{rows:,} rows where {entry.rows:,} were loaded; deleted, or ingest --replace"
-        yield Finding("error", where, what)
-    if count and count.rows != count.ids:
-        yield Finding("error", where, f"{count.rows - count.ids:,} rows are there more than once")
-    if count and count.lengths:
-        yield Finding("error", where, f"{count.lengths:,} vectors of another dimension")
-    if count and count.directions:
-        yield Finding("error", where, f"{count.directions:,} vectors of NaN or only zeros")
+        what = f"{counted(rows, 'row')}, but {entry.rows:,} were loaded"
+        yield Finding("error", where, f"{what}; if that was not meant, {_AGAIN}")
+
+
+def _check_rows(where: str, count: _Count) -> Iterator[Finding]:
+    """Name the rows that no search can use as they are."""
+    if doubled := count.rows - count.ids:
+        yield Finding("error", where, f"{counted(doubled, 'row')} with the id of another row")
+    if count.lengths:
+        yield Finding("error", where, f"{counted(count.lengths, 'vector')} of another dimension")
+    if count.directions:
+        unusable = counted(count.directions, "vector")
+        yield Finding("error", where, f"{unusable} of NaN or only zeros")
 
 
 def _open_each(
     places: Sequence[str], numbers: Collection[int] | None, findings: list[Finding]
 ) -> list[Source]:
-    """All sources at once, or, where some cannot be opened, each by itself."""
+    """All sources together or, if some cannot be opened, each by itself."""
     try:
         return find_sources(places, numbers)
     except ShardError as error:
@@ -192,7 +215,8 @@ def _check_vectors(reader: ShardReader) -> Iterator[Finding]:
             continue
         low, high = _norms(npy)
         if low < 1 - _NORM_TOLERANCE or high > 1 + _NORM_TOLERANCE:
-            what = f"{npy.file.path}: norms {low:.3f} to {high:.3f}, not 1; cosine does not mind"
+            norms = f"norms {low:.3f} to {high:.3f}, not 1"
+            what = f"{npy.file.path}: {norms}; the cosine metric ignores norms"
             yield Finding("note", f"shard {reader.shard.number}", what)
 
 
