@@ -1,11 +1,12 @@
 """The stand-in for a ClickHouse server (see the package standin) as a process.
 
-    python clickhouse_http.py FOLDER USER PASSWORD [CONFIG] [--port N] [--users FILE] [--cert FILE]
+    python clickhouse_http.py FOLDER USER PASSWORD [--config FILE] [--port N] [--users FILE]
+                              [--cert FILE]
 
 It prints its port when it serves, ends with its standard input, and is told there what to do, a
 line of JSON at a time: {"do": "fault", ...}, "pretend", "stop" (listening, and all connections),
-"start" (on the same port), "clear" (all faults), "waiting" (how many are left), "seen" (the
-statements so far). It answers each with a line.
+"start" (on the same port, if it has stopped), "clear" (all faults), "waiting" (how many are left),
+"seen" (the statements so far). It answers each with a line.
 """
 
 from __future__ import annotations
@@ -222,7 +223,7 @@ class Control:
 
     def __init__(self, port: int, cert: str | None) -> None:
         self._cert = cert
-        self._server = self._start(port)
+        self._server: Server | None = self._start(port)
         self.port = self._server.server_port
 
     def do(self, order: dict[str, object]) -> object:
@@ -241,9 +242,11 @@ class Control:
         elif what == "waiting":
             return len(Handler.faults)
         elif what == "stop":
-            self._server.stop()
+            if self._server is not None:
+                self._server.stop()
+            self._server = None
         elif what == "start":
-            self._server = self._start(self.port)
+            self._server = self._server or self._start(self.port)
         else:
             raise ValueError(what)
         return "done"
@@ -259,7 +262,7 @@ def main(*arguments: str) -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("user")
     parser.add_argument("password")
-    parser.add_argument("config", nargs="?")
+    parser.add_argument("--config")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--users", type=Path)
     parser.add_argument("--cert", help="certificate and key in one file: serve https")

@@ -13,9 +13,14 @@ import pytest
 
 import cliphouse
 from forked import python
+from standin.process import StandIn
+from standin_cluster import TWO_SHARDS, StandInCluster
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
     from page_data import PageData
+    from serving import Drawn, Served
 
 # No test reaches out: with a hub out of reach, fetching a model must fail at once and clearly.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -26,6 +31,62 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 OpenTable = Callable[..., cliphouse.Table]
 Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
+    """The one stand-in for a server that tests share, for what they load before they begin; each
+    takes databases of its own there."""
+    with StandIn(tmp_path_factory.mktemp("stand-in")) as started:
+        yield started
+
+
+@pytest.fixture
+def server(stand_in: StandIn) -> Iterator[StandIn]:
+    """The shared stand-in. Nothing goes wrong there but what the test has go wrong."""
+    stand_in.clear()
+    yield stand_in
+    stand_in.clear()
+
+
+@pytest.fixture
+def url(server: StandIn) -> str:
+    """The owner's address of an empty database on the shared stand-in."""
+    return server.fresh_url()
+
+
+@pytest.fixture(scope="session")
+def two_shards(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandInCluster]:
+    """The one stand-in that tests share for the cluster ``two``: two shards, with Keeper."""
+    with StandInCluster(tmp_path_factory.mktemp("two-shards"), **TWO_SHARDS) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Drawn:
+    """Drawn pictures and a database of them, which no test changes."""
+    from serving import draw  # brings the web framework, which others do without
+
+    return draw(tmp_path_factory.mktemp("drawn"))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """For one module, since its event loop keeps others of the process from running."""
+    from browser import chromium
+
+    with chromium() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def page_service(page_data: PageData) -> Iterator[Served]:
+    """A service of all tables that the page's tests share. For one module, since it holds its
+    database."""
+    from page_data import serve_page_data
+
+    with serve_page_data(page_data) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -6,12 +6,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.request import Request, urlopen
 
 # Batches of 25 rows; a signal to itself before its Nth insert, which falls between its last look
 # at the ledger and the rows' arrival (0: it waits there, alive); and a start on order, so that
@@ -104,32 +101,3 @@ class Load:
         out, said = self._process.communicate(timeout=120)
         report = json.loads(out) if out.startswith("{") else None
         return Ended(self._process.returncode, report, said)
-
-
-class Server:
-    """The stand-in server, with a new database on demand."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._databases = 0
-
-    def database(self) -> str:
-        self._databases += 1
-        name = f"d{self._databases}"
-        request = Request(f"http://127.0.0.1:{self._port}/", f"CREATE DATABASE {name}".encode())
-        request.add_header("Authorization", "Basic dTpw")  # u:p
-        with urlopen(request):
-            return f"http://u:p@127.0.0.1:{self._port}/{name}"
-
-
-@contextmanager
-def running_server(folder: Path, config: Path | None = None) -> Iterator[Server]:
-    command = [sys.executable, str(Path(__file__).with_name("clickhouse_http.py"))]
-    process = subprocess.Popen(
-        [*command, str(folder), "u", "p", *([str(config)] if config else [])],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    yield Server(int(process.stdout.readline()))
-    process.communicate(b"")

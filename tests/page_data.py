@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,13 +17,16 @@ from browser import ELSEWHERE
 from cliphouse.models import load_encoder
 from cliphouse.pictures import embed_folder
 from cliphouse.pictures.drawn import write_pictures
-from serving import Drawn
+from cliphouse.server.service import Service
+from cliphouse.server.settings import ServeSettings
+from serving import Drawn, Served, serving
 from shard_files import make_shard
 
 DRAWN = 110
 COPIES = 3
 COPIED = "picture_00005"
 GONE = "picture_00020"
+FETCHED = "https://pictures.example/query.jpg"
 WEB_ROWS = 40
 HOSTILE = (
     "<img src=x onerror='window.pwned=1'>",
@@ -84,6 +89,24 @@ def make_page_data(folder: Path) -> PageData:
     return PageData(
         drawn, metadata["caption"], metadata["image_path"], web.image.astype("f4"), web.metadata
     )
+
+
+@contextmanager
+def serve_page_data(page_data: PageData) -> Iterator[Served]:
+    """Serve all of it; FETCHED is the one picture that there is elsewhere."""
+    settings = ServeSettings(
+        db=str(page_data.drawn.db),
+        tables=("laion", "web", "hostile"),
+        pictures=(page_data.drawn.pictures,),
+        workers=2,
+    )
+
+    def fetch(url: str) -> bytes:
+        assert url == FETCHED
+        return (page_data.drawn.pictures / "picture_00007.jpg").read_bytes()
+
+    with serving(settings, Service(settings, fetch)) as running:
+        yield running
 
 
 def _web_metadata() -> dict[str, list[object]]:

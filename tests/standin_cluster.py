@@ -8,25 +8,31 @@ What has no Keeper cannot run ON CLUSTER and Replicated tables: both are taken o
 before the engine sees it, which is right as far as it goes, since all nodes are this one, and what
 is run once is run everywhere. What comes of it on several real servers is not shown by this.
 
-    SHARDS=2 KEEPER=yes STATEMENTS=FILE python standin_cluster.py FOLDER USER PASSWORD CONFIG
+    SHARDS=2 KEEPER=yes STATEMENTS=FILE python standin_cluster.py FOLDER USER PASSWORD --config FILE
 
-where CONFIG (see write_config) names each shard as the same host and port.
+where FILE (see write_config) names each shard as the same host and port.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import clickhouse_http
+from standin.process import StandIn
+from standin.users import OWNER, User
 
 Clusters = Mapping[str, Sequence[Sequence[int | str]]]
 UP, DOWN = 9000, 1  # the engine takes its own port for itself; nothing listens on the other
+# Whose queries leave out shards that are down, unless they say otherwise.
+SKIPPING = User("skipping", "sk1pping", profile=(("skip_unavailable_shards", "1"),))
+MACROS = {"shard": "01", "replica": "r1"}
+TWO: Clusters = {"two": [[UP], [UP]]}
+TWO_SHARDS: dict[str, Any] = {"clusters": TWO, "shards": 2, "macros": MACROS}
 _REPLICATED = re.compile(r"ReplicatedMergeTree\('[^']*\{shard\}[^']*', '\{replica\}'\)")
 _VERIFYING = re.compile(r"cliphouse_verify_[0-9a-f]{8}")  # the tables of tools/verify_server.py
 _WINDOWS = re.compile(
@@ -105,9 +111,9 @@ def _split(database: str, names: Collection[str], shards: int) -> str:
     return "{" + ", ".join(f"'{table}': '{sql}'" for table, sql in filters.items()) + "}"
 
 
-class StandInCluster:
-    """A server process on ``folder``, whose configuration has ``clusters`` (see write_config); the
-    table's is of ``shards`` shards."""
+class StandInCluster(StandIn):
+    """A server whose configuration has ``clusters`` (see write_config); the table's is of
+    ``shards`` shards. Its users are OWNER and SKIPPING."""
 
     def __init__(
         self,
@@ -121,32 +127,20 @@ class StandInCluster:
         folder.mkdir(parents=True, exist_ok=True)
         config = write_config(folder / "config.xml", clusters, macros, is_internal)
         self._statements = folder / "statements"
-        environment = {
+        environment = os.environ | {
             "SHARDS": str(shards),
             "KEEPER": "yes" if has_keeper else "no",
             "STATEMENTS": str(self._statements),
         }
-        self._process = subprocess.Popen(
-            [sys.executable, __file__, str(folder / "server"), "someone", "s3cret", str(config)],
-            env=os.environ | environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+        super().__init__(
+            folder, (OWNER, SKIPPING), config=config, environment=environment, script=Path(__file__)
         )
-        assert self._process.stdout is not None
-        port = int(self._process.stdout.readline())
-        self.url = f"http://someone:s3cret@127.0.0.1:{port}/default"
 
     def statements(self) -> list[str]:
         """The statements ON CLUSTER that came in since they were last asked for."""
         found = self._statements.read_text() if self._statements.exists() else ""
         self._statements.unlink(missing_ok=True)
         return found.split("\0")[:-1]
-
-    def __enter__(self) -> StandInCluster:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.communicate(b"")
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ from cliphouse.loading.ledger import Ledger, Line
 from cliphouse.shards import reader
 from cliphouse.table import Table
 from conftest import OpenTable
-from machines import running_server
 from shard_files import make_shard
+from standin.process import StandIn
+from standin_cluster import TWO, write_config
 from test_ingest import check_equal
 
 
@@ -31,12 +32,7 @@ def test_a_batch_that_arrives_in_part_is_completed_in_one_insert(
     monkeypatch.setattr(reader, "BATCH_ROWS", 50)
     make_shard(tmp_path / "none", 7, rows=0)
     made = make_shard(tmp_path / "s", rows=200)
-    shard = "<shard><replica><host>127.0.0.1</host><port>9000</port></replica></shard>"
-    config = tmp_path / "config.xml"
-    config.write_text(
-        "<clickhouse><tcp_port>9000</tcp_port><remote_servers>"
-        f"<two>{shard}{shard}</two></remote_servers></clickhouse>"
-    )
+    config = write_config(tmp_path / "config.xml", TWO)
     sent: Counter[str] = Counter()
     insert = Inserter._insert
 
@@ -45,8 +41,8 @@ def test_a_batch_that_arrives_in_part_is_completed_in_one_insert(
         insert(inserter, "laion_two", batch)
 
     with (
-        running_server(tmp_path / "server", config) as server,
-        cliphouse.open(server.database()) as table,
+        StandIn(tmp_path / "server", config=config) as server,
+        cliphouse.open(server.url()) as table,
     ):
         table.ingest(tmp_path / "none")
         table.sql(

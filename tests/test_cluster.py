@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,12 +26,10 @@ from cliphouse import Table
 from cliphouse.schema.index_spec import IndexSpec
 from cliphouse.schema.info import with_measured, write_info
 from shard_files import MadeShard, make_shard
-from standin_cluster import UP, Clusters, StandInCluster
+from standin_cluster import MACROS, UP, Clusters, StandInCluster
 
 DIM, ROWS = 64, 150
 ONE: Clusters = {"one": [[UP]]}
-TWO: Clusters = {"two": [[UP], [UP]]}
-MACROS = {"shard": "01", "replica": "r1"}
 ON_TWO = pytest.mark.parametrize("world", ["two"], indirect=True)
 _SMALL_BATCHES = (
     "from cliphouse.shards import reader; reader.BATCH_ROWS = 25; "
@@ -72,14 +71,16 @@ def world(
     """One shard without Keeper, and two with one; a graph of one byte a number over the images."""
     folder = tmp_path_factory.mktemp(request.param)
     made = [make_shard(folder / "s", number, ROWS, DIM) for number in range(3)]
-    clusters, shards = (ONE, 1) if request.param == "one" else (TWO, 2)
-    with (
-        StandInCluster(folder, clusters, shards, request.param == "two", MACROS) as server,
-        cliphouse.open(server.url) as table,
-    ):
+    with ExitStack() as stack:
+        if request.param == "one":
+            alone = StandInCluster(folder, ONE, has_keeper=False, macros=MACROS)
+            shards, url = 1, stack.enter_context(alone).url()
+        else:
+            shards, url = 2, request.getfixturevalue("two_shards").fresh_url()
+        table = stack.enter_context(cliphouse.open(url))
         first = table.ingest(folder / "s", cluster=request.param).inserted
         table.index(IndexSpec(quantization="i8", m=16))
-        yield World(table, made, folder, shards, first, server.url)
+        yield World(table, made, folder, shards, first, url)
 
 
 def test_every_row_arrives_once(world: World) -> None:
@@ -198,24 +199,23 @@ def test_changed_files_are_replaced(world: World) -> None:
     assert world.table.check(world.folder / "s").findings == ()
 
 
-def test_codes_and_rounded_vectors_on_two_shards(tmp_path: Path) -> None:
+def test_codes_and_rounded_vectors_on_two_shards(
+    tmp_path: Path, two_shards: StandInCluster
+) -> None:
     made = make_shard(tmp_path / "s", 0, 120, DIM)
     rows = made.image.astype(np.float64)
     query = made.image[5].astype(np.float32)
     nearness = rows @ query / np.linalg.norm(rows, axis=1)
     nearest = np.argsort(-nearness)[:10].tolist()
-    with StandInCluster(tmp_path, TWO, 2, macros=MACROS) as server:
-        with cliphouse.open(server.url) as table:
-            table.ingest(tmp_path / "s", cluster="two", codes="rabitq")
-            found = table.search(query, 10, mode="codes", oversampling=20)
-            assert [hit.id for hit in found] == nearest
-            assert found.stats.mode == "codes"
-            for name in ("laion", "laion_local", "laion_ledger", "laion_ledger_local"):
-                table.sql(f"DROP TABLE {name} ON CLUSTER 'two' SYNC")
-        with cliphouse.open(server.url) as table:
-            table.ingest(tmp_path / "s", cluster="two", precision="bfloat16")
-            exact = table.search(query, 10, mode="exact")
-            assert table.info.precision == "bfloat16"
+    with cliphouse.open(two_shards.fresh_url()) as table:
+        table.ingest(tmp_path / "s", cluster="two", codes="rabitq")
+        found = table.search(query, 10, mode="codes", oversampling=20)
+        assert [hit.id for hit in found] == nearest
+        assert found.stats.mode == "codes"
+    with cliphouse.open(two_shards.fresh_url()) as table:
+        table.ingest(tmp_path / "s", cluster="two", precision="bfloat16")
+        exact = table.search(query, 10, mode="exact")
+        assert table.info.precision == "bfloat16"
     assert exact[0].id == 5
     assert [hit.score for hit in exact] == pytest.approx(
         sorted(nearness.tolist(), reverse=True)[:10], abs=5e-3
@@ -233,14 +233,13 @@ def hash64(number: int) -> int:
     return number ^ (number >> 33)
 
 
-def test_a_batch_is_cut_by_the_hash_of_the_ids_alone(tmp_path: Path) -> None:
+def test_a_batch_is_cut_by_the_hash_of_the_ids_alone(
+    tmp_path: Path, two_shards: StandInCluster
+) -> None:
     """Each shard's part of it comes as one block, and so is there whole or not at all."""
     make_shard(tmp_path / "s", 0, 5, 8)
     make_shard(tmp_path / "s", 9, 400, 8)
-    with (
-        StandInCluster(tmp_path, TWO, 2, macros=MACROS) as server,
-        cliphouse.open(server.url) as table,
-    ):
+    with cliphouse.open(two_shards.fresh_url()) as table:
         table.ingest(tmp_path / "s", shards=[0], cluster="two")
         table.sql("SYSTEM STOP MERGES laion_local")
         table.ingest(tmp_path / "s")
@@ -255,30 +254,32 @@ def test_a_batch_is_cut_by_the_hash_of_the_ids_alone(tmp_path: Path) -> None:
     assert min(counts) >= 150  # of 200 expected; 5 standard deviations are 50
 
 
-def test_killed_loads_into_a_cluster_end_with_every_row_once(tmp_path: Path) -> None:
+def test_killed_loads_into_a_cluster_end_with_every_row_once(
+    tmp_path: Path, two_shards: StandInCluster
+) -> None:
     made = [make_shard(tmp_path / "s", number, 60, DIM) for number in range(2)]
     chance = random.Random(3)
-    with StandInCluster(tmp_path, TWO, 2, macros=MACROS) as server:
-        command = [sys.executable, "-c", _SMALL_BATCHES, "ingest", "s", "--db", server.url]
-        for _ in range(3):
-            process = subprocess.Popen(
-                [*command, *(["--cluster", "two"])],
-                cwd=tmp_path,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-            )
-            assert process.stdout is not None
-            process.stdout.readline()
-            try:
-                process.communicate(timeout=chance.uniform(0.2, 1.0))
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.communicate()
-        with cliphouse.open(server.url) as table:
-            table.ingest(tmp_path / "s", cluster="two")
-            found = table.sql("SELECT id, image_embedding AS v FROM laion ORDER BY id")
-            assert table.check(tmp_path / "s").findings == ()
+    url = two_shards.fresh_url()
+    command = [sys.executable, "-c", _SMALL_BATCHES, "ingest", "s", "--db", url]
+    for _ in range(3):
+        process = subprocess.Popen(
+            [*command, *(["--cluster", "two"])],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            process.communicate(timeout=chance.uniform(0.2, 1.0))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    with cliphouse.open(url) as table:
+        table.ingest(tmp_path / "s", cluster="two")
+        found = table.sql("SELECT id, image_embedding AS v FROM laion ORDER BY id")
+        assert table.check(tmp_path / "s").findings == ()
     assert found.column("id").to_pylist() == [*made[0].ids.tolist(), *made[1].ids.tolist()]
     stored = np.array(found.column("v").to_pylist(), np.float32)
     assert np.array_equal(stored, np.concatenate([m.image for m in made]).astype(np.float32))
@@ -290,7 +291,7 @@ def test_two_nodes_without_keeper_are_told_one_by_one(tmp_path: Path) -> None:
     shares: list[Mapping[str, float]] = []
     with (
         StandInCluster(tmp_path, {"pair": [[UP], ["localhost"]]}, 2, has_keeper=False) as server,
-        cliphouse.open(server.url) as table,
+        cliphouse.open(server.url()) as table,
     ):
         table.ingest(tmp_path / "s", cluster="pair")
         table.index(IndexSpec(m=16), progress=shares.append)

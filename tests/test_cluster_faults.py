@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from clickhouse_connect.driver.client import Client
 
 import cliphouse
 from cliphouse import Table
 from cliphouse.cluster.placement import Cluster, Node, Placement, find_placement
 from cliphouse.cluster.topology import check_macros, on_every_node
-from cliphouse.engine import server_connection
-from cliphouse.engine.address import ServerAddress
 from cliphouse.engine.features import SKIP_SHARDS, Features, Setting
 from cliphouse.errors import CliphouseError, EngineError, TableError
 from cliphouse.loading.lease import Lease, LeaseLostError, Leases
@@ -22,17 +20,16 @@ from cliphouse.schema.facts import read_facts
 from cliphouse.schema.index_spec import IndexSpec
 from conftest import OpenTable, Run
 from shard_files import make_shard
-from standin_cluster import DOWN, UP, Clusters, StandInCluster
+from standin_cluster import DOWN, MACROS, SKIPPING, UP, Clusters, StandInCluster
 
-MACROS = {"shard": "01", "replica": "r1"}
 CLUSTERS: Clusters = {
     "one": [[UP]],
     "two": [[UP], [UP]],
     "copies": [[UP, UP]],
     "broken": [[UP], [DOWN]],
 }
-TWO: Clusters = {"two": [[UP], [UP]]}
-TWO_ONE_DOWN: Clusters = {"two": [[UP], [DOWN]]}
+WHOLE: Clusters = {"two": [[UP], [UP]], "one": [[UP]]}
+ONE_DOWN: Clusters = {"two": [[UP], [DOWN]], "one": [[UP, DOWN]]}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +46,7 @@ def bare(folder: Path) -> Iterator[Table]:
     """A server without Keeper or macros."""
     with (
         StandInCluster(folder / "bare", CLUSTERS, has_keeper=False) as server,
-        cliphouse.open(server.url) as table,
+        cliphouse.open(server.url()) as table,
     ):
         yield table
 
@@ -63,8 +60,30 @@ def keeper(folder: Path) -> Iterator[StandInCluster]:
 
 @pytest.fixture(scope="module")
 def kept(keeper: StandInCluster) -> Iterator[Table]:
-    with cliphouse.open(keeper.url) as table:
+    with cliphouse.open(keeper.url()) as table:
         yield table
+
+
+@dataclass(frozen=True)
+class OneDown:
+    """A server whose cluster ``two`` has lost its second shard, and ``one`` its second replica: on
+    the former is the table laion, with ``first`` rows on its first shard, on the latter single."""
+
+    server: StandInCluster
+    first: int
+
+
+@pytest.fixture(scope="module")
+def one_down(folder: Path) -> Iterator[OneDown]:
+    home = folder / "down"
+    with StandInCluster(home, WHOLE, 2, macros=MACROS) as server:
+        with cliphouse.open(server.url()) as table:
+            table.ingest(folder / "s", cluster="two")
+            first = table.sql("SELECT count() AS n FROM laion WHERE shardNum() = 1").column("n")[0]
+        with cliphouse.open(server.url(), "single") as table:
+            table.ingest(folder / "s", cluster="one")
+    with StandInCluster(home, ONE_DOWN, 2, macros=MACROS) as server:
+        yield OneDown(server, first.as_py())
 
 
 def said(what: Callable[[], object], kind: type[CliphouseError] = TableError) -> str:
@@ -99,7 +118,7 @@ def test_replicas_need_a_keeper(bare: Table, folder: Path) -> None:
 def test_replicas_need_macros(folder: Path) -> None:
     with (
         StandInCluster(folder / "lacking", CLUSTERS, macros={"shard": "01"}) as server,
-        cliphouse.open(server.url) as table,
+        cliphouse.open(server.url()) as table,
     ):
         line = said(lambda: table.ingest(folder / "s", cluster="copies"))
     assert f"127.0.0.1:{UP} has no macros shard and replica" in line
@@ -148,7 +167,7 @@ def test_a_table_that_is_elsewhere_is_left_there(kept: Table, bare: Table, folde
 
 
 def test_no_table_is_made_where_a_node_is_down(keeper: StandInCluster, folder: Path) -> None:
-    with cliphouse.open(keeper.url, "other") as table:
+    with cliphouse.open(keeper.url(), "other") as table:
         line = said(lambda: table.ingest(folder / "s", cluster="broken"), EngineError)
         assert f"127.0.0.1:{DOWN} cannot be reached" in line
         assert not table.sql("SELECT 1 FROM system.tables WHERE name LIKE 'other%'").num_rows
@@ -178,21 +197,12 @@ def test_without_keeper_a_node_that_fails_is_named_with_its_statement(bare: Tabl
 
 
 def test_a_shard_that_is_down_is_an_error_and_no_fewer_rows(
-    folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+    one_down: OneDown, folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # It is down for good: nobody need wait for it.
-    monkeypatch.setattr("cliphouse.table.LONG_RETRY_SECONDS", 0.1, raising=False)
-    home = folder / "down"
-    with (
-        StandInCluster(home, TWO, 2, macros=MACROS) as server,
-        cliphouse.open(server.url) as table,
-    ):
-        table.ingest(folder / "s", cluster="two")
-        first = table.sql("SELECT count() AS n FROM laion WHERE shardNum() = 1").column("n")[0]
-    with (
-        StandInCluster(home, TWO_ONE_DOWN, 2, macros=MACROS) as server,
-        cliphouse.open(server.url) as table,
-    ):
+    monkeypatch.setattr("cliphouse.table.LONG_RETRY_SECONDS", 0.1)
+    url = one_down.server.url()
+    with cliphouse.open(url) as table:
         for what in (
             lambda: table.search("id:7", k=3),
             lambda: table.check(),
@@ -202,52 +212,46 @@ def test_a_shard_that_is_down_is_an_error_and_no_fewer_rows(
             assert f"cannot be reached (Connection refused (127.0.0.1:{DOWN}))" in line
         line = said(lambda: table.index(IndexSpec(m=8)), EngineError)
         assert f"127.0.0.1:{DOWN} cannot be reached" in line
-        told = json.loads(run("info", "--json", "--db", server.url).stdout)
-        drawn = run("info", "--db", server.url).stdout
+        told = json.loads(run("info", "--json", "--db", url).stdout)
+        drawn = run("info", "--db", url).stdout
         asked = "SELECT count() AS n FROM laion SETTINGS skip_unavailable_shards = 1"
-        assert table.sql(asked).column("n")[0] == first
-    assert told["rows"] == first.as_py()
+        assert table.sql(asked).to_pylist() == [{"n": one_down.first}]
+    assert told["rows"] == one_down.first
     assert [n["is_reachable"] for n in told["nodes"]] == [True, False]
     assert "unreachable: its rows are not counted" in drawn
 
 
 def test_a_profile_that_skips_dead_shards_is_overruled(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    one_down: OneDown, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The driver's settings, which come with every statement, stand for those of a profile."""
-    open_client = server_connection.open_client
-
-    def with_profile(address: ServerAddress) -> Client:
-        client = open_client(address)
-        client.set_client_setting("skip_unavailable_shards", 1)
-        return client
-
     monkeypatch.setattr("cliphouse.table.LONG_RETRY_SECONDS", 0.1)
-    home = folder / "skipping"
-    with (
-        StandInCluster(home, TWO, 2, macros=MACROS) as server,
-        cliphouse.open(server.url) as table,
+    url = one_down.server.url(user=SKIPPING)
+    for what in (
+        lambda table: table.search("id:7", k=3),
+        lambda table: table.items([4, 5]),
+        lambda table: table.statistics(),
+        lambda table: table.export(tmp_path / "out.jsonl", "jsonl"),
+        lambda table: table.check(),
+        lambda table: table.ingest(folder / "s"),
     ):
-        table.ingest(folder / "s", cluster="two")
-    monkeypatch.setattr(server_connection, "open_client", with_profile)
-    with StandInCluster(home, TWO_ONE_DOWN, 2, macros=MACROS) as server:
-        for what in (
-            lambda table: table.search("id:7", k=3),
-            lambda table: table.items([4, 5]),
-            lambda table: table.statistics(),
-            lambda table: table.export(tmp_path / "out.jsonl", "jsonl"),
-            lambda table: table.check(),
-            lambda table: table.ingest(folder / "s"),
-        ):
-            with cliphouse.open(server.url) as table:
-                line = said(lambda: what(table), EngineError)  # noqa: B023 - called at once
-            assert f"cannot be reached (Connection refused (127.0.0.1:{DOWN}))" in line
-        with cliphouse.open(server.url) as table:
-            assert [node.is_reachable for node in table.summary().nodes] == [True, False]
+        with cliphouse.open(url) as table:
+            line = said(lambda: what(table), EngineError)  # noqa: B023 - called at once
+        assert f"cannot be reached (Connection refused (127.0.0.1:{DOWN}))" in line
+    with cliphouse.open(url) as table:
+        assert [node.is_reachable for node in table.summary().nodes] == [True, False]
+        bare = table.sql("SELECT count() AS n FROM laion SETTINGS skip_unavailable_shards = 1")
+        assert bare.to_pylist() == [{"n": one_down.first}]
+
+
+def test_a_replica_that_is_down_keeps_nobody_from_searching(one_down: OneDown) -> None:
+    with cliphouse.open(one_down.server.url(), "single") as table:
+        assert table.search("id:7", k=60)[0].id == 7
+        line = said(lambda: table.index(IndexSpec(m=8)), EngineError)
+    assert f"127.0.0.1:{DOWN} cannot be reached" in line
 
 
 def test_a_worker_that_lost_its_shard_while_deleting_says_so(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    two_shards: StandInCluster, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_shard(tmp_path / "new", 1, 60, 16, seed=9)
     confirm, asked = Leases.confirm, []
@@ -258,10 +262,7 @@ def test_a_worker_that_lost_its_shard_while_deleting_says_so(
             raise LeaseLostError
         confirm(leases, lease, at_once)
 
-    with (
-        StandInCluster(folder / "deleting", TWO, 2, macros=MACROS) as server,
-        cliphouse.open(server.url) as table,
-    ):
+    with cliphouse.open(two_shards.fresh_url()) as table:
         table.ingest(folder / "s", cluster="two")
         monkeypatch.setattr(Leases, "confirm", lost_the_second_time)
         line = said(lambda: table.ingest(tmp_path / "new", replace=True))
@@ -271,12 +272,11 @@ def test_a_worker_that_lost_its_shard_while_deleting_says_so(
         assert table.check(tmp_path / "new").findings == ()
 
 
-def test_a_user_whose_searches_would_leave_out_shards_is_told(folder: Path) -> None:
+def test_a_user_whose_searches_would_leave_out_shards_is_told(
+    two_shards: StandInCluster, folder: Path
+) -> None:
     """The profile of this user is pretended: the setting's value, and that it is fixed."""
-    with (
-        StandInCluster(folder / "fixed", TWO, 2, macros=MACROS) as server,
-        cliphouse.open(server.url) as table,
-    ):
+    with cliphouse.open(two_shards.fresh_url()) as table:
         table.ingest(folder / "s", cluster="two")
         for value, is_free in (("0", False), ("1", True), ("1", False)):
             setting = Setting(value, is_free)
@@ -287,28 +287,9 @@ def test_a_user_whose_searches_would_leave_out_shards_is_told(folder: Path) -> N
     assert "skip_unavailable_shards = 1, which may not be changed" in line
 
 
-def test_a_replica_that_is_down_keeps_nobody_from_searching(folder: Path) -> None:
-    home = folder / "replica"
-    with (
-        StandInCluster(home, {"one": [[UP]]}, macros=MACROS) as server,
-        cliphouse.open(server.url) as table,
-    ):
-        table.ingest(folder / "s", cluster="one")
-    with (
-        StandInCluster(home, {"one": [[UP, DOWN]]}, macros=MACROS) as server,
-        cliphouse.open(server.url) as table,
-    ):
-        assert table.search("id:7", k=60)[0].id == 7
-        line = said(lambda: table.index(IndexSpec(m=8)), EngineError)
-    assert f"127.0.0.1:{DOWN} cannot be reached" in line
-
-
-def test_a_batch_that_came_in_part_is_completed(folder: Path) -> None:
+def test_a_batch_that_came_in_part_is_completed(two_shards: StandInCluster, folder: Path) -> None:
     """As where one shard took its part of a batch and the other was down."""
-    with (
-        StandInCluster(folder / "part", TWO, 2, macros=MACROS) as server,
-        cliphouse.open(server.url) as table,
-    ):
+    with cliphouse.open(two_shards.fresh_url()) as table:
         table.ingest(folder / "s", cluster="two")
         ids = table.sql("SELECT id FROM laion ORDER BY id").column("id")
         table.sql("DELETE FROM laion_local WHERE intHash64(id) % 2 = 1 AND id < 100")
@@ -318,12 +299,11 @@ def test_a_batch_that_came_in_part_is_completed(folder: Path) -> None:
         assert table.check(folder / "s").findings == ()
 
 
-def test_a_node_that_lacks_a_table_gets_it_as_the_others_have_it(folder: Path) -> None:
+def test_a_node_that_lacks_a_table_gets_it_as_the_others_have_it(
+    two_shards: StandInCluster, folder: Path
+) -> None:
     shown = "SELECT name, create_table_query AS made FROM system.tables WHERE name = 'laion_local'"
-    with (
-        StandInCluster(folder / "late", TWO, 2, macros=MACROS) as server,
-        cliphouse.open(server.url) as table,
-    ):
+    with cliphouse.open(two_shards.fresh_url()) as table:
         table.ingest(folder / "s", cluster="two")
         table.index(IndexSpec(m=16))
         made = table.sql(shown).to_pylist()

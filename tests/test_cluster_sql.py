@@ -33,7 +33,7 @@ from cliphouse.schema.handle import TableHandle
 from cliphouse.schema.index_spec import IndexSpec
 from cliphouse.schema.info import TableInfo, table_layout, write_info
 from shard_files import make_shard
-from standin_cluster import UP, StandInCluster
+from standin_cluster import StandInCluster
 
 GOLDEN = Path(__file__).parent / "golden" / "cluster"
 INFO = TableInfo("ViT-B/32", 512, "float32", ("image", "text"))
@@ -104,34 +104,34 @@ def check(engine: Connection, name: str, statements: Sequence[str]) -> None:
     assert text == path.read_text()
 
 
-def test_what_a_whole_journey_says_to_a_cluster(tmp_path: Path, engine: Connection) -> None:
+def test_what_a_whole_journey_says_to_a_cluster(
+    tmp_path: Path, two_shards: StandInCluster, engine: Connection
+) -> None:
     """One node a shard, as the stand-in has them, with Keeper and macros."""
     make_shard(tmp_path / "s", 0, 40, 16)
     steps: dict[str, list[str]] = {}
-    with (
-        StandInCluster(
-            tmp_path, {"two": [[UP], [UP]]}, 2, macros={"shard": "01", "replica": "r1"}
-        ) as server,
-        cliphouse.open(server.url) as table,
-    ):
+    database = two_shards.fresh()
+    two_shards.statements()
+    with cliphouse.open(two_shards.url(database)) as table:
         table.ingest(tmp_path / "s", cluster="two")
-        steps["ingest"] = server.statements()
+        steps["ingest"] = two_shards.statements()
         table.index(IndexSpec(m=16))
-        steps["index"] = server.statements()
+        steps["index"] = two_shards.statements()
         write_info(table.connection, table.handle.placement, replace(table.info, model="ViT-B/32"))
-        steps["write_info"] = server.statements()
+        steps["write_info"] = two_shards.statements()
         table.drop_index()
-        steps["drop_index"] = server.statements()
+        steps["drop_index"] = two_shards.statements()
         make_shard(tmp_path / "s", 0, 40, 16, seed=9)
         table.ingest(tmp_path / "s", replace=True)
-        steps["replace"] = server.statements()
+        steps["replace"] = two_shards.statements()
     for step, statements in steps.items():
-        check(engine, step, [_without_chance(statement) for statement in statements])
+        check(engine, step, [_without_chance(s, database) for s in statements])
 
 
-def _without_chance(statement: str) -> str:
-    """Without the part of a path that is new each time."""
-    return re.sub(r"/[0-9a-f]{8}/\{shard\}", "/01234567/{shard}", statement)
+def _without_chance(statement: str, database: str) -> str:
+    """Without the part of a path that is new each time, and in the default database."""
+    statement = re.sub(r"/[0-9a-f]{8}/\{shard\}", "/01234567/{shard}", statement)
+    return re.sub(rf"\b{database}\b", "default", statement)
 
 
 def test_tables_of_two_shards_on_two_nodes_each(engine: Connection) -> None:

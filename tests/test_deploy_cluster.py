@@ -27,6 +27,8 @@ import cliphouse
 from cliphouse.schema.index_spec import IndexSpec
 from conftest import Run
 from shard_files import make_shard
+from standin.process import StandIn
+from standin.users import OWNER
 
 ROOT = Path(__file__).parents[1]
 CLUSTER = ROOT / "deploy" / "cluster"
@@ -92,16 +94,8 @@ def engine_config(folder: Path, role: str | None = None) -> Path:
 def node(folder: Path, data: Path, role: str) -> Iterator[str]:
     """The address of the database ``cliphouse`` on a stand-in server, asked as ``role``."""
     config = engine_config(folder, role)
-    script = str(Path(__file__).with_name("clickhouse_http.py"))
-    process = subprocess.Popen(
-        [sys.executable, script, str(data), "someone", "secret", str(config)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=os.environ | ENVIRONMENT,
-    )
-    assert process.stdout is not None
-    yield f"http://someone:secret@127.0.0.1:{int(process.stdout.readline())}/cliphouse"
-    process.communicate(b"")
+    with StandIn(data, (OWNER,), config=config, environment=os.environ | ENVIRONMENT) as started:
+        yield started.url("cliphouse")
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import cliphouse
 from cliphouse.errors import TableError
 from cliphouse.loading import lease
 from cliphouse.table import Table
-from machines import Load, Server, running_server
+from machines import Load
 from shard_files import make_shard
 
 ROWS, SHARDS = 100, 6  # four batches a shard
@@ -28,12 +27,6 @@ _CHECKSUM = (
 )
 DEAD = 2.0
 QUICK = {"renew": 0.2, "dead": DEAD}
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running_server(tmp_path_factory.mktemp("server") / "engine") as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -63,14 +56,13 @@ def lines(table: Table, state: str) -> dict[int, list[str]]:
 
 
 def test_many_machines_share_the_shards(
-    folder: Path, server: Server, clean: list[dict[str, Any]]
+    folder: Path, url: str, clean: list[dict[str, Any]]
 ) -> None:
     """Five begin at once on a database without tables, some with all shards and some with a part of
     them; each shard is loaded by one."""
-    db = server.database()
     shards = ("all", "all", "all", "0-3", "2-5")
     loads = [
-        Load(folder, db, "--shards", chosen, machine=f"m{i}") for i, chosen in enumerate(shards)
+        Load(folder, url, "--shards", chosen, machine=f"m{i}") for i, chosen in enumerate(shards)
     ]
     ended = [load.end() for load in [load.start() for load in loads]]
     assert [end.code for end in ended] == [0] * 5, ended
@@ -79,7 +71,7 @@ def test_many_machines_share_the_shards(
     loaded = Counter(one["shard"] for report in reports for one in report if one["inserted"])
     assert loaded == dict.fromkeys(range(SHARDS), 1)
     assert all(one["inserted"] in (0, ROWS) for report in reports for one in report)
-    with cliphouse.open(db) as table:
+    with cliphouse.open(url) as table:
         assert table.sql(_CHECKSUM).to_pylist() == clean
         assert table.check(folder / "s").findings == ()
         claimed = lines(table, "claimed")
@@ -90,16 +82,15 @@ def test_many_machines_share_the_shards(
 
 
 def test_the_dead_of_another_machine_are_relieved(
-    folder: Path, server: Server, clean: list[dict[str, Any]]
+    folder: Path, url: str, clean: list[dict[str, Any]]
 ) -> None:
     """They are waited for while they show that they live, and for the lease's length after."""
-    db = server.database()
-    first = Load(folder, db, machine="elsewhere", before_insert=7, **QUICK).start()
-    with cliphouse.open(db) as table:
+    first = Load(folder, url, machine="elsewhere", before_insert=7, **QUICK).start()
+    with cliphouse.open(url) as table:
         ends = time.monotonic() + 60
         while "renewed" not in _states(table, 1):
             assert time.monotonic() < ends
-        taker = Load(folder, db, machine="here", **QUICK).start()
+        taker = Load(folder, url, machine="here", **QUICK).start()
         said = taker.hear()
         assert said.startswith(f"waiting for shard 1 by elsewhere, process {first.process}, since")
         first.signal(signal.SIGKILL)
@@ -125,52 +116,50 @@ def _states(table: Table, shard: int) -> list[str]:
 
 
 def test_the_dead_of_this_machine_are_not_waited_for(
-    folder: Path, server: Server, clean: list[dict[str, Any]]
+    folder: Path, url: str, clean: list[dict[str, Any]]
 ) -> None:
     """With the times as they are, in which a machine's silence would be borne for five minutes."""
-    db = server.database()
     for insert in (1, 6):
-        dead = Load(folder, db, signal=signal.SIGKILL, before_insert=insert).start().end()
+        dead = Load(folder, url, signal=signal.SIGKILL, before_insert=insert).start().end()
         assert dead.code == -signal.SIGKILL
-    last = Load(folder, db).start().end()
+    last = Load(folder, url).start().end()
     assert last.code == 0
     assert "waiting" not in last.said
-    with cliphouse.open(db) as table:
+    with cliphouse.open(url) as table:
         assert table.sql(_CHECKSUM).to_pylist() == clean
 
 
 def test_a_worker_that_was_stopped_leaves_what_was_taken_from_it(
-    folder: Path, server: Server, clean: list[dict[str, Any]]
+    folder: Path, url: str, clean: list[dict[str, Any]]
 ) -> None:
     """It stops with a batch on its way, which it sends when it goes on: the engine drops it."""
-    db = server.database()
     stopped = Load(
-        folder, db, machine="slow", signal=signal.SIGSTOP, before_insert=6, **QUICK
+        folder, url, machine="slow", signal=signal.SIGSTOP, before_insert=6, **QUICK
     ).start()
     stopped.wait_until_stopped()
-    taker = Load(folder, db, machine="quick", **QUICK).start().end()
+    taker = Load(folder, url, machine="quick", **QUICK).start().end()
     assert taker.code == 0, taker
     stopped.signal(signal.SIGCONT)
     ended = stopped.end()
     assert ended.code == 0, ended
     assert ended.report is not None
     assert [one["by_others"] for one in ended.report["loads"]] == [False, *[True] * 5]
-    with cliphouse.open(db) as table:
+    with cliphouse.open(url) as table:
         assert table.sql(_CHECKSUM).to_pylist() == clean
         assert lines(table, "done") == {0: ["slow"]} | {n: ["quick"] for n in range(1, SHARDS)}
         assert table.check(folder / "s").findings == ()
 
 
 def test_killed_at_random_on_many_machines(
-    folder: Path, server: Server, clean: list[dict[str, Any]]
+    folder: Path, url: str, clean: list[dict[str, Any]]
 ) -> None:
     """Three at a time, each of which kills itself somewhere, and one that ends what there is."""
-    db, chance = server.database(), random.Random(8)
+    chance = random.Random(8)
     for _ in range(2):
         loads = [
             Load(
                 folder,
-                db,
+                url,
                 machine=f"m{number}",
                 signal=signal.SIGKILL,
                 before_insert=chance.randint(1, 12),
@@ -182,55 +171,52 @@ def test_killed_at_random_on_many_machines(
             load.start()
         for load in loads:
             load.end()
-    last = Load(folder, db, machine="m9", **QUICK).start().end()
+    last = Load(folder, url, machine="m9", **QUICK).start().end()
     assert last.code == 0, last
-    with cliphouse.open(db) as table:
+    with cliphouse.open(url) as table:
         assert table.sql(_CHECKSUM).to_pylist() == clean
         assert table.check(folder / "s").findings == ()
 
 
-def test_an_error_gives_the_shard_back(tmp_path: Path, server: Server) -> None:
+def test_an_error_gives_the_shard_back(tmp_path: Path, url: str) -> None:
     """Another machine has it at once, though the times are as they are."""
-    db = server.database()
     bad = make_shard(tmp_path / "s", 0)
     bad.image[4] = np.nan
     np.save(tmp_path / "s" / "img_emb" / "img_emb_0.npy", bad.image)
-    failed = Load(tmp_path, db, machine="one").start().end()
+    failed = Load(tmp_path, url, machine="one").start().end()
     assert failed.code == 2
     assert "img_emb_0.npy: row 4 holds NaN" in failed.said
-    with cliphouse.open(db) as table:
+    with cliphouse.open(url) as table:
         assert lines(table, "released") == {0: ["one"]}
         assert table.summary().loading == table.summary().unfinished == ()
     make_shard(tmp_path / "s", 0)
-    second = Load(tmp_path, db, machine="two").start().end()
+    second = Load(tmp_path, url, machine="two").start().end()
     assert second.code == 0
     assert "waiting" not in second.said
 
 
 def test_a_worker_that_is_told_to_end_gives_its_shards_back(
-    folder: Path, server: Server, clean: list[dict[str, Any]]
+    folder: Path, url: str, clean: list[dict[str, Any]]
 ) -> None:
     """As job schedulers do it, before they kill."""
-    db = server.database()
-    told = Load(folder, db, machine="one", signal=signal.SIGTERM, before_insert=6).start().end()
+    told = Load(folder, url, machine="one", signal=signal.SIGTERM, before_insert=6).start().end()
     assert told.code == 130
     assert told.said.endswith("cliphouse: interrupted; run the same command again to continue\n")
-    second = Load(folder, db, machine="two").start().end()
+    second = Load(folder, url, machine="two").start().end()
     assert second.code == 0
     assert "waiting" not in second.said
-    with cliphouse.open(db) as table:
+    with cliphouse.open(url) as table:
         assert lines(table, "released") == {1: ["one"]}
         assert table.sql(_CHECKSUM).to_pylist() == clean
 
 
 def test_info_and_check_tell_who_is_loading(
-    folder: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+    folder: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    db = server.database()
-    load = Load(folder, db, machine="away/1f", signal=signal.SIGSTOP, before_insert=6).start()
+    load = Load(folder, url, machine="away/1f", signal=signal.SIGSTOP, before_insert=6).start()
     load.wait_until_stopped()
     try:
-        with cliphouse.open(db) as table:
+        with cliphouse.open(url) as table:
             summary = table.summary()
             (held,) = summary.loading
             assert (held.shard, held.host, held.process) == (1, "away", load.process)

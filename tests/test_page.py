@@ -17,44 +17,19 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect
 
-from browser import ELSEWHERE, Watched, chromium, watched
+from browser import ELSEWHERE, Watched, watched
 from cliphouse.models import load_encoder
-from cliphouse.server.service import Service
 from cliphouse.server.settings import ServeSettings
-from page_data import COPIED, COPIES, GONE, PageData
+from page_data import COPIED, COPIES, FETCHED, GONE, PageData
 from serving import Served, serving
 
 KEY = "a key that is long enough"
-FETCHED = "https://pictures.example/query.jpg"
 FOLD = 0.99  # from where the page folds near-duplicates by itself
 
 
-@pytest.fixture(scope="module")
-def served(page_data: PageData) -> Iterator[Served]:
-    settings = ServeSettings(
-        db=str(page_data.drawn.db),
-        tables=("laion", "web"),
-        pictures=(page_data.drawn.pictures,),
-        workers=2,
-    )
-
-    def fetch(url: str) -> bytes:
-        assert url == FETCHED
-        return (page_data.drawn.pictures / "picture_00007.jpg").read_bytes()
-
-    with serving(settings, Service(settings, fetch)) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as opened:
-        yield opened
-
-
 @pytest.fixture
-def watch(browser: Browser, served: Served, page_data: PageData) -> Iterator[Watched]:
-    with watched(browser, served.url) as seen:
+def watch(browser: Browser, page_service: Served, page_data: PageData) -> Iterator[Watched]:
+    with watched(browser, page_service.url) as seen:
         seen.picture = (page_data.drawn.pictures / "picture_00001.jpg").read_bytes()
         yield seen
 
@@ -533,7 +508,7 @@ def test_results_are_downloaded(watch: Watched, page_data: PageData, tmp_path: P
         assert [page_data.captions[row] for row in read(path)] == captions
 
 
-def test_the_search_is_copied(watch: Watched, served: Served) -> None:
+def test_the_search_is_copied(watch: Watched, page_service: Served) -> None:
     page = watch.open("/?q=it's+a+star")
     expect(page.locator("#grid .tile").first).to_be_visible()
     page.get_by_text("Take away").click()
@@ -541,7 +516,7 @@ def test_the_search_is_copied(watch: Watched, served: Served) -> None:
         ("command", """cliphouse search"""),
         ("Python", '''"it's a star"'''),
         ("SQL", r"encode_text('it\'s a star')"),
-        ("link", f"{served.url}/?q=it%27s+a+star"),
+        ("link", f"{page_service.url}/?q=it%27s+a+star"),
     ):
         page.get_by_role("button", name=f"Copy {name}").click()
         expect(page.locator("#toast")).to_contain_text(re.compile("copied", re.IGNORECASE))

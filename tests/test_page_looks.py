@@ -10,10 +10,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, expect
 
-from browser import Watched, chromium, watched
-from cliphouse.server.settings import ServeSettings
-from page_data import PageData
-from serving import Served, serving
+from browser import Watched, watched
+from serving import Served
 
 SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
 SCHEMES = ("light", "dark")
@@ -39,30 +37,15 @@ VIEWS = {
 }
 
 
-@pytest.fixture(scope="module")
-def served(page_data: PageData) -> Iterator[Served]:
-    settings = ServeSettings(
-        db=str(page_data.drawn.db), pictures=(page_data.drawn.pictures,), workers=2
-    )
-    with serving(settings) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as opened:
-        yield opened
-
-
 @pytest.fixture(params=[(size, scheme) for size in SIZES for scheme in SCHEMES], ids="-".join)
 def watch(
-    request: pytest.FixtureRequest, browser: Browser, served: Served
+    request: pytest.FixtureRequest, browser: Browser, page_service: Served
 ) -> Iterator[tuple[str, Watched]]:
     size, scheme = request.param
     width, height = SIZES[size]
     with watched(
         browser,
-        served.url,
+        page_service.url,
         viewport={"width": width, "height": height},
         color_scheme=scheme,
         has_touch=size == "phone",
@@ -100,9 +83,9 @@ def test_a_view_is_accessible_and_fits(watch: tuple[str, Watched], name: str) ->
         seen.errors.clear()  # the browser logs the answer's status 400
 
 
-def test_nothing_moves_for_those_who_ask_for_it(browser: Browser, served: Served) -> None:
+def test_nothing_moves_for_those_who_ask_for_it(browser: Browser, page_service: Served) -> None:
     for motion, seconds in (("reduce", "0s"), ("no-preference", "0.12s, 0.12s")):
-        with watched(browser, served.url, reduced_motion=motion) as seen:
+        with watched(browser, page_service.url, reduced_motion=motion) as seen:
             page = seen.open("/?q=a+star")
             expect(page.locator("#grid img.shown").first).to_be_visible()
             acts = page.locator("#grid .acts").first

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -11,10 +10,9 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 import cliphouse
-from browser import chromium, watched
-from cliphouse.server.settings import ServeSettings
+from browser import watched
 from page_data import HOSTILE, HOSTILE_URLS, PageData
-from serving import Served, serving
+from serving import Served
 
 STATIC = Path(cliphouse.__file__).parent / "server" / "static"
 TYPES = {
@@ -26,26 +24,9 @@ TYPES = {
 WEIGHT = 150_000
 
 
-@pytest.fixture(scope="module")
-def served(page_data: PageData) -> Iterator[Served]:
-    settings = ServeSettings(
-        db=str(page_data.drawn.db),
-        tables=("laion", "hostile"),
-        pictures=(page_data.drawn.pictures,),
-    )
-    with serving(settings) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as opened:
-        yield opened
-
-
 @pytest.mark.parametrize("view", ["results", "detail", "dataset", "address"])
 def test_hostile_rows_are_text(
-    browser: Browser, served: Served, page_data: PageData, view: str
+    browser: Browser, page_service: Served, page_data: PageData, view: str
 ) -> None:
     evil = quote(HOSTILE[0])
     addresses = {
@@ -55,7 +36,7 @@ def test_hostile_rows_are_text(
         "address": f"/?q={evil}&part=1:words:{evil}&part=1:url:{quote(HOSTILE_URLS[0])}"
         f"&license={evil}&table={evil}&item=javascript:1&mode={evil}",
     }
-    with watched(browser, served.url) as seen:
+    with watched(browser, page_service.url) as seen:
         seen.picture = (page_data.drawn.pictures / "picture_00001.jpg").read_bytes()
         dialogs: list[str] = []
         seen.page.on("dialog", lambda dialog: dialogs.append(dialog.message))
@@ -89,8 +70,8 @@ def test_hostile_rows_are_text(
             seen.errors.clear()  # the browser logs that there is no such table
 
 
-def test_the_browser_refuses_markup_and_scripts(browser: Browser, served: Served) -> None:
-    with watched(browser, served.url) as seen:
+def test_the_browser_refuses_markup_and_scripts(browser: Browser, page_service: Served) -> None:
+    with watched(browser, page_service.url) as seen:
         page = seen.open()
         refused = page.evaluate(
             """() => {
@@ -111,11 +92,11 @@ def test_the_browser_refuses_markup_and_scripts(browser: Browser, served: Served
         seen.errors.clear()
 
 
-def test_the_files_of_the_page(served: Served) -> None:
+def test_the_files_of_the_page(page_service: Served) -> None:
     names = sorted(path.name for path in STATIC.iterdir())
     weight = 0
     for name in names:
-        answer = served.http.get("/" if name == "index.html" else f"/page/{name}")
+        answer = page_service.http.get("/" if name == "index.html" else f"/page/{name}")
         assert answer.content == (STATIC / name).read_bytes()
         weight += len(answer.content)
         headers = answer.headers
@@ -124,13 +105,13 @@ def test_the_files_of_the_page(served: Served) -> None:
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy
         assert headers["cache-control"] == "no-cache"
-        again = served.http.get(answer.url.path, headers={"If-None-Match": headers["etag"]})
+        again = page_service.http.get(answer.url.path, headers={"If-None-Match": headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
         assert again.headers["etag"] == headers["etag"]
-        assert served.http.head(answer.url.path).status_code == 200
+        assert page_service.http.head(answer.url.path).status_code == 200
     assert weight < WEIGHT
     for name in ("none.js", "..%2Fpage.py", "%2e%2e/page.py", "index.html%00"):
-        assert served.http.get(f"/page/{name}").status_code == 404
+        assert page_service.http.get(f"/page/{name}").status_code == 404
 
 
 def test_no_file_has_anything_inline_or_from_elsewhere() -> None:

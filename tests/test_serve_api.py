@@ -23,14 +23,9 @@ from cliphouse.search.query.operand import Operand
 from cliphouse.search.request import Request
 from cliphouse.server.service import Service
 from cliphouse.server.settings import ServeSettings
-from serving import Drawn, Served, draw, serving
+from serving import Drawn, Served, serving
 
 FETCHED = "http://pictures.example/7.jpg"
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Drawn:
-    return draw(tmp_path_factory.mktemp("drawn"))
 
 
 @pytest.fixture(scope="module")

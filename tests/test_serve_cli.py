@@ -24,14 +24,9 @@ from cliphouse.cli.app import app
 from cliphouse.engine.lockfile import lock_file, read_lock_file
 from cliphouse.errors import MissingError, PictureError, QueryError, UserError
 from conftest import Run
-from serving import Drawn, draw
+from serving import Drawn
 
 KEY = "a-key-for-the-tests-only"
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Drawn:
-    return draw(tmp_path_factory.mktemp("drawn"), rows=30)
 
 
 @dataclass(frozen=True)
@@ -103,7 +98,7 @@ def test_search_and_info_go_through_the_service(
             assert without_times(told) == without_times(here)
         told = json.loads(ask("info", "--json", "--table", "second", *server).stdout)
         assert told == known | {"database": service.address}
-        assert "30 in" in run("info", *server).stdout
+        assert "60 in" in run("info", *server).stdout
         for arguments, kind, line in (
             (["x", "--where", "1"], QueryError, "a service takes no SQL"),
             (["x", "--show-sql"], QueryError, "leave --show-sql"),

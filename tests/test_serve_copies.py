@@ -7,7 +7,6 @@ import json
 import shlex
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,33 +15,25 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
-from cliphouse.server.settings import ServeSettings
 from forked import python
 from page_data import PageData
-from serving import Served, serving
+from serving import Served
 
 NASTY = "it's a \"red\" $(touch pwned) `touch pwned`; \\' {x:String} heart \\"
-
-
-@pytest.fixture(scope="module")
-def served(page_data: PageData) -> Iterator[Served]:
-    settings = ServeSettings(db=str(page_data.drawn.db), tables=("laion", "web"), workers=2)
-    with serving(settings) as running:
-        yield running
 
 
 def command() -> list[str]:
     return [*python(), "-m", "cliphouse"]
 
 
-def post(served: Served, path: str, **body: Any) -> Any:
-    answer = served.http.post(path, json=body)
+def post(page_service: Served, path: str, **body: Any) -> Any:
+    answer = page_service.http.post(path, json=body)
     assert answer.status_code == 200, answer.text
     return answer
 
 
-def test_statistics_are_those_of_the_shards(served: Served, page_data: PageData) -> None:
-    stats = served.http.get("/api/stats", params={"table": "web"}).json()
+def test_statistics_are_those_of_the_shards(page_service: Served, page_data: PageData) -> None:
+    stats = page_service.http.get("/api/stats", params={"table": "web"}).json()
     rows = len(page_data.web["url"])
     assert (stats["rows"], stats["counted"]) == (rows, rows)
     for name, column in (("nsfw", "NSFW"), ("license", "LICENSE")):
@@ -64,29 +55,29 @@ def test_statistics_are_those_of_the_shards(served: Served, page_data: PageData)
     captions = dict(enumerate(page_data.web["caption"]))
     assert len(stats["examples"]) == 12
     assert all(captions[example["id"]] == example["caption"] for example in stats["examples"])
-    assert served.http.get("/api/stats", params={"table": "none"}).status_code == 404
+    assert page_service.http.get("/api/stats", params={"table": "none"}).status_code == 404
 
 
-def test_statistics_are_kept_for_a_while(served: Served) -> None:
-    first = served.http.get("/api/stats").json()
+def test_statistics_are_kept_for_a_while(page_service: Served) -> None:
+    first = page_service.http.get("/api/stats").json()
     asked: list[str] = []
 
     async def count(table: str) -> None:
         asked.append(table)
 
-    counting, served.service.statistics = served.service.statistics, count  # type: ignore[method-assign,assignment]
+    counting, page_service.service.statistics = page_service.service.statistics, count  # type: ignore[method-assign,assignment]
     try:
-        assert served.http.get("/api/stats").json() == first
+        assert page_service.http.get("/api/stats").json() == first
     finally:
-        served.service.statistics = counting  # type: ignore[method-assign]
+        page_service.service.statistics = counting  # type: ignore[method-assign]
     assert asked == []
 
 
-def test_a_search_is_a_file_in_three_formats(served: Served) -> None:
+def test_a_search_is_a_file_in_three_formats(page_service: Served) -> None:
     body = {"words": "a red heart", "k": 7, "filter": {"min_width": 20}}
-    hits = post(served, "/api/search", **body).json()["hits"]
+    hits = post(page_service, "/api/search", **body).json()["hits"]
     answers = {
-        name: post(served, f"/api/search/download?format={name}", **body)
+        name: post(page_service, f"/api/search/download?format={name}", **body)
         for name in ("json", "csv", "parquet")
     }
     assert answers["json"].json()["hits"] == hits
@@ -99,7 +90,7 @@ def test_a_search_is_a_file_in_three_formats(served: Served) -> None:
         assert table.column("caption").to_pylist() == [hit["caption"] for hit in hits]
         np.testing.assert_allclose(table.column("score"), [h["score"] for h in hits])
     assert 'filename="cliphouse.csv"' in answers["csv"].headers["content-disposition"]
-    bad = served.http.post("/api/search/download?format=exe", json=body)
+    bad = page_service.http.post("/api/search/download?format=exe", json=body)
     assert bad.status_code == 422
 
 
@@ -146,14 +137,14 @@ def printed(line: list[str], folder: Path) -> str:
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_the_code_finds_the_same(
-    served: Served, page_data: PageData, copy: Path, question: str, tmp_path: Path
+    page_service: Served, page_data: PageData, copy: Path, question: str, tmp_path: Path
 ) -> None:
     """Each is run as it would be pasted."""
     body = QUESTIONS[question] | {"k": 12, "mode": "exact"}
     if question == "next page":
-        body["cursor"] = post(served, "/api/search", **body).json()["cursor"]
-    expected = [hit["id"] for hit in post(served, "/api/search", **body).json()["hits"]]
-    code = post(served, "/api/search/code", **body).json()
+        body["cursor"] = post(page_service, "/api/search", **body).json()["cursor"]
+    expected = [hit["id"] for hit in post(page_service, "/api/search", **body).json()["hits"]]
+    code = post(page_service, "/api/search/code", **body).json()
     assert code["notes"] == []
     db = str(page_data.drawn.db)
     assert all(db in code[kind] for kind in ("command", "python"))
@@ -173,36 +164,36 @@ def test_the_code_finds_the_same(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_code_for_pictures_says_what_to_replace(served: Served) -> None:
+def test_code_for_pictures_says_what_to_replace(page_service: Served) -> None:
     body = {"operands": [{"picture_url": "https://example.org/it's.jpg", "weight": 1.5}]}
-    code = post(served, "/api/search/code", **body).json()
+    code = post(page_service, "/api/search/code", **body).json()
     assert "encode_image('picture.jpg')" in code["sql"]
     assert code["command"].endswith("""-- '1.5:https://example.org/it'"'"'s.jpg'""")
     assert code["notes"] == ["picture.jpg stands for your picture's file"]
 
 
-def test_words_that_look_like_a_row_are_no_command(served: Served) -> None:
-    code = post(served, "/api/search/code", words="id:3").json()
+def test_words_that_look_like_a_row_are_no_command(page_service: Served) -> None:
+    code = post(page_service, "/api/search/code", words="id:3").json()
     assert code["command"] is None
     assert "cliphouse.Operand(words='id:3')" in code["python"]
 
 
-def test_what_code_cannot_do_is_said(served: Served) -> None:
+def test_what_code_cannot_do_is_said(page_service: Served) -> None:
     body = {"words": "a star", "k": 5, "filter": {"min_width": 1}}
-    cursor = post(served, "/api/search", **body).json()["cursor"]
+    cursor = post(page_service, "/api/search", **body).json()["cursor"]
     # The filter is a condition in SQL there: another search, to which the cursor does not belong.
-    assert post(served, "/api/search/code", **body, cursor=cursor).json()["command"] is None
-    code = post(served, "/api/search/code", words="a star", dedup=0.9).json()
+    assert post(page_service, "/api/search/code", **body, cursor=cursor).json()["command"] is None
+    code = post(page_service, "/api/search/code", words="a star", dedup=0.9).json()
     assert code["notes"] == ["the SQL leaves out dedup=0.9"]
 
 
-def test_a_terminal_meets_no_control_characters(served: Served) -> None:
-    code = post(served, "/api/search/code", words="a\x03\x1b[2J\nrm\u2028 heart").json()
+def test_a_terminal_meets_no_control_characters(page_service: Served) -> None:
+    code = post(page_service, "/api/search/code", words="a\x03\x1b[2J\nrm\u2028 heart").json()
     assert all(character.isprintable() for character in code["command"])
 
 
-def test_rows_read_are_counted_where_asked(served: Served, page_data: PageData) -> None:
+def test_rows_read_are_counted_where_asked(page_service: Served, page_data: PageData) -> None:
     body = {"words": "a star", "mode": "exact", "k": 5}
-    assert post(served, "/api/search", **body).json()["search"]["rows_read"] is None
-    counted = post(served, "/api/search", **body, count=True).json()["search"]["rows_read"]
+    assert post(page_service, "/api/search", **body).json()["search"]["rows_read"] is None
+    counted = post(page_service, "/api/search", **body, count=True).json()["search"]["rows_read"]
     assert counted >= len(page_data.captions)

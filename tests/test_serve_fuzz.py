@@ -18,7 +18,7 @@ from cliphouse.errors import PictureError
 from cliphouse.server.app import create_app
 from cliphouse.server.service import Service
 from cliphouse.server.settings import ServeSettings
-from serving import Served, draw, serving
+from serving import Drawn, Served, serving
 
 CASES = 30  # of each route; raise it to look harder
 CHECKS = [
@@ -31,8 +31,7 @@ schema = schemathesis.openapi.from_dict(create_app(ServeSettings()).openapi())
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    drawn = draw(tmp_path_factory.mktemp("drawn"), rows=20)
+def served(drawn: Drawn) -> Iterator[Served]:
     settings = ServeSettings(db=str(drawn.db), pictures=(drawn.pictures,))
 
     def fetch(url: str) -> bytes:

@@ -21,15 +21,10 @@ from cliphouse.models import ClipEncoder
 from cliphouse.server.keys import KeyRing, hash_key, read_key_file
 from cliphouse.server.settings import Limits, ServeSettings
 from cliphouse.table import Table
-from serving import Drawn, Served, draw, serving
+from serving import Drawn, Served, serving
 
 KEY = "k" * 24
 PATIENCE = 30.0
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Drawn:
-    return draw(tmp_path_factory.mktemp("drawn"), rows=30)
 
 
 @pytest.fixture
@@ -241,7 +236,9 @@ def test_who_leaves_while_waiting_costs_nothing(settings: ServeSettings, held: H
     assert held.done == 2
 
 
-def test_what_runs_is_finished_when_the_service_ends(settings: ServeSettings, held: Held) -> None:
+def test_what_runs_is_finished_when_the_service_ends(
+    settings: ServeSettings, drawn: Drawn, held: Held
+) -> None:
     with serving(settings) as served, ThreadPoolExecutor(3) as clients:
         asked = [clients.submit(ask, served.url) for _ in range(2)]
         assert held.begun.acquire(timeout=PATIENCE)
@@ -256,7 +253,7 @@ def test_what_runs_is_finished_when_the_service_ends(settings: ServeSettings, he
         assert [answer.result().status_code for answer in asked] == [200, 200]
         stopping.result()
     with Table(settings.db) as table:  # and the database is free again
-        assert table.summary().rows == 30
+        assert table.summary().rows == len(drawn.image)
 
 
 def test_words_that_wait_are_encoded_together(

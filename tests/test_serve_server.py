@@ -11,35 +11,33 @@ from numpy.typing import NDArray
 
 import cliphouse
 from cliphouse.models import load_encoder
-from cliphouse.pictures import embed_folder
-from cliphouse.pictures.drawn import write_pictures
 from cliphouse.server.settings import ServeSettings
-from serving import Served, serving
-from standin.process import StandIn, stand_in
+from serving import Drawn, Served, serving
+from standin.process import StandIn
 from standin.users import READER
+
+pytestmark = pytest.mark.usefixtures("server")
 
 
 @dataclass(frozen=True)
 class Behind:
-    """A service, the server behind it, and the image vectors there, shape (40, 512)."""
+    """A service, the server behind it, the address of its database for one who may only read, and
+    the image vectors there, shape (60, 512)."""
 
     service: Served
     server: StandIn
+    url: str
     image: NDArray[np.float32]
 
 
 @pytest.fixture(scope="module")
-def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Behind]:
-    folder = tmp_path_factory.mktemp("behind")
-    write_pictures(folder / "pictures", 40, seed=3)
-    embed_folder(folder / "pictures", folder / "shards", load_encoder("tiny"))
-    image = np.load(folder / "shards" / "img_emb" / "img_emb_0.npy").astype("f4")
-    with stand_in(folder / "server") as server:
-        with cliphouse.open(server.url()) as table:
-            table.ingest(folder / "shards")
-        settings = ServeSettings(db=server.url(user=READER), workers=2)
-        with serving(settings) as service:
-            yield Behind(service, server, image)
+def behind(stand_in: StandIn, drawn: Drawn) -> Iterator[Behind]:
+    database = stand_in.fresh()
+    with cliphouse.open(stand_in.url(database)) as table:
+        table.ingest(drawn.folder / "shards")
+    url = stand_in.url(database, READER)
+    with serving(ServeSettings(db=url, workers=2)) as service:
+        yield Behind(service, stand_in, url, drawn.image)
 
 
 def test_words_are_searched_as_numpy_does(behind: Behind) -> None:
@@ -50,7 +48,7 @@ def test_words_are_searched_as_numpy_does(behind: Behind) -> None:
     found = behind.service.http.post("/api/search", json={"id": 7, "k": 1}).json()
     assert found["hits"][0]["id"] == 7
     assert behind.service.http.get("/api/items/7").status_code == 200
-    assert behind.service.http.get("/api/stats").json()["rows"] == 40
+    assert behind.service.http.get("/api/stats").json()["rows"] == len(behind.image)
 
 
 def test_what_is_told_has_no_password_and_can_be_run(behind: Behind) -> None:
@@ -58,7 +56,7 @@ def test_what_is_told_has_no_password_and_can_be_run(behind: Behind) -> None:
     assert "hnsw_candidate_list_size_for_search" in told.json()["summary"]["forbidden"]
     code = behind.service.http.post("/api/search/code", json={"id": 7, "k": 3})
     assert READER.password not in told.text + code.text
-    with cliphouse.open(behind.server.url(user=READER)) as table:
+    with cliphouse.open(behind.url) as table:
         rows = table.sql(code.json()["sql"]).to_pylist()
     assert rows[0]["id"] == 7
 

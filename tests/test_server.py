@@ -12,7 +12,6 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -36,21 +35,6 @@ _SMALL_BATCHES = (
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[str]:
-    """The address of a server with an empty database, for this test alone."""
-    command = [sys.executable, str(Path(__file__).with_name("clickhouse_http.py"))]
-    process = subprocess.Popen(
-        [*command, str(tmp_path / "server"), "someone", "s3cret/?#"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    port = int(process.stdout.readline())
-    yield f"http://someone:s3cret%2F%3F%23@127.0.0.1:{port}/default"
-    process.communicate(b"")
-
-
-@pytest.fixture
 def clean(tmp_path: Path) -> list[dict[str, int]]:
     """Six shards in tmp_path/s, and the checksum of an embedded table of them."""
     for number in range(6):
@@ -61,9 +45,9 @@ def clean(tmp_path: Path) -> list[dict[str, int]]:
 
 
 def test_a_table_on_a_server_is_as_one_embedded(
-    tmp_path: Path, server: str, clean: list[dict[str, int]]
+    tmp_path: Path, url: str, clean: list[dict[str, int]]
 ) -> None:
-    with cliphouse.open(server) as table:
+    with cliphouse.open(url) as table:
         table.ingest(tmp_path / "s")
         assert table.sql(_CHECKSUM).to_pylist() == clean
         assert table.ingest(tmp_path / "s").inserted == 0
@@ -86,11 +70,11 @@ def test_a_table_on_a_server_is_as_one_embedded(
 
 
 def test_many_processes_load_into_one_server(
-    tmp_path: Path, server: str, clean: list[dict[str, int]]
+    tmp_path: Path, url: str, clean: list[dict[str, int]]
 ) -> None:
     """Three load different shards, and two more the same ones at the same time."""
     commands = [
-        [sys.executable, "-c", _SMALL_BATCHES, "ingest", "s", "--db", server, "--shards", shards]
+        [sys.executable, "-c", _SMALL_BATCHES, "ingest", "s", "--db", url, "--shards", shards]
         for shards in ("0-1", "2-3", "4-5", "0-3", "2-5")
     ]
     processes = [
@@ -99,16 +83,16 @@ def test_many_processes_load_into_one_server(
     ]
     ended = [(process.communicate(timeout=120)[1], process.returncode) for process in processes]
     assert [code for _, code in ended] == [0] * 5, ended
-    with cliphouse.open(server) as table:
+    with cliphouse.open(url) as table:
         assert table.sql(_CHECKSUM).to_pylist() == clean
         assert table.check(tmp_path / "s").findings == ()
 
 
 def test_killed_loads_into_a_server_end_as_a_clean_one(
-    tmp_path: Path, server: str, clean: list[dict[str, int]]
+    tmp_path: Path, url: str, clean: list[dict[str, int]]
 ) -> None:
     chance = random.Random(5)
-    command = [sys.executable, "-c", _SMALL_BATCHES, "ingest", "s", "--db", server]
+    command = [sys.executable, "-c", _SMALL_BATCHES, "ingest", "s", "--db", url]
     for _ in range(8):
         process = subprocess.Popen(
             command,
@@ -124,15 +108,15 @@ def test_killed_loads_into_a_server_end_as_a_clean_one(
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
-    with cliphouse.open(server) as table:
+    with cliphouse.open(url) as table:
         table.ingest(tmp_path / "s")
         assert table.sql(_CHECKSUM).to_pylist() == clean
 
 
-def test_text_and_parameters_arrive_as_they_are(tmp_path: Path, server: str) -> None:
+def test_text_and_parameters_arrive_as_they_are(tmp_path: Path, url: str) -> None:
     captions = ['it\'s "q"\t\n\\', "🐈", "x" * 100_000]
     make_shard(tmp_path / "s", rows=3, metadata={"caption": captions})
-    with cliphouse.open(server) as table:
+    with cliphouse.open(url) as table:
         table.ingest(tmp_path / "s")
         found = table.sql("SELECT caption FROM laion ORDER BY id").column("caption").to_pylist()
         assert found == captions
@@ -142,19 +126,19 @@ def test_text_and_parameters_arrive_as_they_are(tmp_path: Path, server: str) -> 
         assert table.search(vector, k=1)[0].caption == captions[2]
 
 
-def test_errors_are_one_line_and_show_no_password(tmp_path: Path, server: str, run: Run) -> None:
-    with cliphouse.open(server) as table:
+def test_errors_are_one_line_and_show_no_password(tmp_path: Path, url: str, run: Run) -> None:
+    with cliphouse.open(url) as table:
         with pytest.raises(TableError, match="no table laion"):
             table.search("id:1")
         with pytest.raises(QueryError, match="`nope`"):
             table.sql("SELECT nope")
-    wrong = server.replace("s3cret", "wrong")
+    wrong = url.replace("s3cret", "wrong")
     with pytest.raises(TableError, match="name or the password is wrong") as caught:
         cliphouse.open(wrong).search("id:1")
     assert "wrong%2F" not in str(caught.value)
     make_shard(tmp_path / "s")
-    loaded = run("ingest", "s", "--db", server)
-    with cliphouse.open(server) as table:
+    loaded = run("ingest", "s", "--db", url)
+    with cliphouse.open(url) as table:
         for where, told in (
             ("captoin = 'x'", "where: position 1, at .*no column captoin; did you mean caption"),
             ("similarity > > 3", "where: position 14, at '> 3': this is not SQL$"),
@@ -164,7 +148,7 @@ def test_errors_are_one_line_and_show_no_password(tmp_path: Path, server: str, r
             for ask in (table.search, lambda _, where: table.export(tmp_path / "x", "csv", where)):
                 with pytest.raises(QueryError, match=told):
                     ask("id:1", where=where)
-    told = run("info", "--json", "--db", server)
+    told = run("info", "--json", "--db", url)
     assert json.loads(told.stdout)["database"].startswith("http://127.0.0.1:")
     for result in (loaded, told, run("info", "--db", wrong)):
         assert "s3cret" not in result.stdout + result.stderr

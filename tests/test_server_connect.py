@@ -22,17 +22,11 @@ from cliphouse.errors import QueryError, TableError, UnreachableError
 from cliphouse.server.settings import ServeSettings
 from conftest import Run
 from shard_files import make_shard
-from standin.process import StandIn, stand_in
+from standin.process import StandIn
 from standin.users import OWNER, READER, User
 
 # What the password of this server's owner looks like where it is shown, in any form.
 _SECRETS = ("s3cret", "czNjcmV0")
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
-    with stand_in(tmp_path_factory.mktemp("plain")) as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +45,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def secure(authority: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
     folder = tmp_path_factory.mktemp("secure")
-    with stand_in(folder, cert=authority / "server.pem") as started:
+    with StandIn(folder, cert=authority / "server.pem") as started:
         yield started
 
 
@@ -92,34 +86,34 @@ def test_a_certificate_is_for_one_name(secure: StandIn, authority: Path) -> None
     assert answer(f"{other}&server_host_name=127.0.0.1") == 42
 
 
-def test_http_and_https_are_told_apart(plain: StandIn, secure: StandIn) -> None:
-    assert "is it http:// rather than https://" in refusal(plain.url(scheme="https"))
+def test_http_and_https_are_told_apart(server: StandIn, secure: StandIn) -> None:
+    assert "is it http:// rather than https://" in refusal(server.url(scheme="https"))
     assert "a TLS port needs https://" in refusal(secure.url(scheme="http"))
 
 
-def test_what_is_not_there_is_told(plain: StandIn) -> None:
+def test_what_is_not_there_is_told(server: StandIn) -> None:
     assert "the name nowhere.invalid cannot be resolved" in refusal(
-        plain.url(host="nowhere.invalid")
+        server.url(host="nowhere.invalid")
     )
-    plain.stop()
+    server.stop()
     try:
-        assert f"is {plain.port} its HTTP port" in refusal(plain.url())
+        assert f"is {server.port} its HTTP port" in refusal(server.url())
     finally:
-        plain.start()
-    missing = refusal(plain.url("missing"), TableError)
+        server.start()
+    missing = refusal(server.url("missing"), TableError)
     assert "no database missing; make it with CREATE DATABASE missing" in missing
 
 
 @pytest.mark.parametrize("user", [User("someone", "s3cretX"), User("nobody", "s3cret"), None])
-def test_a_wrong_name_or_password_is_told(plain: StandIn, user: User | None) -> None:
-    told = refusal(plain.url(user=user), TableError)
+def test_a_wrong_name_or_password_is_told(server: StandIn, user: User | None) -> None:
+    told = refusal(server.url(user=user), TableError)
     assert f"does not let user {user.name if user else 'default'} in" in told
     assert "CLIPHOUSE_PASSWORD" in told
 
 
-def test_the_environment_lets_in(plain: StandIn, run: Run, tmp_path: Path) -> None:
+def test_the_environment_lets_in(server: StandIn, run: Run, tmp_path: Path) -> None:
     (tmp_path / "password").write_text(READER.password + "\n")
-    url = plain.url(user=None)
+    url = server.url(user=None)
     result = run(
         *("sql", "SELECT 42 AS x", "--json", "--db", url),
         CLIPHOUSE_USER=READER.name,
@@ -155,12 +149,11 @@ def test_something_else_that_answers_is_told(status: int) -> None:
     assert "not ClickHouse" in told or f"HTTP status {status}" in told
 
 
-def test_a_server_that_repeats_the_password_is_not_repeated(plain: StandIn) -> None:
-    plain.clear()
+def test_a_server_that_repeats_the_password_is_not_repeated(server: StandIn) -> None:
     echoed = f"Code: 62. DB::Exception: near '{OWNER.password}'. (SYNTAX_ERROR)"
-    plain.fail("error", "SELECT 42", text=echoed)
+    server.fail("error", "SELECT 42", text=echoed)
     with (
-        cliphouse.open(plain.url()) as table,
+        cliphouse.open(server.url()) as table,
         pytest.raises(QueryError, match=r"near '\*\*\*'") as caught,
     ):
         table.sql("SELECT 42 AS x")
@@ -168,8 +161,10 @@ def test_a_server_that_repeats_the_password_is_not_repeated(plain: StandIn) -> N
     assert OWNER.password not in printed
 
 
-def test_nothing_that_is_printed_has_the_password(plain: StandIn, run: Run, tmp_path: Path) -> None:
-    url = plain.url(plain.fresh())
+def test_nothing_that_is_printed_has_the_password(
+    server: StandIn, run: Run, tmp_path: Path
+) -> None:
+    url = server.fresh_url()
     with cliphouse.open(url) as table:
         shown = [repr(table.address), repr(table), repr(ServeSettings(db=url))]
         assert not any(secret in text for text in shown for secret in _SECRETS)
@@ -209,31 +204,29 @@ print(logging.getLogger("clickhouse_connect").handlers)
     assert "clickhouse_connect" in logged.stderr
 
 
-def test_ps_shows_no_password(plain: StandIn, tmp_path: Path) -> None:
+def test_ps_shows_no_password(server: StandIn, tmp_path: Path) -> None:
     """While a statement hangs, the process is looked at as others see it."""
-    plain.clear()
-    plain.fail("hang", "SELECT 43")
-    command = [sys.executable, "-m", "cliphouse", "sql", "SELECT 43", "--db", plain.url()]
+    server.fail("hang", "SELECT 43")
+    command = [sys.executable, "-m", "cliphouse", "sql", "SELECT 43", "--db", server.url()]
     process = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        while not plain.seen("SELECT 43"):
+        while not server.seen("SELECT 43"):
             assert process.poll() is None
         seen = Path(f"/proc/{process.pid}/cmdline").read_bytes().decode()
     finally:
         process.kill()
         process.wait()
     assert "s3cret" not in seen
-    assert f"someone:***@127.0.0.1:{plain.port}" in seen
+    assert f"someone:***@127.0.0.1:{server.port}" in seen
 
 
-def test_the_prompts_history_keeps_no_password(plain: StandIn, tmp_path: Path) -> None:
+def test_the_prompts_history_keeps_no_password(server: StandIn, tmp_path: Path) -> None:
     """Typed at a terminal, as people do."""
-    plain.clear()
     leader, follower = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "cliphouse", "sql", "--db", plain.url()],
+        [sys.executable, "-m", "cliphouse", "sql", "--db", server.url()],
         cwd=tmp_path,
         stdin=follower,
         stdout=follower,
@@ -255,8 +248,8 @@ def test_the_prompts_history_keeps_no_password(plain: StandIn, tmp_path: Path) -
     assert b"s3cret" not in shown
 
 
-def test_a_session_keeps_what_was_set(plain: StandIn) -> None:
-    with cliphouse.open(plain.url()) as table:
+def test_a_session_keeps_what_was_set(server: StandIn) -> None:
+    with cliphouse.open(server.url()) as table:
         table.sql("SET max_threads = 3")
         table.sql("CREATE TEMPORARY TABLE kept (x UInt8)")
         table.sql("INSERT INTO kept VALUES (7)")
@@ -266,10 +259,9 @@ def test_a_session_keeps_what_was_set(plain: StandIn) -> None:
         assert found == [{"n": 3}]
 
 
-def test_what_takes_long_is_waited_for(plain: StandIn) -> None:
+def test_what_takes_long_is_waited_for(server: StandIn) -> None:
     """A statement that changes something has no time-out of the client's; a question has."""
-    plain.clear()
-    url = plain.url() + "?send_receive_timeout=1"
+    url = server.url() + "?send_receive_timeout=1"
     with cliphouse.open(url) as table:
         slow = "SELECT sleepEachRow(1) FROM numbers(2) SETTINGS max_block_size = 1"
         table.sql("CREATE TABLE IF NOT EXISTS slow (x UInt8) ENGINE = Memory")
@@ -279,5 +271,5 @@ def test_what_takes_long_is_waited_for(plain: StandIn) -> None:
         connection.retry_seconds = 0
         with pytest.raises(UnreachableError, match="has not answered in time"):
             connection.rows(slow)
-    plain.fail("hang", "version")
+    server.fail("hang", "version")
     assert "has not answered in time" in refusal(url)

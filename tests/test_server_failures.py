@@ -14,12 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clickhouse_connect.driver.client import Client
 
 import cliphouse
 from cliphouse import table as table_module
-from cliphouse.engine import server_connection
-from cliphouse.engine.address import ServerAddress
 from cliphouse.engine.features import Features, Setting
 from cliphouse.errors import EngineError, TableError, UnreachableError
 from cliphouse.loading.tokens import token_settings
@@ -27,22 +24,11 @@ from cliphouse.schema.index_spec import IndexSpec
 from cliphouse.shards import reader
 from cliphouse.table import Table
 from shard_files import MadeShard, make_shard
-from standin.process import StandIn, stand_in
+from standin.process import StandIn
+from standin.users import CARELESS
 
 # The kinds of statements of a load; the first word or two, and the table.
 _KINDS = re.compile(r"^\s*(\S+\s+\S+(?:\s+(?:IF NOT EXISTS )?`?\w+`?)?)")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
-    with stand_in(tmp_path_factory.mktemp("server")) as started:
-        yield started
-
-
-@pytest.fixture
-def url(server: StandIn) -> str:
-    """A database of the test's own, on a server that does not fail yet."""
-    return server.url(server.fresh())
 
 
 @pytest.fixture(scope="module")
@@ -79,15 +65,12 @@ def assert_loaded(url: str, shards: tuple[MadeShard, ...]) -> None:
 
 
 @pytest.fixture(scope="module")
-def kinds(
-    server: StandIn, shards: tuple[MadeShard, ...], tmp_path_factory: pytest.TempPathFactory
-) -> list[str]:
+def kinds(stand_in: StandIn, shards: tuple[MadeShard, ...]) -> list[str]:
     """One pattern for each kind of statement that a load sends, in their order."""
-    url = server.url(server.fresh())
-    load(url, shards)
+    load(stand_in.fresh_url(), shards)
     firsts = {
         match[1]: None
-        for query in server.seen()
+        for query in stand_in.seen()
         if (match := _KINDS.match(query)) and "db" not in match[1]
     }
     return [r"^\s*" + re.escape(first) for first in firsts]
@@ -99,7 +82,7 @@ def test_a_load_whose_answers_are_lost_ends_as_a_clean_one(
     """The nasty one, for each kind of statement: it was done, and nobody was told."""
     assert len(kinds) > 8
     for kind in kinds:
-        url = server.url(server.fresh())
+        url = server.fresh_url()
         server.fail("lost", kind)
         try:
             load(url, shards)
@@ -168,7 +151,7 @@ def test_a_load_that_finds_no_server_says_what_to_do(
 
 def test_a_server_that_crashes_in_a_load(tmp_path: Path, shards: tuple[MadeShard, ...]) -> None:
     """The process dies at an insert; a new one on the same data takes over."""
-    with stand_in(tmp_path / "crashing") as crashing:
+    with StandIn(tmp_path / "crashing") as crashing:
         url = crashing.url()
         crashing.fail("die", r"INSERT INTO `?laion`? ", skip=2)
         with pytest.raises(UnreachableError, match="goes on where it stopped"):
@@ -180,18 +163,9 @@ def test_a_server_that_crashes_in_a_load(tmp_path: Path, shards: tuple[MadeShard
 
 
 def test_tokens_hold_whatever_the_profile_says(
-    server: StandIn, url: str, shards: tuple[MadeShard, ...], monkeypatch: pytest.MonkeyPatch
+    server: StandIn, shards: tuple[MadeShard, ...]
 ) -> None:
-    """The driver's settings, which come with every statement, stand for those of a profile."""
-    open_client = server_connection.open_client
-
-    def with_profile(address: ServerAddress) -> Client:
-        client = open_client(address)
-        for name in ("deduplicate_insert", "deduplicate_insert_select"):
-            client.set_client_setting(name, "disable")
-        return client
-
-    monkeypatch.setattr(server_connection, "open_client", with_profile)
+    url = server.url(server.fresh(), CARELESS)
     for kind in ("INSERT INTO `laion`", "INSERT INTO `laion_ledger`"):
         server.fail("lost", kind)
     load(url, shards)
@@ -229,20 +203,18 @@ def test_a_replacement_whose_answers_are_lost(
 
 
 @pytest.fixture(scope="module")
-def loaded(server: StandIn, shards: tuple[MadeShard, ...]) -> str:
+def loaded(stand_in: StandIn, shards: tuple[MadeShard, ...]) -> str:
     """The address of a table that is there, which the tests that use it do not change."""
-    url = server.url(server.fresh())
+    url = stand_in.fresh_url()
     load(url, shards)
     return url
 
 
 @pytest.fixture
 def table(server: StandIn, loaded: str) -> Iterator[Table]:
-    server.clear()
     with cliphouse.open(loaded) as opened:
         _ = opened.info
         yield opened
-    server.clear()
 
 
 @pytest.mark.parametrize("fault", ["close", "lost", "cut", "status", "exception"])
@@ -286,7 +258,6 @@ def test_questions_that_stay_unanswered_are_one_line(
 
 
 def test_a_silent_server_is_given_up(server: StandIn, loaded: str) -> None:
-    server.clear()
     server.fail("hang", "SELECT 41", times=99)
     with cliphouse.open(f"{loaded}?send_receive_timeout=1") as table:
         _ = table.info
@@ -339,7 +310,6 @@ def test_an_index_is_built_after_all(
 
 
 def test_the_command_line_says_it_in_one_line(server: StandIn, loaded: str, tmp_path: Path) -> None:
-    server.clear()
     server.fail("close", "", times=10_000)
     for arguments in (("search", "id:1"), ("info",), ("sql", "SELECT 1")):
         result = subprocess.run(
@@ -353,4 +323,3 @@ def test_the_command_line_says_it_in_one_line(server: StandIn, loaded: str, tmp_
         assert len(result.stderr.splitlines()) == 1, result.stderr
         assert "broke off before the answer" in result.stderr
         assert "s3cret" not in result.stderr + result.stdout
-    server.clear()

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,21 +23,12 @@ from cliphouse.search.query.parameter import encode_parameter
 from cliphouse.table import Table
 from shard_files import MadeShard, make_shard
 from standin.pretend import Pretence
-from standin.process import StandIn, stand_in
-from standin.users import BOUND, EVERYONE, OWNER, READER, SEARCHER, User
+from standin.process import StandIn
+from standin.users import BOUND, LOADER, OWNER, READER, SEARCHER, VISITOR, User
+
+pytestmark = pytest.mark.usefixtures("server")
 
 ROWS = 400
-# docs/servers.md gives these lists.
-LOADER = User(
-    "loader",
-    "l0ader",
-    (
-        "GRANT SELECT, INSERT, CREATE TABLE, DROP TABLE, OPTIMIZE, TRUNCATE, "
-        "ALTER INDEX, ALTER SETTINGS, ALTER MODIFY COMMENT, ALTER ADD COLUMN, ALTER DELETE "
-        "ON granted.*",
-    ),
-)
-VISITOR = User("visitor", "v1sitor", ("GRANT SELECT ON granted.*",), readonly=1)
 OLD = Pretence(
     version="24.3.1.2672",
     settings=(
@@ -84,21 +74,15 @@ class Loaded:
 
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
+def loaded(stand_in: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     folder = tmp_path_factory.mktemp("rights")
     shard = make_shard(folder / "shards", rows=ROWS, dim=16)
-    with stand_in(folder / "server", (*EVERYONE, LOADER, VISITOR)) as server:
-        made = Loaded(server, server.fresh(), shard)
-        with made.open(OWNER) as table:
-            table.ingest(folder / "shards")
-            table.index(IndexSpec())
-            table.sql("CREATE DATABASE granted")
-        yield made
-
-
-@pytest.fixture(autouse=True)
-def _as_it_is(loaded: Loaded) -> None:
-    loaded.server.clear()
+    made = Loaded(stand_in, stand_in.fresh(), shard)
+    with made.open(OWNER) as table:
+        table.ingest(folder / "shards")
+        table.index(IndexSpec())
+        table.sql("CREATE DATABASE IF NOT EXISTS granted")
+    return made
 
 
 def explained(table: Table, sql: str, vector: NDArray[np.float32]) -> str:
@@ -260,7 +244,7 @@ def test_an_old_server_is_searched_exactly(loaded: Loaded, tmp_path: Path) -> No
 def test_a_server_of_last_year_lacks_codes_alone(loaded: Loaded, tmp_path: Path) -> None:
     loaded.server.pretend(LAST_YEARS)
     make_shard(tmp_path, rows=30)
-    url = loaded.server.url(loaded.server.fresh())
+    url = loaded.server.fresh_url()
     loaded.server.pretend(LAST_YEARS)
     with cliphouse.open(url) as table:
         with pytest.raises(TableError, match=r"25.8.2.29, which has no quantized codes"):

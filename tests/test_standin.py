@@ -13,19 +13,12 @@ import lz4.frame
 import pyarrow as pa
 import pytest
 
-from standin.process import StandIn, stand_in
+from standin.process import StandIn
 from standin.users import BOUND, OWNER, READER, SEARCHER, User
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
-    with stand_in(tmp_path_factory.mktemp("server")) as started:
-        yield started
 
 
 @pytest.fixture
 def http(server: StandIn) -> Iterator[httpx.Client]:
-    server.clear()
     login = httpx.BasicAuth(OWNER.name, OWNER.password)
     with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", auth=login) as client:
         yield client

@@ -22,7 +22,6 @@ from cliphouse.schema.index_spec import IndexSpec
 from cliphouse.search.filter import Filter
 from cliphouse.table import Table
 from shard_files import MadeShard, make_shard
-from standin.process import StandIn, stand_in
 
 ROWS, DIM = 240, 16
 Places = Callable[[], str]
@@ -34,19 +33,12 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> tuple[MadeShard, MadeSha
     return make_shard(folder, 0, rows=ROWS, dim=DIM), make_shard(folder, 3, rows=ROWS // 2, dim=DIM)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
-    with stand_in(tmp_path_factory.mktemp("server")) as started:
-        yield started
-
-
 @pytest.fixture(params=["embedded", "server"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The address of an empty database."""
     if request.param == "embedded":
         return str(tmp_path / "db")
-    server = request.getfixturevalue("server")
-    return str(server.url(server.fresh()))
+    return str(request.getfixturevalue("url"))
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +13,8 @@ from PIL import Image
 import cliphouse
 from cliphouse.models import load_encoder
 from conftest import Run
+from standin.process import StandIn
+from standin.users import OWNER
 
 FOLDERS = ("--config", "etc", "--scripts", "scripts", "--pictures", "files")
 
@@ -33,24 +33,16 @@ def server(folders: Path, run: Run) -> Iterator[str]:
     assert installed.returncode == 0, installed.stderr
     config = folders / "etc" / "config.d" / "cliphouse_encode.xml"
     assert str(config) in installed.stdout
-    script = str(Path(__file__).with_name("clickhouse_http.py"))
-    process = subprocess.Popen(
-        [sys.executable, script, str(folders / "server"), "someone", "secret", str(config)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        cwd="/",
-        env={"PATH": os.environ["PATH"]},  # a server knows nothing of the user's environment
-    )
-    assert process.stdout is not None
-    yield f"http://someone:secret@127.0.0.1:{int(process.stdout.readline())}/default"
-    process.communicate(b"")
+    environment = {"PATH": os.environ["PATH"]}  # a server knows nothing of the user's environment
+    with StandIn(folders / "server", (OWNER,), config=config, environment=environment) as started:
+        yield started.url()
 
 
 def test_a_server_encodes(folders: Path, server: str, run: Run) -> None:
     told = run("udf", "install", *FOLDERS, "--model", "tiny", "--copies", 2, "--db", server)
     assert told.returncode == 0, told.stderr
     assert "is the same as here" in told.stderr
-    assert "secret" not in told.stderr
+    assert "s3cret" not in told.stderr
     encoder = load_encoder("tiny")
     picture = Image.new("RGB", (64, 64), "red")
     picture.save(folders / "files" / "red.png")

@@ -6,22 +6,13 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from standin.process import StandIn, stand_in
+from standin.process import StandIn
 from standin.users import OWNER, READER
-from standin_cluster import UP, StandInCluster
+from standin_cluster import StandInCluster
 
 _TOOL = Path(__file__).parents[1] / "tools" / "verify_server.py"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
-    with stand_in(tmp_path_factory.mktemp("server")) as started:
-        yield started
 
 
 def verify(server: StandIn, database: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -47,17 +38,11 @@ def test_every_step_is_right_on_the_stand_in(server: StandIn) -> None:
     assert len(dropped) >= 2
 
 
-def test_every_step_is_right_on_the_stand_in_of_a_cluster(tmp_path: Path) -> None:
-    macros = {"shard": "01", "replica": "r1"}
-    with StandInCluster(tmp_path, {"two": [[UP], [UP]]}, 2, macros=macros) as cluster:
-        result = subprocess.run(
-            [sys.executable, str(_TOOL), "--rows", "80", "--cluster", "two"],
-            env=os.environ | {"CLIPHOUSE_DB": cluster.url},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        said = cluster.statements()
+def test_every_step_is_right_on_the_stand_in_of_a_cluster(two_shards: StandInCluster) -> None:
+    database = two_shards.fresh()
+    two_shards.statements()
+    result = verify(two_shards, database, "--cluster", "two")
+    said = two_shards.statements()
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stdout.endswith("20 steps, 0 failed\n")
     assert sum(statement.startswith("DROP TABLE") for statement in said) == 4

@@ -105,6 +105,7 @@ class Engine:
         connection = chdb.connect(self._folder)
         if self._has_roles:
             connection.query(f"SET profile = '{user.name}'")
+        _set(connection, dict(user.profile))
         # A server takes GET for a promise to change nothing.
         if readonly := user.readonly or (2 if is_get else 0):
             connection.query(f"SET readonly = {readonly}")

@@ -1,12 +1,12 @@
-"""The stand-in as tests use it: started, told what to do, ended."""
+"""The stand-in as tests use it: started, told what to do, ended. It is launched here alone."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,15 +21,29 @@ _SCRIPT = Path(__file__).parents[1] / "clickhouse_http.py"
 
 
 class StandIn:
-    """A server process with the users of ``users``, the first of whom owns everything."""
+    """A server process with the users of ``users``, the first of whom owns everything.
+
+    With a ``config`` of the caller's own every user may do everything. ``environment`` is all that
+    the process has of one; None is this process's. It ends with the block.
+    """
 
     def __init__(
-        self, folder: Path, users: tuple[User, ...] = EVERYONE, cert: Path | None = None
+        self,
+        folder: Path,
+        users: tuple[User, ...] = EVERYONE,
+        *,
+        cert: Path | None = None,
+        config: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        script: Path = _SCRIPT,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._users = users
         self._cert = cert
+        self._config = config
+        self._environment = environment
+        self._script = script
         self._databases = 0
         self.port = 0
         self._process: subprocess.Popen[bytes]
@@ -39,12 +53,18 @@ class StandIn:
         """Start the process: on any port the first time, on the same one again."""
         others = self._folder / "users.json"
         write_users(others, self._users[1:])
-        command = [sys.executable, str(_SCRIPT), str(self._folder / "engine")]
+        command = [sys.executable, str(self._script), str(self._folder / "engine")]
         command += [self._users[0].name, self._users[0].password]
         command += ["--users", str(others), "--port", str(self.port)]
-        if self._cert is not None:
-            command += ["--cert", str(self._cert)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for option, value in (("--config", self._config), ("--cert", self._cert)):
+            command += [option, str(value)] if value is not None else []
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=self._folder,  # a server knows nothing of the user's folder
+            env=os.environ if self._environment is None else self._environment,
+        )
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())
 
@@ -72,6 +92,10 @@ class StandIn:
         with urlopen(request):
             return name
 
+    def fresh_url(self) -> str:
+        """The owner's address of a new database."""
+        return self.url(self.fresh())
+
     def fail(self, kind: Kind, match: str = "", times: int = 1, **more: Any) -> None:
         """Let the next ``times`` statements that match go wrong (see standin.faults)."""
         self._tell(do="fault", **asdict(Fault(kind, match, times, **more)))
@@ -80,7 +104,8 @@ class StandIn:
         self._tell(do="pretend", **asdict(pretence))
 
     def clear(self) -> None:
-        """No faults, no pretence, nothing seen."""
+        """No faults, no pretence, nothing seen; and it answers."""
+        self._tell(do="start")
         self._tell(do="clear")
 
     def seen(self, match: str = "") -> list[str]:
@@ -102,11 +127,10 @@ class StandIn:
         """For its own end, where a fault has it die."""
         self._process.wait()
 
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.communicate()
+    def __enter__(self) -> StandIn:
+        return self
 
-    def end(self) -> None:
+    def __exit__(self, *_: object) -> None:
         self._process.communicate(b"")
 
     def _tell(self, **order: Any) -> Any:
@@ -115,15 +139,3 @@ class StandIn:
         self._process.stdin.write(json.dumps(order).encode() + b"\n")
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
-
-
-@contextmanager
-def stand_in(
-    folder: Path, users: tuple[User, ...] = EVERYONE, cert: Path | None = None
-) -> Iterator[StandIn]:
-    """A server for the block."""
-    server = StandIn(folder, users, cert)
-    try:
-        yield server
-    finally:
-        server.end()

@@ -16,7 +16,8 @@ from xml.sax.saxutils import escape
 class User:
     """A user: ``grants`` are statements without their TO; ``readonly`` is the setting of that name
     (1: no setting may be changed, 2: settings may); ``constant`` are settings that this user may
-    not change, ``most`` the largest values of others."""
+    not change, ``most`` the largest values of others, ``profile`` what settings are unless a
+    statement brings its own."""
 
     name: str
     password: str
@@ -24,6 +25,7 @@ class User:
     readonly: int = 0
     constant: tuple[str, ...] = ()
     most: tuple[tuple[str, int], ...] = ()
+    profile: tuple[tuple[str, str], ...] = ()
 
 
 OWNER = User("someone", "s3cret/?#")
@@ -38,7 +40,24 @@ BOUND = User(
     readonly=2,
     constant=("query_plan_try_use_vector_search", "hnsw_candidate_list_size_for_search"),
 )
-EVERYONE = (OWNER, READER, SEARCHER, BOUND)
+# Who loads and who searches with the fewest privileges, as docs/servers.md lists them.
+LOADER = User(
+    "loader",
+    "l0ader",
+    (
+        "GRANT SELECT, INSERT, CREATE TABLE, DROP TABLE, OPTIMIZE, TRUNCATE, "
+        "ALTER INDEX, ALTER SETTINGS, ALTER MODIFY COMMENT, ALTER ADD COLUMN, ALTER DELETE "
+        "ON granted.*",
+    ),
+)
+VISITOR = User("visitor", "v1sitor", ("GRANT SELECT ON granted.*",), readonly=1)
+# Whose rows would be kept twice if they come twice, unless the statement says otherwise.
+CARELESS = User(
+    "careless",
+    "c4reless",
+    profile=(("deduplicate_insert", "disable"), ("deduplicate_insert_select", "disable")),
+)
+EVERYONE = (OWNER, READER, SEARCHER, BOUND, LOADER, VISITOR, CARELESS)
 
 
 def write_users(path: Path, users: tuple[User, ...]) -> None:
