@@ -302,7 +302,10 @@ def test_a_batch_that_came_in_part_is_completed(two_shards: StandInCluster, fold
 def test_a_node_that_lacks_a_table_gets_it_as_the_others_have_it(
     two_shards: StandInCluster, folder: Path
 ) -> None:
-    shown = "SELECT name, create_table_query AS made FROM system.tables WHERE name = 'laion_local'"
+    shown = (
+        "SELECT create_table_query AS made FROM system.tables "
+        "WHERE database = currentDatabase() AND name = 'laion_local'"
+    )
     with cliphouse.open(two_shards.fresh_url()) as table:
         table.ingest(folder / "s", cluster="two")
         table.index(IndexSpec(m=16))
