@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -218,12 +218,12 @@ def table(server: StandIn, loaded: str) -> Iterator[Table]:
 
 
 @pytest.mark.parametrize("fault", ["close", "lost", "cut", "status", "exception"])
-def test_questions_are_asked_again(server: StandIn, table: Table, fault: str) -> None:
+def test_questions_are_asked_again(server: StandIn, loaded: str, table: Table, fault: str) -> None:
     """Each kind of question fails once, and is answered."""
-    before = table.search("id:7", k=5)
+    with cliphouse.open(loaded) as another:
+        before = another.search("id:7", k=5)
     for match in ("query_distance", "system.parts", "system.tables", "uniqExact", "laion_ledger"):
         server.fail(fault, match, text="Code: 210. DB::Exception: gone. (NETWORK_ERROR)")  # type: ignore[arg-type]
-    table._known = None
     assert table.search("id:7", k=5).hits == before.hits
     assert table.summary().rows == 105
     assert table.check().is_good
@@ -233,27 +233,28 @@ def test_questions_are_asked_again(server: StandIn, table: Table, fault: str) ->
 
 @pytest.mark.parametrize("fault", ["close", "cut", "status"])
 def test_questions_that_stay_unanswered_are_one_line(
-    server: StandIn, table: Table, tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch
+    server: StandIn, loaded: str, tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(table_module, "LONG_RETRY_SECONDS", 0.1)
     monkeypatch.setattr(table_module, "RETRY_SECONDS", 0.1)
-    table.connection.retry_seconds = 0.1
-    server.fail(fault, "", times=10_000)  # type: ignore[arg-type]
-    asked = (
-        lambda: table.search("id:7"),
-        table.summary,
-        table.check,
-        lambda: table.recall(queries=5),
-        lambda: table.index(IndexSpec()),
-        lambda: table.sql("SELECT 1"),
-        lambda: table.export(tmp_path / "out.jsonl", "jsonl"),
-        lambda: table.items([1]),
+    questions: tuple[Callable[[Table], object], ...] = (
+        lambda table: table.search("id:7"),
+        lambda table: table.summary(),
+        lambda table: table.check(),
+        lambda table: table.recall(queries=5),
+        lambda table: table.index(IndexSpec()),
+        lambda table: table.sql("SELECT 1"),
+        lambda table: table.export(tmp_path / "out.jsonl", "jsonl"),
+        lambda table: table.items([1]),
     )
-    for ask in asked:
-        table._known = None
-        with pytest.raises(UnreachableError, match=r"^http://127.0.0.1:\d+/db\d+: ") as caught:
-            ask()
-        assert "\n" not in str(caught.value)
+    for ask in questions:
+        server.clear()
+        with cliphouse.open(loaded) as table:
+            table.connection.retry_seconds = 0.1
+            server.fail(fault, "", times=10_000)  # type: ignore[arg-type]
+            with pytest.raises(UnreachableError, match=r"^http://127.0.0.1:\d+/db\d+: ") as caught:
+                ask(table)
+            assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
 
 
