@@ -124,10 +124,10 @@ def test_a_lease_that_was_taken_is_noticed_before_the_next_insert(
         def take_over(inserter: Inserter, name: str, batch: Batch) -> None:
             sent.append(batch.count)
             if len(sent) == 1:
-                assert other.claim(0, other.tenures(0, 0)[0])
+                assert other.claim(0, other.claims(0, 0)[0])
             insert(inserter, name, batch)
 
-        def told_to_wait(held: list[lease_module.Holding]) -> None:
+        def told_to_wait(held: list[lease_module.ActiveLoad]) -> None:
             told.append(([one.shard for one in held], len(sent)))
             other.__exit__(None, None, None)
 
@@ -156,7 +156,7 @@ def test_a_worker_that_has_not_shown_signs_of_life_asks_first(
         asleep = 2 * lease_module.TIMES.renew + 1
         mine.confirmed -= asleep
         one.confirm(mine)
-        assert other.claim(1, other.tenures(1, 1)[1])
+        assert other.claim(1, other.claims(1, 1)[1])
         one.confirm(mine)  # a moment ago it was this worker's
         mine.confirmed -= asleep
         with pytest.raises(LeaseLostError):
@@ -239,8 +239,8 @@ def test_shards_are_not_claimed_far_ahead(
 
     def look(done: int, total: int) -> None:
         with Table(tmp_path / "laion.chdb") as other:
-            tenures = Ledger(other.connection, other.handle.placement).tenures()
-        open_at_once.append(sum(tenure.is_open for tenure in tenures.values()))
+            claims = Ledger(other.connection, other.handle.placement).claims()
+        open_at_once.append(sum(claim.is_open for claim in claims.values()))
 
     table.ingest("memory://not-ahead" if is_remote else tmp_path / "s", progress=look)
     assert max(open_at_once) <= claimed

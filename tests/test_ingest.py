@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from clip_files import make_clip_files
 from cliphouse.errors import ShardError, TableError
+from cliphouse.loading import fill as fill_module
 from cliphouse.loading import lease
-from cliphouse.loading import load as load_module
+from cliphouse.loading import replace as replace_module
 from cliphouse.loading.bfloat16 import bfloat16_bits
 from cliphouse.models import load_encoder
 from cliphouse.schema.columns import COLUMNS, metadata_fields
@@ -143,7 +144,7 @@ def test_two_loads_of_one_shard_at_once_do_not_double_it(
 ) -> None:
     """Each takes the shard as if the other were dead. Both see an empty table and send every batch;
     the engine keeps each token once, also in a table made by the guide's statement."""
-    monkeypatch.setattr(lease, "holding", lambda tenure, is_embedded: None)
+    monkeypatch.setattr(lease, "active_load", lambda claim, is_embedded: None)
     monkeypatch.setattr(reader, "BATCH_ROWS", 10)
     first = make_shard(tmp_path / "first", number=0)
     made = make_shard(tmp_path / "s", number=1, rows=200)
@@ -156,16 +157,16 @@ def test_two_loads_of_one_shard_at_once_do_not_double_it(
     table.ingest(tmp_path / "first")
     both_looked = threading.Barrier(2, timeout=30)
     waited = threading.local()
-    look = load_module.Loader._missing
+    look = fill_module.ShardFiller.missing
 
-    def look_together(job: load_module.Loader, *arguments: object) -> np.ndarray:
+    def look_together(job: fill_module.ShardFiller, *arguments: object) -> np.ndarray:
         found = look(job, *arguments)
         if getattr(waited, "times", 0) < 2:  # the check for foreign rows, and the first look
             waited.times = getattr(waited, "times", 0) + 1
             both_looked.wait()
         return found
 
-    monkeypatch.setattr(load_module.Loader, "_missing", look_together)
+    monkeypatch.setattr(fill_module.ShardFiller, "missing", look_together)
     errors: list[BaseException] = []
 
     def load() -> None:
@@ -326,15 +327,15 @@ def test_two_replacements_at_once_do_not_mix(
     table.ingest(tmp_path / "s")
     for number in (0, 1):
         make_shard(tmp_path / f"new{number}", number, seed=50 + number)
-    fill = load_module.Loader._fill
+    fill = fill_module.ShardFiller.fill
 
-    def replaced_meanwhile(loader: load_module.Loader, *arguments: object) -> int:
-        monkeypatch.setattr(load_module.Loader, "_fill", fill)
+    def replaced_meanwhile(filler: fill_module.ShardFiller, *arguments: object) -> int:
+        monkeypatch.setattr(fill_module.ShardFiller, "fill", fill)
         with Table(tmp_path / "laion.chdb") as other:
             other.ingest(tmp_path / "new0", replace=True)
-        return fill(loader, *arguments)
+        return fill(filler, *arguments)
 
-    monkeypatch.setattr(load_module.Loader, "_fill", replaced_meanwhile)
+    monkeypatch.setattr(fill_module.ShardFiller, "fill", replaced_meanwhile)
     with pytest.raises(TableError, match="another process is loading into it; replace shard 1"):
         table.ingest(tmp_path / "new1", replace=True)
     assert table.check(tmp_path / "new0").is_good
@@ -351,15 +352,15 @@ def test_a_load_that_ends_just_before_the_exchange_is_not_lost(
     make_shard(tmp_path / "new", 0, seed=50)
     table = open_table()
     table.ingest(tmp_path / "s")
-    check_alone = load_module.Loader._check_alone
+    check_alone = replace_module.Replacer._check_alone
 
-    def loaded_after(loader: load_module.Loader, *arguments: object) -> None:
-        check_alone(loader, *arguments)
-        monkeypatch.setattr(load_module.Loader, "_check_alone", check_alone)
+    def loaded_after(replacer: replace_module.Replacer, *arguments: object) -> None:
+        check_alone(replacer, *arguments)
+        monkeypatch.setattr(replace_module.Replacer, "_check_alone", check_alone)
         with Table(tmp_path / "laion.chdb") as other:
             other.ingest(tmp_path / "more")
 
-    monkeypatch.setattr(load_module.Loader, "_check_alone", loaded_after)
+    monkeypatch.setattr(replace_module.Replacer, "_check_alone", loaded_after)
     with pytest.raises(TableError, match="another process is loading into it; replace shard 0"):
         table.ingest(tmp_path / "new", replace=True)
     assert table.check(tmp_path / "s").is_good

@@ -10,7 +10,7 @@ import httpx
 
 from cliphouse.errors import QueryError, ServiceError, UserError, error_class
 from cliphouse.inspection.summary import ColumnSize, IndexSize, NodeSize, TableSummary
-from cliphouse.loading.lease import Holding
+from cliphouse.loading.lease import ActiveLoad
 from cliphouse.search.query.operand import Operand, Query, one_query
 from cliphouse.search.query.wire import operand_to_json
 from cliphouse.search.request import Request
@@ -119,7 +119,7 @@ def _summary(answer: Mapping[str, Any]) -> TableSummary:
         values[name] = tuple(kind(**entry) for entry in values[name])
     for name in ("first_load", "last_load"):
         values[name] = None if values[name] is None else datetime.fromisoformat(values[name])
-    values["loading"] = tuple(Holding(**entry) for entry in values.get("loading", ()))
+    values["loading"] = tuple(ActiveLoad(**entry) for entry in values.get("loading", ()))
     for name in ("modalities", "unfinished", "lacking", "forbidden"):
         values[name] = tuple(values.get(name, ()))
     return TableSummary(**values)

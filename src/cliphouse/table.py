@@ -31,7 +31,8 @@ from cliphouse.inspection.check import CheckReport, check_table
 from cliphouse.inspection.statistics import TableStatistics, read_statistics
 from cliphouse.inspection.summary import TableSummary, summarise
 from cliphouse.loading.ingest import IngestReport, ingest
-from cliphouse.loading.scheduler import Waiting
+from cliphouse.loading.options import IngestOptions
+from cliphouse.loading.scheduler import OnWait
 from cliphouse.models import DEFAULT_MODEL, Encoder, load_encoder, model_spec
 from cliphouse.pictures import open_picture
 from cliphouse.planning.build import BuildForecast, forecast_build
@@ -150,12 +151,13 @@ class Table:
         progress: Progress | None = None,
         codes: Codes | None = None,
         cluster: str | None = None,
-        waiting: Waiting | None = None,
+        waiting: OnWait | None = None,
     ) -> IngestReport:
         """Load the shards below ``folders`` (see cliphouse.loading.ingest.ingest), making the
         database and the table where they are not there: on every node of ``cluster``, where one
         is named."""
         self._cached = self._means = None
+        options = IngestOptions(shards, self._model, precision, codes, replace, cluster)
 
         def connect() -> Connection:
             connection = self._create()
@@ -169,13 +171,8 @@ class Table:
                 connect,
                 self.name,
                 [str(folder) for folder in folders],
-                shards,
-                self._model,
-                precision,
-                replace,
+                options,
                 progress,
-                codes,
-                cluster,
                 waiting,
             )
         if self._open is not None and self._open.is_embedded:

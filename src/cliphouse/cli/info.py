@@ -80,7 +80,7 @@ def _draw(summary: TableSummary) -> None:
         ),
         ("disk", show.size(summary.disk_bytes)),
     ]
-    facts += [("loading", holding.describe()) for holding in summary.loading]
+    facts += [("loading", load.describe()) for load in summary.loading]
     if summary.unfinished:
         numbers = ", ".join(map(str, summary.unfinished))
         facts.append(("unfinished", f"shards {numbers}: run the same ingest again"))

@@ -12,7 +12,7 @@ import typer
 import cliphouse
 from cliphouse.cli import options, show
 from cliphouse.json_text import to_json
-from cliphouse.loading.lease import Holding
+from cliphouse.loading.lease import ActiveLoad
 from cliphouse.loading.load import ShardLoad
 from cliphouse.shards import parse_shard_numbers
 
@@ -28,9 +28,9 @@ def _remark(load: ShardLoad) -> str:
     return "replaced" if load.replaced else ""
 
 
-def _tell_waiting(held: Sequence[Holding]) -> None:
-    shown = [holding.describe() for holding in held[:_SHOWN]]
-    more = [f"and {len(held) - _SHOWN} more"] if len(held) > _SHOWN else []
+def _report_wait(loads: Sequence[ActiveLoad]) -> None:
+    shown = [load.describe() for load in loads[:_SHOWN]]
+    more = [f"and {len(loads) - _SHOWN} more"] if len(loads) > _SHOWN else []
     show.err.print(f"waiting for {'; '.join(shown + more)}", markup=False)
 
 
@@ -86,7 +86,7 @@ def command(
             replace=replace,
             progress=advance,
             codes=codes,
-            waiting=_tell_waiting,
+            waiting=_report_wait,
             cluster=cluster,
         )
     if json:

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from cliphouse.errors import ShardError
-from cliphouse.loading.lease import Holding, read_loads
+from cliphouse.loading.lease import ActiveLoad, read_load_status
 from cliphouse.loading.ledger import Entry, Ledger
 from cliphouse.schema.columns import COLUMNS, embedding_column, metadata_fields
 from cliphouse.schema.handle import TableHandle
@@ -82,8 +82,8 @@ def check_table(table: TableHandle, sources: Sequence[Source] = ()) -> CheckRepo
     zeros only, unfinished loads, and files that have changed or were never loaded.
     """
     counts = _count_rows(table)
-    loads = read_loads(table.connection, Ledger(table.connection, table.placement))
-    entries, loading = loads.entries, {held.shard: held for held in loads.loading}
+    loads = read_load_status(table.connection, Ledger(table.connection, table.placement))
+    entries, loading = loads.entries, {load.shard: load for load in loads.loading}
     findings = [
         finding
         for number in sorted(counts.keys() | entries.keys())
@@ -137,7 +137,7 @@ def _check_shard(
     number: int,
     count: _Count | None,
     entry: Entry | None,
-    loading: Holding | None,
+    loading: ActiveLoad | None,
     is_unfinished: bool,
 ) -> Iterator[Finding]:
     where = f"shard {number}"
@@ -151,7 +151,7 @@ def _check_shard(
 
 
 def _check_load(
-    where: str, rows: int, entry: Entry, loading: Holding | None, is_unfinished: bool
+    where: str, rows: int, entry: Entry, loading: ActiveLoad | None, is_unfinished: bool
 ) -> Iterator[Finding]:
     """Compare the number of rows in the table with the ledger's."""
     share = f"{rows:,} of {counted(entry.rows, 'row')}"

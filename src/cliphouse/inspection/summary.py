@@ -10,7 +10,7 @@ from datetime import datetime
 from cliphouse.cluster.placement import Node, Placement
 from cliphouse.engine.connection import Connection
 from cliphouse.indexing.build import existing_indexes
-from cliphouse.loading.lease import Holding, read_loads
+from cliphouse.loading.lease import ActiveLoad, read_load_status
 from cliphouse.loading.ledger import Ledger
 from cliphouse.schema.handle import TableHandle
 from cliphouse.vocabulary import Measured
@@ -64,7 +64,7 @@ class TableSummary:
     precision: str
     modalities: tuple[str, ...]
     shards: int
-    loading: tuple[Holding, ...]
+    loading: tuple[ActiveLoad, ...]
     unfinished: tuple[int, ...]
     first_load: datetime | None
     last_load: datetime | None
@@ -104,7 +104,7 @@ def _summarise(table: TableHandle, lost: Sequence[Node]) -> TableSummary:
         f"FROM {placement.system('data_skipping_indices')} WHERE {placement.is_rows} GROUP BY name"
     ).to_pylist()
     sizes = {graph["name"]: graph["bytes"] for graph in graphs}
-    loads = read_loads(connection, Ledger(connection, placement))
+    loads = read_load_status(connection, Ledger(connection, placement))
     times = [entry.at for entry in loads.entries.values() if entry.at is not None]
     return TableSummary(
         database=connection.address.shown,

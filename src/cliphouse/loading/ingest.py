@@ -1,13 +1,13 @@
-"""Shards into the table: what is to be done, checked before anything is.
+"""Loading shards into a table. What can be checked is checked before anything is written.
 
-The id of a row is shard * 2^32 + row. See cliphouse.loading.load for how every row arrives
-once, and cliphouse.loading.lease for how several workers share the shards.
+The id of a row is shard * 2^32 + row. cliphouse.loading.fill says how every row arrives exactly
+once, and cliphouse.loading.lease how several workers share the shards.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,20 +17,21 @@ from cliphouse.cluster.placement import Placement, insist_on_all_shards
 from cliphouse.cluster.topology import extend, place
 from cliphouse.engine.connection import Connection
 from cliphouse.engine.workspace import workspace_folder
-from cliphouse.errors import ShardError, TableError
+from cliphouse.errors import TableError
+from cliphouse.loading.compatibility import check_fit, table_for
+from cliphouse.loading.fill import RowCounter, ShardFiller
 from cliphouse.loading.inserter import Inserter
 from cliphouse.loading.lease import LeaseLostError, Leases
-from cliphouse.loading.ledger import Entry, Ledger
+from cliphouse.loading.ledger import Claim, Entry, Ledger
 from cliphouse.loading.load import Loader, ShardLoad
+from cliphouse.loading.options import IngestOptions
 from cliphouse.loading.prefetch import prefetch
-from cliphouse.loading.scheduler import Turn, Turns, Waiting
-from cliphouse.models import DEFAULT_MODEL, model_spec
-from cliphouse.schema.columns import COLUMNS, metadata_fields
+from cliphouse.loading.replace import Replacer
+from cliphouse.loading.scheduler import Assignment, OnWait, Scheduler
 from cliphouse.schema.handle import TableHandle, check_versions, find_table, open_table
 from cliphouse.schema.info import TableInfo, keep_tokens, rows_by_shard, table_layout
-from cliphouse.shards.manifest import Manifest, read_manifest
-from cliphouse.shards.source import LocalShard, ShardSource, Source, find_sources, local_shards
-from cliphouse.vocabulary import Codes, Modality, Precision, Progress
+from cliphouse.shards.source import LocalShard, Source, find_sources, local_shards
+from cliphouse.vocabulary import Progress
 
 
 @dataclass
@@ -51,158 +52,57 @@ class IngestReport:
 
     @property
     def by_others(self) -> int:
-        """Rows of shards that other workers have loaded meanwhile."""
+        """Rows of shards that other workers loaded meanwhile."""
         return sum(load.rows for load in self.loads if load.by_others)
 
 
 def ingest(
     connect: Callable[[], Connection],
-    table: str,
+    name: str,
     places: Sequence[str],
-    numbers: Collection[int] | None = None,
-    model: str | None = None,
-    precision: Precision | None = None,
-    replace: bool = False,
+    options: IngestOptions,
     progress: Progress | None = None,
-    codes: Codes | None = None,
-    cluster: str | None = None,
-    waiting: Waiting | None = None,
+    on_wait: OnWait | None = None,
 ) -> IngestReport:
     """Load the shards in ``places`` (folders, and the guide's CSV files; paths or fsspec URLs) into
-    ``table``, which is made if it is not there: on ``cluster``, or where None on one server.
+    the table ``name``, which is made if there is none.
 
-    Several workers, on any machines, may load the same shards at once: each shard is loaded by one,
-    and those that others have are waited for. ``waiting`` is called with them (Holding) whenever
-    they change while there is nothing else to do.
+    Several workers, on any machines, may load the same shards at once: each shard is loaded by one
+    worker, and the others wait for it. ``on_wait`` is called with the loads of other workers
+    whenever they change while there is nothing else to do.
 
-    Everything that can be told from the files' headers and the ledger is checked before the first
-    row is written, and the files' part of it before ``connect`` opens, or makes, the database; a
-    shard's vectors are checked before its own first row.
+    All that the files' headers and the ledger say is checked before the first row is written; what
+    the headers say even before ``connect`` opens, or makes, the database. A shard's vectors are
+    checked before its own first row is written.
 
-    Raises ShardError for broken files, TableError where the shards do not fit the table or a
-    loaded shard's files have changed and ``replace`` is not given.
+    Raises ShardError if files are broken, TableError if a newer release wrote the table or its
+    ledger, if the shards do not fit the table, or if a loaded shard's files have changed and
+    ``options.replace`` is false.
     """
     started = time.monotonic()
-    sources = find_sources(places, numbers)
-    _check_metadata(sources)
-    wanted = _wanted_info(sources, places, model, precision, codes)
+    sources = find_sources(places, options.shards)
+    wanted = table_for(sources, places, options)
     connection = connect()
-    placement = place(connection, table, cluster)
+    placement = place(connection, name, options.cluster)
     if placement.cluster is not None:
         insist_on_all_shards(connection)
-    check_versions(connection, table)
+    check_versions(connection, name)
     extend(connection, placement)
     ledger = Ledger.make(connection, placement)
-    handle = _make_table(connection, placement, ledger, wanted)
-    _check_fit(table, handle.info, wanted, sources[0], precision, codes)
-    keep_tokens(connection, table)
-    before = ledger.tenures()
-    entries = ledger.read()
-    changed = _changed(sources, entries)
-    if changed and not replace:
-        raise _changed_error(table, changed[0])
-    with (
-        Leases(connection, placement) as leases,
-        workspace_folder() as workspace,
-        Inserter(connection) as inserter,
-    ):
-        total = sum(source.rows for source in sources)
-        loader = Loader(handle, ledger, leases, inserter, workspace, total, progress)
-        run = _Run(table, loader, ledger, changed, workspace)
-        is_any_done = any(entry.state == "done" for entry in entries.values())
-        there = rows_by_shard(connection, table) if is_any_done else {}
-        to_do = run.skip_done(sources, entries, there, replace)
-        loader.clear_staging()
-        with loader.merges_waiting():
-            run.work(Turns(leases, to_do, before), waiting)
-    loads = sorted(run.loads, key=lambda load: load.shard)
-    return IngestReport(handle.info.model, loads, time.monotonic() - started)
-
-
-@dataclass
-class _Run:
-    """One worker's way through the shards."""
-
-    table: str
-    loader: Loader
-    ledger: Ledger
-    changed: Sequence[Source]
-    workspace: Path
-    loads: list[ShardLoad] = field(default_factory=list)
-
-    def skip_done(
-        self,
-        sources: Sequence[Source],
-        entries: dict[int, Entry],
-        there: dict[int, int],
-        replace: bool,
-    ) -> list[Source]:
-        """Skip what is loaded; returns the rest. ``there`` are rows of each shard in the table,
-        of which some may have been deleted: with ``replace`` these are loaded again."""
-        to_do: list[Source] = []
-        for source in sources:
-            entry, rows = entries.get(source.number), there.get(source.number, 0)
-            if (
-                entry is None
-                or entry.state != "done"
-                or source in self.changed
-                or (replace and rows < entry.rows)
-            ):
-                to_do.append(source)
-            else:
-                self.loads.append(self.loader.skip(entry, rows))
-        return to_do
-
-    def work(self, turns: Turns, waiting: Waiting | None) -> None:
-        """Load what no other worker has, and wait for the rest, until all shards are loaded."""
-        while True:
-            with closing(self._ready(turns)) as ready:
-                for turn, shard in ready:
-                    self._load(turns, turn, shard)
-                    shard.clear()
-            self._leave(turns)
-            if turns.is_over:
-                return
-            turns.wait(waiting)
-
-    def _ready(self, turns: Turns) -> Generator[tuple[Turn, LocalShard], None, None]:
-        """Shards to load, in local files. Copying takes long, so that the next one is claimed and
-        copied meanwhile; local files are claimed one by one, for the sake of other workers."""
-        pairs = (
-            (turn, shard)
-            for turn in turns.take()
-            for shard in local_shards([turn.source], self.workspace)
-        )
-        return pairs if turns.are_local else prefetch(pairs)
-
-    def _load(self, turns: Turns, turn: Turn, shard: LocalShard) -> None:
-        load = self.loader.replace if turn.source in self.changed else self.loader.load
-        try:
-            self.loads.append(load(shard, turn.lease))
-        except LeaseLostError:
-            turns.put_back(turn)
-
-    def _leave(self, turns: Turns) -> None:
-        """What other workers have loaded, which must have been from the same files."""
-        while turns.by_others:
-            source = turns.by_others.pop()
-            entry = self.ledger.read(source.number).get(source.number)
-            if entry is None or not entry.same_files(source.files):
-                raise _changed_error(self.table, source)
-            self.loads.append(self.loader.leave(entry))
-
-
-def _check_metadata(sources: Sequence[Source]) -> None:
-    """Raises ShardError if a file has two columns for one of the table's."""
-    for source in sources:
-        if isinstance(source, ShardSource):
-            source.reader.metadata.match(metadata_fields(COLUMNS))
+    table = _make_table(connection, placement, ledger, wanted)
+    check_fit(name, table.info, wanted, sources[0], options)
+    keep_tokens(connection, name)
+    before = ledger.claims()
+    plan = _plan(table, ledger, sources, options.replace)
+    loads = _run(table, ledger, plan, before, progress, on_wait)
+    loads.sort(key=lambda load: load.shard)
+    return IngestReport(table.info.model, loads, time.monotonic() - started)
 
 
 def _make_table(
     connection: Connection, placement: Placement, ledger: Ledger, wanted: TableInfo
 ) -> TableHandle:
-    """The table, made if it is not there, which other workers may be doing at the same time."""
+    """The table, made if there is none. Other workers may be making it at the same time."""
     asked = ledger.now()
     table = find_table(connection, placement.table)
     if table is None:
@@ -212,83 +112,131 @@ def _make_table(
     return table
 
 
-def _changed_error(table: str, source: Source) -> TableError:
-    return TableError(
-        f"shard {source.number}: its files have changed since it was loaded into "
-        f"{table} ({source.files[0].path}); give --replace to load the new ones "
-        "instead or, where this is another dataset, name another table with --table"
-    )
+@dataclass(frozen=True)
+class _Plan:
+    """The shards that a run loads (``to_do``), those of them whose files have ``changed`` since the
+    last load, and those that it skips, each with the ledger's entry and its rows in the table.
+    ``rows`` counts those of all shards."""
+
+    to_do: Sequence[Source]
+    changed: Sequence[Source]
+    skipped: Sequence[tuple[Entry, int]]
+    rows: int
 
 
-def _wanted_info(
-    sources: Sequence[Source],
-    places: Sequence[str],
-    model: str | None,
-    precision: Precision | None,
-    codes: Codes | None,
-) -> TableInfo:
-    first = sources[0]
-    for source in sources:
-        if (source.dim, source.has_text) != (first.dim, first.has_text):
-            raise ShardError(
-                f"shards {first.number} and {source.number} differ: {first.describe()} against "
-                f"{source.describe()}; ingest them into separate tables"
-            )
-    manifests = {m for m in map(read_manifest, places) if m is not None}
-    name = _model_name(model, manifests, first.dim)
-    modalities: tuple[Modality, ...] = ("image", "text") if first.has_text else ("image",)
-    return TableInfo(name, first.dim, precision or "float32", modalities, codes=codes or "none")
-
-
-def _model_name(model: str | None, manifests: set[Manifest], dim: int) -> str | None:
-    named = {manifest.model for manifest in manifests}
-    if len(named) > 1:
-        raise ShardError(f"the folders hold shards of different models: {', '.join(sorted(named))}")
-    said = model_spec(model).name if model else None
-    if named and said and said not in named:
-        raise ShardError(f"these shards were made with {named.pop()}, not with {said}")
-    if named or said:
-        return said or named.pop()
-    # Shards that do not say are LAION's or clip-retrieval's, whose model is ViT-B/32.
-    return DEFAULT_MODEL if dim == model_spec(DEFAULT_MODEL).dim else None
-
-
-def _check_fit(
-    table: str,
-    info: TableInfo,
-    wanted: TableInfo,
-    first: Source,
-    precision: Precision | None,
-    codes: Codes | None,
-) -> None:
-    shard = first.number
-    if info.dim and info.dim != wanted.dim:
-        raise TableError(
-            f"table {table} has vectors of dimension {info.dim}, shard {shard} of {wanted.dim}; "
-            "name another table with --table"
-        )
-    if info.modalities != wanted.modalities:
-        raise TableError(
-            f"table {table} holds {' and '.join(info.modalities)} embeddings, shard {shard} "
-            f"{' and '.join(wanted.modalities)}; name another table with --table"
-        )
-    if info.model and wanted.model and info.model != wanted.model:
-        raise TableError(
-            f"table {table} was made with model {info.model}, shard {shard} with {wanted.model}; "
-            "name another table with --table"
-        )
-    if precision and precision != info.precision:
-        raise TableError(f"table {table} keeps {info.precision}; it cannot take {precision} rows")
-    if codes and codes != info.codes:
-        raise TableError(
-            f"table {table} was made with codes {info.codes}; codes are chosen when a table is "
-            "made, so name another table with --table"
-        )
-
-
-def _changed(sources: Sequence[Source], entries: dict[int, Entry]) -> list[Source]:
-    return [
+def _plan(table: TableHandle, ledger: Ledger, sources: Sequence[Source], replace: bool) -> _Plan:
+    """With ``replace``, shards some of whose rows were deleted are loaded again. Raises TableError
+    if files have changed and ``replace`` is false."""
+    entries = ledger.read()
+    changed = [
         source
         for source in sources
         if (entry := entries.get(source.number)) and not entry.same_files(source.files)
     ]
+    if changed and not replace:
+        raise _changed_error(table.name, changed[0])
+    is_any_done = any(entry.state == "done" for entry in entries.values())
+    present = rows_by_shard(table.connection, table.name) if is_any_done else {}
+    to_do: list[Source] = []
+    skipped: list[tuple[Entry, int]] = []
+    for source in sources:
+        entry, rows = entries.get(source.number), present.get(source.number, 0)
+        if (
+            entry is None
+            or entry.state != "done"
+            or source in changed
+            or (replace and rows < entry.rows)
+        ):
+            to_do.append(source)
+        else:
+            skipped.append((entry, rows))
+    return _Plan(to_do, changed, skipped, sum(source.rows for source in sources))
+
+
+def _run(
+    table: TableHandle,
+    ledger: Ledger,
+    plan: _Plan,
+    before: Mapping[int, Claim],
+    progress: Progress | None,
+    on_wait: OnWait | None,
+) -> list[ShardLoad]:
+    with (
+        Leases(table.connection, table.placement) as leases,
+        workspace_folder() as workspace,
+        Inserter(table.connection) as inserter,
+    ):
+        counter = RowCounter(plan.rows, progress)
+        filler = ShardFiller(table, leases, inserter, workspace, counter)
+        loader = Loader(table, ledger, leases, filler, counter)
+        replacer = Replacer(table, ledger, leases, filler, counter)
+        scheduler = Scheduler(leases, plan.to_do, before)
+        worker = _Worker(table, ledger, loader, replacer, scheduler, plan.changed, workspace)
+        worker.loads += [loader.skip(entry, rows) for entry, rows in plan.skipped]
+        replacer.clear_staging()
+        with filler.merges_paused():
+            worker.work(on_wait)
+        return worker.loads
+
+
+@dataclass
+class _Worker:
+    """Loads the shards that the scheduler assigns, and reports them in ``loads``."""
+
+    table: TableHandle
+    ledger: Ledger
+    loader: Loader
+    replacer: Replacer
+    scheduler: Scheduler
+    changed: Sequence[Source]
+    workspace: Path
+    loads: list[ShardLoad] = field(default_factory=list)
+
+    def work(self, on_wait: OnWait | None) -> None:
+        """Load what no other worker is loading, and wait for the rest, until all shards are
+        loaded."""
+        while True:
+            with closing(self._ready()) as ready:
+                for assignment, shard in ready:
+                    self._load(assignment, shard)
+                    shard.clear()
+            self._skip_loaded_by_others()
+            if self.scheduler.is_finished:
+                return
+            self.scheduler.wait(on_wait)
+
+    def _ready(self) -> Generator[tuple[Assignment, LocalShard], None, None]:
+        """Assigned shards in local files. Copying takes long, so the next shard is claimed and
+        copied while one is loaded. Local shards are claimed one by one, which leaves more to other
+        workers."""
+        pairs = (
+            (assignment, shard)
+            for assignment in self.scheduler.assign()
+            for shard in local_shards([assignment.source], self.workspace)
+        )
+        return pairs if self.scheduler.are_local else prefetch(pairs)
+
+    def _load(self, assignment: Assignment, shard: LocalShard) -> None:
+        is_changed = assignment.source in self.changed
+        load = self.replacer.replace if is_changed else self.loader.load
+        try:
+            self.loads.append(load(shard, assignment.lease))
+        except LeaseLostError:
+            self.scheduler.put_back(assignment)
+
+    def _skip_loaded_by_others(self) -> None:
+        """Raises TableError if another worker has loaded a shard from other files."""
+        while self.scheduler.loaded_by_others:
+            source = self.scheduler.loaded_by_others.pop()
+            entry = self.ledger.read(source.number).get(source.number)
+            if entry is None or not entry.same_files(source.files):
+                raise _changed_error(self.table.name, source)
+            self.loads.append(self.loader.skip_loaded_by_others(entry))
+
+
+def _changed_error(table: str, source: Source) -> TableError:
+    return TableError(
+        f"shard {source.number}: its files have changed since it was loaded into "
+        f"{table} ({source.files[0].path}); give --replace to load the new ones "
+        "instead or, if this is another dataset, name another table with --table"
+    )

@@ -1,10 +1,10 @@
-"""Who loads which shard: a worker claims it, shows that it lives, and gives it back.
+"""Leases: a worker claims a shard, sends heartbeats while it loads it, and gives it back.
 
-A claim is a line of the ledger under a token of its shard and generation. Where two workers claim
-at once, the engine keeps the first line and drops the other, and both then read whose it is. A
-worker writes a line for each shard that it has every TIMES.renew seconds; one that has been silent
-for TIMES.dead may be relieved of its shards by anybody, and one whose process is gone at once by
-those of its own machine, who can tell.
+A claim is a line of the ledger under a token of its shard and generation. If two workers claim a
+shard at once, the engine keeps the first line and drops the other, and both then read which worker
+has the shard. A worker sends a heartbeat for each of its shards every TIMES.renew seconds. If none
+has come for TIMES.dead seconds, any worker may take the shard over. A worker on the same machine
+may do so as soon as the process is gone.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from cliphouse.engine.connection import Connection
 from cliphouse.engine.retry import RETRY_SECONDS
 from cliphouse.engine.workspace import is_running
 from cliphouse.errors import CliphouseError
-from cliphouse.loading.ledger import Entry, Ledger, Line, Tenure
+from cliphouse.loading.ledger import Claim, Entry, Ledger, Line
 
 
 @dataclass(frozen=True)
 class LeaseTimes:
-    """In seconds: between two signs of life, the silence after which a worker is taken for dead,
-    and between two looks at a shard that another worker has."""
+    """In seconds: the time between two heartbeats, the time without one after which a worker is
+    taken for dead, and the time between two looks at shards that other workers have."""
 
     renew: float = 30.0
     dead: float = 300.0
@@ -40,16 +40,16 @@ class LeaseTimes:
 
 TIMES = LeaseTimes()
 _READ_BACK = (0.0, 0.05, 0.2, 0.5)  # in seconds: a replica may lag behind the one written to
-_working: set[str] = set()  # the keys of this process's workers
+_running_keys: set[str] = set()  # of this process's workers
 
 
 class LeaseLostError(Exception):
-    """The shard is another worker's now, or the load that asks for it has ended."""
+    """Another worker has the shard now, or the load that asks for it has ended."""
 
 
 def _machine() -> str:
-    """This machine's name and, on Linux, its process numbers' space: containers may share a name,
-    and do not see each other's processes."""
+    """This machine's name and, on Linux, its process namespace: containers may share a name without
+    seeing each other's processes."""
     with suppress(OSError):
         return f"{socket.gethostname()}/{Path('/proc/self/ns/pid').stat().st_ino:x}"
     return socket.gethostname()
@@ -60,7 +60,8 @@ MACHINE = _machine()
 
 @dataclass(frozen=True)
 class Worker:
-    """A load under way: its machine, its process and a random key, since numbers come again."""
+    """A running load: its machine, its process number, and a random key, since process numbers are
+    used again."""
 
     machine: str
     process: int
@@ -79,17 +80,16 @@ class Worker:
         return self.machine.partition("/")[0]
 
     def has_ended(self, is_embedded: bool) -> bool:
-        """Whether the load is known to have ended: of other machines that cannot be told, but an
-        embedded database has only this process."""
+        """Whether the load is known to have ended. Of other machines that is never known; but only
+        this process can load into an embedded database that it has open."""
         if self.process == os.getpid() and self.machine == MACHINE:
-            return self.key not in _working
+            return self.key not in _running_keys
         return is_embedded or (self.machine == MACHINE and not is_running(self.process))
 
 
 @dataclass(frozen=True)
-class Holding:
-    """A shard that is being loaded, by a worker that lives. ``silence`` is in seconds since its
-    last sign of life."""
+class ActiveLoad:
+    """A shard that a live worker is loading. ``silence`` is in seconds since its last heartbeat."""
 
     shard: int
     host: str
@@ -101,51 +101,52 @@ class Holding:
         return f"shard {self.shard} by {self.host}, process {self.process}, since {self.since}"
 
 
-def holding(tenure: Tenure | None, is_embedded: bool) -> Holding | None:
-    """Who has the shard; None where it can be taken."""
-    if tenure is None or not tenure.is_open or tenure.silence > TIMES.dead:
+def active_load(claim: Claim | None, is_embedded: bool) -> ActiveLoad | None:
+    """The load that a claim stands for; None if the shard is free to be claimed."""
+    if claim is None or not claim.is_open or claim.seconds_since_heartbeat > TIMES.dead:
         return None
-    worker = Worker.parse(tenure.worker)
+    worker = Worker.parse(claim.worker)
     if worker.has_ended(is_embedded):
         return None
-    since = f"{tenure.since:%Y-%m-%d %H:%M:%S}"
-    return Holding(tenure.shard, worker.host, worker.process, since, tenure.silence)
-
-
-def holdings(connection: Connection, ledger: Ledger) -> tuple[Holding, ...]:
-    """All shards that are being loaded at this moment."""
-    held = (holding(t, connection.is_embedded) for t in ledger.tenures().values())
-    return tuple(found for found in held if found is not None)
+    since = f"{claim.claimed_at:%Y-%m-%d %H:%M:%S}"
+    return ActiveLoad(
+        claim.shard, worker.host, worker.process, since, claim.seconds_since_heartbeat
+    )
 
 
 @dataclass(frozen=True)
-class Loads:
-    """What a ledger tells of loads: of each shard what is known, which are being loaded at this
-    moment, and which were begun and nobody finishes."""
+class LoadStatus:
+    """What a ledger says about loads: what is known of each shard, the loads that are running, and
+    the shards whose load was cut off."""
 
     entries: dict[int, Entry]
-    loading: tuple[Holding, ...]
+    loading: tuple[ActiveLoad, ...]
     unfinished: tuple[int, ...]
 
 
-def read_loads(connection: Connection, ledger: Ledger) -> Loads:
-    """Empty where there is no ledger."""
+def read_load_status(connection: Connection, ledger: Ledger) -> LoadStatus:
+    """The status of all shards, empty if there is no ledger.
+
+    Raises TableError if a newer release wrote the ledger.
+    """
     if not ledger.exists():
-        return Loads({}, (), ())
-    # In this order: what seems to be left may have been finished between the two readings, so it
-    # is looked at once more.
-    entries, loading = ledger.read(), holdings(connection, ledger)
-    held = {holding.shard for holding in loading}
+        return LoadStatus({}, (), ())
+    # In this order: a shard that seems to be cut off may have been finished between the two
+    # readings, so it is looked at once more.
+    entries = ledger.read()
+    active = (active_load(claim, connection.is_embedded) for claim in ledger.claims().values())
+    loading = tuple(load for load in active if load is not None)
+    held = {load.shard for load in loading}
     left = [n for n, entry in entries.items() if entry.state != "done" and n not in held]
     again = ledger.read() if left else {}
     unfinished = (n for n in left if n in again and again[n].state != "done")
-    return Loads(entries, loading, tuple(unfinished))
+    return LoadStatus(entries, loading, tuple(unfinished))
 
 
 @dataclass(eq=False)
 class Lease:
-    """A shard that this worker has. ``confirmed`` is when that was last seen, by the monotonic
-    clock."""
+    """A shard that this worker has claimed. ``confirmed`` is when the ledger last said so, by the
+    monotonic clock."""
 
     shard: int
     generation: int
@@ -154,59 +155,60 @@ class Lease:
 
 
 class Leases:
-    """The shards of this worker, renewed by a thread for as long as the block lasts. What it has
-    left at the end it gives back. Its methods may be called by any thread."""
+    """The leases of this worker. A thread renews them as long as the block lasts; the end of the
+    block releases them. Any thread may call the methods."""
 
     def __init__(self, connection: Connection, placement: Placement) -> None:
-        """For the table at ``placement``."""
+        """``placement`` is the table's."""
         self._is_embedded = connection.is_embedded
         self._connection = connection.clone()
         self._ledger = Ledger(self._connection, placement)
         self._lock = threading.RLock()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._keep, daemon=True)
+        self._thread = threading.Thread(target=self._send_heartbeats, daemon=True)
         self._held: dict[int, Lease] = {}
-        self._tried: dict[int, int] = {}
+        self._last_tried: dict[int, int] = {}  # generations, by shard
         self.worker = Worker(MACHINE, os.getpid(), uuid.uuid4().hex[:8])
 
-    def tenures(self, first: int, last: int) -> dict[int, Tenure]:
-        """The last claims to the shards from ``first`` to ``last``."""
+    def claims(self, first: int, last: int) -> dict[int, Claim]:
+        """The last claims to the shards from ``first`` to ``last``, by shard number."""
         with self._while_open():
-            return self._ledger.tenures(first, last)
+            return self._ledger.claims(first, last)
 
-    def holding(self, tenure: Tenure | None) -> Holding | None:
-        """Who has the shard; None where it can be claimed."""
-        return holding(tenure, self._is_embedded)
+    def active_load(self, claim: Claim | None) -> ActiveLoad | None:
+        """The load that a claim stands for; None if the shard is free to be claimed."""
+        return active_load(claim, self._is_embedded)
 
-    def claim(self, shard: int, before: Tenure | None) -> Lease | None:
-        """Claim a shard whose last claim was ``before``; None where another worker was faster."""
+    def claim(self, shard: int, previous: Claim | None) -> Lease | None:
+        """Claim a shard whose last claim was ``previous``; None if another worker was faster."""
         with self._while_open():
-            last = max(before.generation if before else 0, self._tried.get(shard, 0))
+            last = max(previous.generation if previous else 0, self._last_tried.get(shard, 0))
+            generation = last + 1
             asked = time.monotonic()
-            self._ledger.append(Line(shard, "claimed", last + 1, str(self.worker)))
-            stands = self._read_back(shard, last + 1)
-            if stands is None:
-                # Its line has been deleted by hand, and the engine remembers the token.
-                self._tried[shard] = last + 1
+            self._ledger.append(Line(shard, "claimed", generation, str(self.worker)))
+            kept = self._read_back(shard, generation)
+            if kept is None:
+                # A line with this token was deleted by hand, and the engine remembers the token.
+                self._last_tried[shard] = generation
                 return None
-            if (stands.generation, stands.worker) != (last + 1, str(self.worker)):
+            if (kept.generation, kept.worker) != (generation, str(self.worker)):
                 return None
-            lease = self._held[shard] = Lease(shard, last + 1, asked)
+            lease = self._held[shard] = Lease(shard, generation, asked)
             return lease
 
     def confirm(self, lease: Lease, at_once: bool = False) -> None:
-        """Before anything is written: raises LeaseLostError where another worker has the shard.
+        """Make sure, before anything is written, that this worker still has the shard.
 
-        The ledger is asked where signs of life are overdue, as in a process that was stopped for
-        a while, or ``at_once``.
+        The ledger is asked only if a heartbeat is overdue, as in a process that was stopped for a
+        while, or if ``at_once``. Raises LeaseLostError if another worker has the shard.
         """
         if at_once or time.monotonic() - lease.confirmed > 2 * TIMES.renew:
             self._renew()
         if lease.lost:
             raise LeaseLostError
 
-    def note(self, lease: Lease, entry: Entry) -> None:
-        """Write what is known of the shard's rows; with ``done`` the lease ends.
+    def record(self, lease: Lease, entry: Entry) -> None:
+        """Write ``entry`` to the ledger; one that is ``done`` ends the lease.
 
         Raises LeaseLostError as ``confirm`` does.
         """
@@ -228,46 +230,45 @@ class Leases:
 
     @contextmanager
     def _while_open(self) -> Iterator[None]:
-        """A thread that reads ahead may still be at it when the load has ended."""
+        """Raises LeaseLostError after the end: a thread that claims ahead may still be running."""
         with self._lock:
             if self._stop.is_set():
                 raise LeaseLostError
             yield
 
-    def _read_back(self, shard: int, generation: int) -> Tenure | None:
+    def _read_back(self, shard: int, generation: int) -> Claim | None:
+        """The last claim to the shard, once the ledger shows ``generation``; None if it does not
+        show it in time."""
         for seconds in _READ_BACK:
             time.sleep(seconds)
-            tenure = self._ledger.tenures(shard, shard).get(shard)
-            if tenure is not None and tenure.generation >= generation:
-                return tenure
+            claim = self._ledger.claims(shard, shard).get(shard)
+            if claim is not None and claim.generation >= generation:
+                return claim
         return None
 
     def _renew(self) -> None:
-        """A line for each shard, and then a look whether it is still this worker's."""
+        """Send a heartbeat for each shard, and look whether this worker still has it."""
         with self._lock:
-            asked = time.monotonic()
             for lease in list(self._held.values()):
+                asked = time.monotonic()
                 self._ledger.append(
                     Line(lease.shard, "renewed", lease.generation, str(self.worker))
                 )
-                tenure = self._ledger.tenures(lease.shard, lease.shard).get(lease.shard)
-                mine = (lease.generation, str(self.worker))
-                # An older claim is what a replica that lags behind knows.
-                if (
-                    tenure
-                    and tenure.generation >= lease.generation
-                    and mine
-                    != (
-                        tenure.generation,
-                        tenure.worker,
-                    )
-                ):
+                if self._is_taken_over(lease):
                     lease.lost = True
                     del self._held[lease.shard]
                 else:
                     lease.confirmed = asked
 
-    def _keep(self) -> None:
+    def _is_taken_over(self, lease: Lease) -> bool:
+        """Whether the ledger shows another worker's claim. An older claim than the lease's comes
+        from a replica that lags behind."""
+        claim = self._ledger.claims(lease.shard, lease.shard).get(lease.shard)
+        if claim is None or claim.generation < lease.generation:
+            return False
+        return (claim.generation, claim.worker) != (lease.generation, str(self.worker))
+
+    def _send_heartbeats(self) -> None:
         while not self._stop.wait(TIMES.renew):
             with suppress(CliphouseError):  # a server that is away may be back the next time
                 self._renew()
@@ -277,7 +278,7 @@ class Leases:
             self._ledger.append(Line(lease.shard, "released", lease.generation, str(self.worker)))
 
     def __enter__(self) -> Leases:
-        _working.add(self.worker.key)
+        _running_keys.add(self.worker.key)
         self._thread.start()
         return self
 
@@ -294,5 +295,5 @@ class Leases:
             self._connection.retry_seconds = RETRY_SECONDS
             with suppress(CliphouseError):  # then they are free after TIMES.dead
                 self._release()
-            _working.discard(self.worker.key)
+            _running_keys.discard(self.worker.key)
             self._connection.close()

@@ -1,11 +1,10 @@
-"""What has been loaded, and who is loading: an append-only table beside the data, one line for each
-change of state.
+"""The ledger: what has been loaded, and which worker is loading what.
 
-A worker has a shard from its line ``claimed`` on, which bears the number of the claim, the
-*generation*. It writes ``loading`` before the shard's first row, ``renewed`` as a sign of life, and
-at last ``done``, or ``released`` where it gives the shard up. A killed worker leaves its last line,
-and who comes after claims the next generation. Lines of generation 0 are of versions that made no
-claims.
+It is an append-only table beside the data, with a line for each change of state of a shard. A
+worker claims a shard by a line ``claimed``, which bears the number of the claim, the *generation*.
+It writes ``loading`` before the shard's first row, ``renewed`` as a heartbeat, and at last
+``done``, or ``released`` if it gives the shard up. A killed worker leaves its last line, and the
+next worker claims the next generation. Lines of generation 0 are of releases that made no claims.
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ LineState = Literal["claimed", "loading", "renewed", "released", "done"]
 State = Literal["loading", "done"]
 _CHUNK = 8 * 2**20
 _NEW_COLUMNS = ("generation", "attempt")  # ledgers of version 1 may lack them
-# A claim ends the line before it; within a generation, later than its other lines are these.
+# A claim comes after the lines of earlier generations; within a generation these lines come last.
 _LAST = "generation > 0 AND state IN ('done', 'released', 'forgotten')"
-# On a cluster all lines of one shard are in one place, where the engine compares their tokens.
+# On a cluster one node has all lines of a shard, and compares their tokens.
 LEDGER = Layout(
     columns=(
         "shard UInt32",
@@ -65,8 +64,8 @@ class LoadedFile:
 
 @dataclass(frozen=True)
 class Entry:
-    """What the table holds of a shard, as far as it is known. ``attempt`` is the number of the
-    round that was the last to send rows (see cliphouse.loading.load)."""
+    """What the ledger says that the table holds of a shard. ``attempt`` is the number of the last
+    round that sent rows (see cliphouse.loading.fill)."""
 
     shard: int
     state: State
@@ -87,7 +86,8 @@ class Entry:
 
 @dataclass(frozen=True)
 class Line:
-    """One line to be written. ``rows``, ``files`` and ``attempt`` are told by loading and done."""
+    """A line to be written. Lines ``loading`` and ``done`` have ``rows``, ``files`` and
+    ``attempt``."""
 
     shard: int
     state: LineState
@@ -99,27 +99,27 @@ class Line:
 
     @property
     def token(self) -> str:
-        """Of all claims of one generation the engine keeps the first; other lines are kept once,
-        however often they are sent."""
+        """The insert token. All claims of one generation have the same token, so the engine keeps
+        the first. Every other line has its own, and is kept once, however often it is sent."""
         own = "" if self.state == "claimed" else f":{uuid.uuid4().hex}"
         return f"{self.shard}:{self.generation}:{self.state}{own}"
 
 
 @dataclass(frozen=True)
-class Tenure:
-    """The last claim to a shard: by whom, since when, and where it has got to. ``silence`` is the
-    time since its last line, in seconds, by the server's clock."""
+class Claim:
+    """The last claim to a shard: its worker, when it was made, and its last state.
+    ``seconds_since_heartbeat`` is the age of the claim's last line, by the server's clock."""
 
     shard: int
     generation: int
     state: str
     worker: str
-    since: datetime
-    silence: float
+    claimed_at: datetime
+    seconds_since_heartbeat: float
 
     @property
     def is_open(self) -> bool:
-        """Whether the worker has not ended it."""
+        """Whether its worker has neither loaded the shard nor given it up."""
         return self.generation > 0 and self.state in ("claimed", "loading")
 
 
@@ -135,19 +135,20 @@ class Ledger:
     """The ledger of one table, named after it."""
 
     def __init__(self, connection: Connection, placement: Placement) -> None:
-        """The ledger of the table at ``placement``, which lies in the same places."""
+        """``placement`` is the table's; its ledger is in the same places."""
         self._connection = connection
         self._placement = placement.beside(LEDGER_SUFFIX)
         self._table = self._placement.table
         self._name = identifier(self._table)
 
     def exists(self) -> bool:
+        """Whether there is a ledger."""
         return bool(self._connection.command(f"EXISTS TABLE {self._name}"))
 
     @classmethod
     def make(cls, connection: Connection, placement: Placement) -> Ledger:
-        """The ledger of the table at ``placement``, made where it is not there; one of an earlier
-        version is given what it lacks."""
+        """Make the ledger of the table at ``placement`` if there is none, and migrate one of an
+        earlier version. Raises TableError if a newer release wrote it."""
         create_table(connection, placement.beside(LEDGER_SUFFIX), LEDGER)
         ledger = cls(connection, placement)
         ledger._migrate()
@@ -177,7 +178,10 @@ class Ledger:
         return int(self._connection.command("SELECT toUnixTimestamp64Micro(now64(6))"))
 
     def read(self, shard: int | None = None) -> dict[int, Entry]:
-        """What the table holds of every shard, or of one, by shard number."""
+        """What the table holds of every shard, or of ``shard``, by shard number.
+
+        Raises TableError if a newer release wrote the ledger, as ``claims`` does.
+        """
         found = self._query(
             "shard, argMax(tuple(state, rows, files, at), "
             f"tuple(generation, {_LAST}, attempt, at)) AS last, max(attempt) AS attempts",
@@ -194,32 +198,32 @@ class Ledger:
                 )
         return entries
 
-    def tenures(self, first: int = 0, last: int = 2**32 - 1) -> dict[int, Tenure]:
-        """The last claims to the shards from ``first`` to ``last``, by shard number. Where two have
-        claimed one generation, which the engine keeps from happening, it is the earlier's."""
+    def claims(self, first: int = 0, last: int = 2**32 - 1) -> dict[int, Claim]:
+        """The last claims to the shards from ``first`` to ``last``, by shard number. If two workers
+        have claimed one generation, which the engine prevents, the earlier claim counts."""
         claim = "tuple(generation, state = 'claimed', -toUnixTimestamp64Micro(at))"
         found = self._query(
             "shard, max(generation) AS last_generation, "
             f"argMaxIf(state, tuple(generation, {_LAST}, at), state != 'renewed') AS last_state, "
-            f"argMax(worker, {claim}) AS owner, argMax(at, {claim}) AS since, "
-            "dateDiff('microsecond', argMax(at, tuple(generation, at)), now64(6)) / 1e6 AS silence",
+            f"argMax(worker, {claim}) AS owner, argMax(at, {claim}) AS claimed_at, "
+            "dateDiff('microsecond', argMax(at, tuple(generation, at)), now64(6)) / 1e6 AS age",
             "1",
             (first, last),
         )
         return {
-            row["shard"]: Tenure(
+            row["shard"]: Claim(
                 row["shard"],
                 row["last_generation"],
                 row["last_state"],
                 row["owner"],
-                row["since"],
-                row["silence"],
+                row["claimed_at"],
+                row["age"],
             )
             for row in found
         }
 
     def append(self, line: Line) -> None:
-        """Write a line. A claim is kept only where it is the first of its generation."""
+        """Write a line. The engine keeps a claim only if it is the first of its generation."""
         self._connection.command(
             f"INSERT INTO {self._name} "
             "(shard, state, rows, files, worker, generation, attempt) "
@@ -230,8 +234,8 @@ class Ledger:
         )
 
     def forget(self, before: int) -> None:
-        """What the lines up to ``before`` (as of ``now``) say is no more: for a table that was
-        dropped and is made anew, by another worker too, whose lines are later than that."""
+        """Void the lines up to the time ``before``, as ``now`` gave it: their table was dropped. If
+        another worker has made it anew since, that worker's lines are later and still count."""
         self._connection.command(
             f"INSERT INTO {self._name} (shard, state, files, generation) "
             f"SELECT shard, 'forgotten', '[]', max(generation) + 1 FROM {self._name} "
@@ -251,7 +255,7 @@ class Ledger:
         return found
 
     def settle(self) -> None:
-        """Return when every replica has all lines that any has (see Placement.settle)."""
+        """Wait until every replica has all lines that any replica has (see Placement.settle)."""
         self._placement.settle(self._connection)
 
     @property
@@ -260,7 +264,7 @@ class Ledger:
 
     @property
     def _consistent(self) -> str:
-        """Who may only read needs no more than what any replica has."""
+        """The end of a query that must see every line. A user who may only read does without."""
         steady = self._placement.steady
         may = steady and all(self._connection.features.may_set(n, v) for n, v in steady.items())
         return self._placement.consistent if may else ""
@@ -277,7 +281,8 @@ class Ledger:
 
 
 def describe_files(shard: LocalShard) -> tuple[LoadedFile, ...]:
-    """The files a shard comes from, with checksums of their local copies where there are any."""
+    """The files that a shard comes from, with the checksums of their local copies if there are
+    any."""
     copies = {file.name: file for file in shard.reader.shard.files}
     return tuple(
         LoadedFile(file.name, file.size, file.version, checksum(copies.get(file.name, file)))

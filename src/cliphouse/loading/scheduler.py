@@ -1,4 +1,4 @@
-"""Which of a run's shards comes next: one that no other worker has, until all are loaded."""
+"""Which shard of a run comes next: one that no other worker is loading, until all are loaded."""
 
 from __future__ import annotations
 
@@ -8,39 +8,50 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cliphouse.loading import lease as lease_module
-from cliphouse.loading.lease import Holding, Lease, Leases
-from cliphouse.loading.ledger import Tenure
+from cliphouse.loading.lease import ActiveLoad, Lease, Leases
+from cliphouse.loading.ledger import Claim
 from cliphouse.shards.source import Source
 
-Waiting = Callable[[Sequence[Holding]], None]
+OnWait = Callable[[Sequence[ActiveLoad]], None]
 
 
 @dataclass(frozen=True)
-class Turn:
-    """A shard that is this worker's to load."""
+class Assignment:
+    """A shard that this worker is to load, and its lease."""
 
     source: Source
     lease: Lease
 
 
-class Turns:
-    """The shards of a run that are to be loaded. ``before`` are the claims as they were when that
-    was found out: a shard that is done by a later claim has been loaded by another worker."""
+@dataclass(frozen=True)
+class _Availability:
+    """The shards that can be claimed, each with its previous claim, and the loads of other
+    workers."""
+
+    free: Mapping[int, Claim | None]
+    active: Sequence[ActiveLoad]
+
+
+class Scheduler:
+    """Hands out the shards that a run has to load. ``loaded_by_others`` are shards that other
+    workers have loaded since the run began."""
 
     def __init__(
-        self, leases: Leases, to_do: Sequence[Source], before: Mapping[int, Tenure]
+        self, leases: Leases, to_do: Sequence[Source], before: Mapping[int, Claim]
     ) -> None:
+        """``before`` are the claims as they were when ``to_do`` was determined: a shard that a
+        later claim has loaded was loaded by another worker."""
         self._leases = leases
         self._left = {source.number: source for source in to_do}
-        self._before = {
-            number: tenure for number, tenure in before.items() if tenure.state == "done"
+        self._done_before = {
+            number: claim for number, claim in before.items() if claim.state == "done"
         }
-        self._chance = random.Random()
-        self.by_others: list[Source] = []
+        self._random = random.Random()
+        self.loaded_by_others: list[Source] = []
 
     @property
-    def is_over(self) -> bool:
-        """Whether each shard has been loaded, or taken by this worker."""
+    def is_finished(self) -> bool:
+        """Whether each shard has been loaded, or assigned to this worker."""
         return not self._left
 
     @property
@@ -48,56 +59,57 @@ class Turns:
         """Whether all shards that are left can be read where they are."""
         return all(source.is_local for source in list(self._left.values()))
 
-    def take(self) -> Iterator[Turn]:
-        """Shards that nobody has, each claimed when it is asked for, until there is none."""
+    def assign(self) -> Iterator[Assignment]:
+        """Claim free shards, each when it is asked for, until none is free."""
         was_late = False
-        while free := self._look()[0]:
-            # In rising order; but workers that met at one shard part at the next.
-            number = self._chance.choice(list(free)) if was_late else next(iter(free))
+        while free := self._look().free:
+            # In rising order; but workers that met at one shard should not meet at the next.
+            number = self._random.choice(list(free)) if was_late else next(iter(free))
             lease = self._leases.claim(number, free[number])
             was_late = lease is None
             if lease is not None:
-                yield Turn(self._left.pop(number), lease)
+                yield Assignment(self._left.pop(number), lease)
 
-    def put_back(self, turn: Turn) -> None:
-        """A shard that another worker has taken over."""
-        self._left[turn.source.number] = turn.source
+    def put_back(self, assignment: Assignment) -> None:
+        """Return a shard that another worker has taken over to those that are left."""
+        self._left[assignment.source.number] = assignment.source
 
-    def wait(self, tell: Waiting | None) -> None:
-        """Until one of the shards that others have is done, given back, or its worker dead.
-        ``tell`` is called with who has them, whenever that has changed."""
-        told: list[tuple[int, int]] = []
+    def wait(self, on_wait: OnWait | None) -> None:
+        """Wait until a shard of another worker is loaded or free.
+
+        ``on_wait`` is called with the loads of other workers, first and whenever they change.
+        """
+        reported: list[tuple[int, int]] = []
         while True:
             left = len(self._left)
-            free, held = self._look()
-            if free or len(self._left) < left:
+            found = self._look()
+            if found.free or len(self._left) < left:
                 return
-            now = [(holding.shard, holding.process) for holding in held]
-            if tell is not None and now != told:
-                tell(held)
-                told = now
+            now = [(load.shard, load.process) for load in found.active]
+            if on_wait is not None and now != reported:
+                on_wait(found.active)
+                reported = now
             time.sleep(lease_module.TIMES.look)
 
-    def _look(self) -> tuple[dict[int, Tenure | None], list[Holding]]:
-        """The shards that can be claimed, with the claim before, and those that others have; those
-        that others have done are taken off the list."""
-        free: dict[int, Tenure | None] = {}
-        held: list[Holding] = []
+    def _look(self) -> _Availability:
+        """Read the claims of all shards that are left, and set those aside that other workers have
+        loaded."""
+        free: dict[int, Claim | None] = {}
+        active: list[ActiveLoad] = []
         numbers = sorted(self._left)
-        if not numbers:
-            return free, held
-        tenures = self._leases.tenures(numbers[0], numbers[-1])
+        claims = self._leases.claims(numbers[0], numbers[-1]) if numbers else {}
         for number in numbers:
-            tenure = tenures.get(number)
-            holding = self._leases.holding(tenure)
-            if holding is not None:
-                held.append(holding)
-            elif tenure is not None and self._is_done(tenure):
-                self.by_others.append(self._left.pop(number))
+            claim = claims.get(number)
+            load = self._leases.active_load(claim)
+            if load is not None:
+                active.append(load)
+            elif claim is not None and self._is_done(claim):
+                self.loaded_by_others.append(self._left.pop(number))
             else:
-                free[number] = tenure
-        return free, held
+                free[number] = claim
+        return _Availability(free, active)
 
-    def _is_done(self, tenure: Tenure) -> bool:
-        before = self._before.get(tenure.shard)
-        return tenure.state == "done" and (before is None or tenure.generation > before.generation)
+    def _is_done(self, claim: Claim) -> bool:
+        """Whether the shard has been loaded since the run began."""
+        before = self._done_before.get(claim.shard)
+        return claim.state == "done" and (before is None or claim.generation > before.generation)

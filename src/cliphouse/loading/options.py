@@ -1,0 +1,26 @@
+"""What a caller of ingest chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from cliphouse.vocabulary import Codes, Precision
+
+
+@dataclass(frozen=True)
+class IngestOptions:
+    """What is loaded, and into what kind of table.
+
+    ``shards`` are the numbers of the shards to load, None for all. ``model`` is that of shards
+    which do not name theirs. ``precision`` and ``codes`` are those of a new table, which is made on
+    every node of ``cluster``, or on one server if that is None. With ``replace``, the rows of
+    changed shards are replaced.
+    """
+
+    shards: Collection[int] | None = None
+    model: str | None = None
+    precision: Precision | None = None
+    codes: Codes | None = None
+    replace: bool = False
+    cluster: str | None = None
