@@ -157,7 +157,7 @@ def test_what_cannot_be_asked_is_named(world: Path, run: Run) -> None:
         (["index", "--kind", "annoy"], "ClickHouse has no annoy index any more"),
         (["recall", "--plot", "x.txt"], "x.txt: a plot must be a file with the ending .svg"),
         (["recall", "-k", "0"], "recall is measured for k of 1 to 1,000"),
-        (["recall", "--target", "2"], "target is 2.0; a recall is above 0"),
+        (["recall", "--target", "2"], "target is 2.0; it must be above 0"),
         (["recall", "--shards", "absent"], "absent"),
         (["ingest", "shards", "--codes", "rabitq"], "was made with codes none"),
     ):

@@ -159,7 +159,9 @@ def test_rounding_asks_for_the_table_s_own_shards(
         costs = table.rounding_cost(made.folder, queries=5, metric=metric)  # type: ignore[arg-type]
         assert {cost.recall for cost in costs} == {1.0}
     make_shard(tmp_path / "other", 9, 50, DIM)
-    with pytest.raises(ShardError, match="has no rows of these shards; give those it was made of"):
+    with pytest.raises(
+        ShardError, match="has no rows of these shards; give the shards it was loaded from"
+    ):
         table.rounding_cost(tmp_path / "other", queries=5)
 
 
@@ -170,9 +172,9 @@ def test_bad_questions_are_named(made: MadeShard, open_table: OpenTable) -> None
         table.recall(queries=0)
     with pytest.raises(QueryError, match="k of 1 to 1,000"):
         table.recall(k=1001)
-    with pytest.raises(QueryError, match="29 queries say too little for mode auto to go by"):
+    with pytest.raises(QueryError, match="29 queries are too few for mode auto to rely on"):
         table.recall(queries=29, save=True)
-    with pytest.raises(QueryError, match=r"target is 0; a recall is above 0"):
+    with pytest.raises(QueryError, match=r"target is 0; it must be above 0"):
         table.recall(target=0)
 
 

@@ -1,4 +1,4 @@
-"""CREATE statements: one table on one server, or on a cluster a local and a Distributed one."""
+"""Creates tables: one on a single server; on a cluster local tables and a Distributed one."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from cliphouse.engine.connection import Connection
 from cliphouse.engine.quoting import quote
 from cliphouse.errors import TableError
 
-_WINDOW = 10_000  # insert tokens that a table remembers, and for how long a Replicated one does
+_WINDOW = 10_000  # insert tokens that a table remembers; a Replicated one forgets them with time
 _WINDOW_SECONDS = 7 * 24 * 3600
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A table of the project's: its columns and order as SQL, the settings of its engine, and the
-    comment that it bears. ``sharding_key`` says by which hash a cluster's shard is chosen: a
-    function of what a row is named by alone, so that a row sent again meets itself.
+    """The definition of one of the project's tables: its columns and order as SQL, the settings of
+    its engine, and its comment.
 
-    ``made_with`` are settings of the CREATE statement.
+    ``sharding_key`` is the SQL expression by which a cluster chooses a row's shard. It depends only
+    on what identifies the row, so that a row sent again goes to the same shard. ``made_with`` are
+    settings of the CREATE statement.
     """
 
     columns: tuple[str, ...]
@@ -33,25 +34,29 @@ class Layout:
 
 
 def create_table(connection: Connection, placement: Placement, layout: Layout) -> None:
-    """Make the table where it is not there yet. What is done on a whole cluster takes a while, so
-    that it is asked first."""
+    """Create the table if it does not exist.
+
+    On a cluster that is checked first, because statements on all nodes take a while.
+
+    Raises TableError if the server is not a node of the cluster.
+    """
     if placement.cluster and connection.command(f"EXISTS TABLE {placement.whole}"):
         return
     for statement in create_statements(placement, layout, uuid.uuid4().hex[:8]):
         placement.run(connection, statement, layout.made_with)
     if placement.cluster and not connection.command(f"EXISTS TABLE {placement.whole}"):
         raise TableError(
-            f"{connection.address.shown} is no node of cluster {placement.cluster.name}, on whose "
-            "nodes the table has been made; give one of them to --db"
+            f"{connection.address.shown} is not a node of cluster {placement.cluster.name}, on "
+            "whose nodes the table was created; give one of them to --db"
         )
 
 
 def create_statements(placement: Placement, layout: Layout, unique: str) -> list[str]:
-    """The statements that make the table, each to be run everywhere.
+    """The statements that create the table; each must be run on every node.
 
-    In Keeper a Replicated table has a path of its own, which ends in ``unique``: one that is made
-    again does not meet what the dropped one has left, and its statement, as the engine shows it,
-    can be run on a new node as it stands (a path with the table's {uuid} could not).
+    A Replicated table has its own path in Keeper, which ends in ``unique``. So a table that is
+    created again does not find what the dropped one left there. A path with the table's {uuid}
+    would do the same, but then the statement that the engine shows could not be run on a new node.
     """
     if placement.cluster is None:
         return [_create(placement.whole, layout, "MergeTree", layout.comment)]
@@ -86,7 +91,7 @@ def _create(name: str, layout: Layout, engine: str, comment: str) -> str:
 
 
 def _tokens(engine: str) -> dict[str, int]:
-    """What lets the engine recognise an insert that comes twice by its token."""
+    """The settings with which the engine recognises a repeated insert by its token."""
     if engine == "MergeTree":
         return {"non_replicated_deduplication_window": _WINDOW}
     return {

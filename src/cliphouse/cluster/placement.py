@@ -1,8 +1,8 @@
-"""Where a table's rows lie: in one table, or in one on every node of a cluster.
+"""Where a table's rows are: in one table, or in a local table on every node of a cluster.
 
-On a cluster the table that people name is a Distributed one, which keeps nothing; it reads from,
-and inserts into, local tables on the shards. What is told of tables (their parts, indexes, builds)
-is then asked of all shards, and what changes them is run on all nodes.
+On a cluster the table that people name is a Distributed table, which keeps no rows itself. It reads
+from local tables on the shards and inserts into them. Queries of system tables (parts, indexes,
+builds) then go to all shards, and statements that change the table to all nodes.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from cliphouse.engine.features import BALANCING, HEDGED, LOCAL_FIRST, SKIP_SHARD
 from cliphouse.engine.quoting import backquote, quote, settings_list
 from cliphouse.errors import CliphouseError, EngineError, TableError
 
-# A statement ON CLUSTER is waited for until every node has run it, however long a merge takes: it
-# is asked before whether all are up. One that a node may run later is not waited for.
+# A statement ON CLUSTER returns when every node has run it, however long a merge takes. That all
+# nodes are up is checked before. A statement that a node may run later returns without waiting.
 _WAITED_FOR = {"distributed_ddl_task_timeout": -1, "distributed_ddl_output_mode": "throw"}
 _QUEUED = {
     "distributed_ddl_task_timeout": 20,
@@ -36,8 +36,11 @@ FROM system.clusters WHERE cluster = {cluster:String} ORDER BY shard, replica
 
 @dataclass(frozen=True)
 class Node:
-    """A server of a cluster, as the cluster's configuration names it. ``is_internal`` says that
-    replicas copy rows among themselves, so that an insert goes to one of them."""
+    """A server of a cluster, as the cluster's configuration names it.
+
+    ``is_internal`` says that replicas copy rows from one another, so that an insert goes to only
+    one of them.
+    """
 
     shard: int
     replica: int
@@ -52,8 +55,10 @@ class Node:
 
 @dataclass(frozen=True)
 class Cluster:
-    """A cluster of the server's configuration (remote_servers). ``is_replicated`` says that the
-    table's rows are kept in ReplicatedMergeTree."""
+    """A cluster of the server's configuration (remote_servers).
+
+    ``is_replicated`` says that the table's rows are kept in ReplicatedMergeTree.
+    """
 
     name: str
     nodes: tuple[Node, ...]
@@ -71,7 +76,7 @@ class Cluster:
 
     @property
     def places(self) -> tuple[Node, ...]:
-        """One node for each server, however many shards it is named for."""
+        """One node for each server, even if the server has several shards."""
         servers: dict[tuple[str, int], Node] = {}
         for node in self.nodes:
             servers.setdefault((node.host, node.port), node)
@@ -80,8 +85,10 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Placement:
-    """A table and where its rows are. On one server ``local`` is the table itself, and ``database``
-    and ``cluster`` are None."""
+    """A table and where its rows are.
+
+    On a single server ``local`` is the table itself, and ``database`` and ``cluster`` are None.
+    """
 
     table: str
     local: str
@@ -90,44 +97,45 @@ class Placement:
 
     @property
     def whole(self) -> str:
-        """The table that is read and inserted into, as SQL."""
+        """The name, as SQL, of the table to read from and insert into."""
         return self.sql(self.table)
 
     @property
     def rows(self) -> str:
-        """The table that holds rows on a node, as SQL."""
+        """The name, as SQL, of the table that holds the rows of a node."""
         return self.sql(self.local)
 
     @property
     def on(self) -> str:
-        """What stands behind the table's name in a statement for ``run``."""
+        """The clause after the table's name in a statement for ``run``."""
         if self.cluster is None or not self.cluster.has_keeper:
             return ""
         return f" ON CLUSTER {quote(self.cluster.name)}"
 
     @property
     def shard(self) -> str:
-        """The number of the shard, or among all replicas of the node (see ``node_names``), that a
-        row of ``system`` is of, as SQL."""
+        """The SQL of the number of the shard that a row of ``system`` comes from; of the node (see
+        ``node_names``) if all replicas are asked."""
         return "1" if self.cluster is None else "_shard_num"
 
     @property
     def node_names(self) -> list[str]:
-        """What people call the nodes, in the order in which ``system`` numbers them where it asks
-        all replicas; one without a name on one server."""
+        """The nodes' names for people, in the order in which ``system`` numbers them if it asks all
+        replicas. A single server has one empty name."""
         if self.cluster is None:
             return [""]
         return [f"shard {node.shard}, {node}" for node in self.cluster.places]
 
     @property
     def is_rows(self) -> str:
-        """The condition on a system table, by its columns database and table, that picks the table
-        with the rows. The database is written out: on another node it is not the current one."""
+        """The condition that selects the table with the rows, on a system table with the columns
+        database and table. It names the database, because on another node that is not the current
+        one."""
         database = "currentDatabase()" if self.database is None else quote(self.database)
         return f"database = {database} AND table = {quote(self.local)}"
 
     def system(self, name: str, replicas: bool = False) -> str:
-        """A table of the database ``system``, asked of one replica of each shard, or of all."""
+        """The SQL of a table of the database ``system`` on one replica of each shard, or on all."""
         if self.cluster is None:
             return f"system.{name}"
         function = "clusterAllReplicas" if replicas else "cluster"
@@ -135,27 +143,27 @@ class Placement:
 
     @property
     def insert_settings(self) -> dict[str, int | str]:
-        """An insert is acknowledged when the shards have its rows, not when one node has promised
-        to send them on."""
+        """Settings with which an insert is acknowledged when the shards have its rows, and not
+        already when one node has accepted them for sending."""
         if self.cluster is None:
             return {}
         return {"distributed_foreground_insert": 1, **self.steady}
 
     @property
     def consistent(self) -> str:
-        """The end of a query that must see what was inserted a moment ago: it asks the replicas
-        that inserts go to, since the others come after."""
+        """The SETTINGS clause of a query that must see rows inserted a moment ago: it asks the
+        replicas that inserts go to, because the others copy them later."""
         return f" SETTINGS {settings_list(self.steady)}" if self.steady else ""
 
     @property
     def steady(self) -> dict[str, int | str]:
-        """Settings by which all workers read and write the same replica of each shard."""
+        """Settings with which all workers read and write the same replica of each shard."""
         if self.cluster is None or not self.cluster.has_replicas:
             return {}
         return {LOCAL_FIRST: 0, BALANCING: "in_order", HEDGED: 0}
 
     def beside(self, suffix: str) -> Placement:
-        """Another table in the same places, such as the ledger."""
+        """The placement of another table on the same nodes, such as the ledger."""
         table = f"{self.table}_{suffix}"
         local = table if self.cluster is None else f"{table}_local"
         return Placement(table, local, self.database, self.cluster)
@@ -167,10 +175,11 @@ class Placement:
         settings: Parameters | None = None,
         is_queued: bool = False,
     ) -> None:
-        """Run a statement on every node. ``is_queued`` lets a node that is down run it later, where
-        there is a Keeper to remember it.
+        """Run a statement on every node.
 
-        Raises EngineError where a node refuses it or cannot be reached.
+        With ``is_queued``, a node that is down runs it later, if the cluster has a Keeper.
+
+        Raises EngineError if a node refuses it or cannot be reached.
         """
         settings = dict(settings or {})
         if self.cluster is None:
@@ -184,20 +193,20 @@ class Placement:
                 list(pool.map(lambda node: _run_on(connection, node, sql, settings), places))
 
     def settle(self, connection: Connection) -> None:
-        """Return when every replica has all rows that any has.
+        """Wait until every replica has all rows that any replica has.
 
-        Raises EngineError where one is down: what it alone has cannot be told.
+        Raises EngineError if one is down, because it may have rows that the others lack.
         """
         if self.cluster is None or not (self.cluster.is_replicated and self.cluster.has_replicas):
             return
-        self.check_reachable(connection, "whether rows are missing cannot be told")
+        self.check_reachable(connection, "it is not known whether rows are missing")
         self.run(connection, f"SYSTEM SYNC REPLICA{self.on} {self.rows}")
 
     def unreachable(self, connection: Connection) -> tuple[Node, ...]:
-        """The nodes that the one asked cannot reach."""
+        """The nodes that the server of ``connection`` cannot reach."""
         if self.cluster is None:
             return ()
-        # Of all replicas each counts as a shard of its own, in their order.
+        # With all replicas, each replica is numbered as a shard of its own.
         may_skip = connection.features.may_set(SKIP_SHARDS, 1)
         found = connection.query(
             f"SELECT DISTINCT _shard_num AS place FROM {self.system('one', replicas=True)}"
@@ -207,7 +216,10 @@ class Placement:
         return tuple(n for place, n in enumerate(self.cluster.places, 1) if place not in there)
 
     def check_reachable(self, connection: Connection, why: str) -> None:
-        """Raises EngineError where a node cannot be reached; ``why`` says what comes of it."""
+        """Check that every node can be reached.
+
+        Raises EngineError if one cannot; ``why`` says in the message what that prevents.
+        """
         if lost := self.unreachable(connection):
             assert self.cluster is not None
             raise EngineError(
@@ -225,10 +237,11 @@ class Placement:
 
 
 def find_placement(connection: Connection, table: str) -> Placement:
-    """Where ``table`` is; one that is not there would be on this server alone. Distributed tables
-    that others have made are understood as well.
+    """Where ``table`` is. Distributed tables that other programs created are understood too.
 
-    Raises TableError where its cluster is no more in the server's configuration.
+    A table that does not exist is placed on this server alone.
+
+    Raises TableError if its cluster is no longer in the server's configuration.
     """
     plain = Placement(table, table)
     if connection.is_embedded:
@@ -254,22 +267,22 @@ def find_placement(connection: Connection, table: str) -> Placement:
 
 
 def insist_on_all_shards(connection: Connection) -> None:
-    """Let no answer be without the rows of a shard that is down, whatever the user's profile says.
+    """Make queries fail if a shard is down, whatever the user's profile says.
 
-    Raises TableError where it says so and may not be overruled.
+    Raises TableError if the profile leaves such shards out and may not be overruled.
     """
     if connection.features.may_set(SKIP_SHARDS, 0):
         connection.keep_setting(SKIP_SHARDS, 0)
     elif connection.features.value(SKIP_SHARDS) == "1":
         raise TableError(
             f"{connection.address.shown}: this user's profile has {SKIP_SHARDS} = 1, which may not "
-            "be changed, so that rows of a shard that is down would be left out unsaid; have it "
+            "be changed: answers would silently lack the rows of a shard that is down; have it "
             "set to 0"
         )
 
 
 def _without_macros(connection: Connection, name: str) -> str:
-    """A cluster's name that a table has as '{cluster}'."""
+    """A cluster's name with its macros replaced: a table may name it '{cluster}'."""
     if "{" not in name:
         return name
     macros = connection.query("SELECT macro, substitution FROM system.macros").to_pylist()
@@ -278,7 +291,10 @@ def _without_macros(connection: Connection, name: str) -> str:
 
 
 def read_cluster(connection: Connection, name: str, is_replicated: bool = False) -> Cluster:
-    """Raises TableError, naming those there are, where the server knows no such cluster."""
+    """Read a cluster from the server's configuration.
+
+    Raises TableError if there is no such cluster; the message names those that there are.
+    """
     nodes = connection.query(_NODES, {"cluster": name}).to_pylist()
     if not nodes:
         known = connection.query("SELECT DISTINCT cluster FROM system.clusters ORDER BY cluster")
@@ -302,12 +318,12 @@ def read_cluster(connection: Connection, name: str, is_replicated: bool = False)
 
 
 def _run_on(connection: Connection, node: Node, sql: str, settings: Parameters) -> None:
-    """Without a Keeper: over HTTP, as the server named by --db is spoken to."""
+    """Run a statement on one node over HTTP, with the user and port of --db."""
     try:
         with closing(connection.clone() if node.is_local else connection.at(node.host)) as there:
             there.command(sql, settings=settings)
     except CliphouseError as error:
         raise EngineError(
-            f"cluster has no Keeper, so each node is asked by itself, and {node.host} failed: "
+            f"the cluster has no Keeper, so each node gets the statement, and {node.host} failed: "
             f"{error}; run there: {sql}"
         ) from error

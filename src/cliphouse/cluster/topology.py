@@ -1,4 +1,4 @@
-"""A cluster as a place for a table: whether it can take one, and its tables on every node."""
+"""Places a table on a cluster: checks the cluster, and creates tables on nodes that lack them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _TABLES = ("{}_local", "{}", "{}_ledger_local", "{}_ledger")
 
 
 def place(connection: Connection, table: str, cluster: str | None) -> Placement:
-    """Where ``table`` is, or is to be made: on ``cluster``, or where None on this server alone.
+    """Where ``table`` is or will be created: on ``cluster`` or, if that is None, on this server.
 
-    Raises TableError where it is elsewhere already, or the cluster cannot take a table (see
+    Raises TableError if the table exists elsewhere, or the cluster cannot hold a table (see
     plan_placement).
     """
     shown = connection.address.shown
@@ -33,28 +33,30 @@ def place(connection: Connection, table: str, cluster: str | None) -> Placement:
         return plan_placement(connection, table, cluster)
     if here.cluster is None:
         raise TableError(
-            f"{shown}: table {table} is there already, on this server alone; name another with "
+            f"{shown}: table {table} exists already, on this server alone; name another with "
             "--table, or leave --cluster out"
         )
     if here.cluster.name != cluster:
         raise TableError(
-            f"{shown}: table {table} is there already, on cluster {here.cluster.name}; leave "
+            f"{shown}: table {table} exists already, on cluster {here.cluster.name}; leave "
             "--cluster out"
         )
     return here
 
 
 def plan_placement(connection: Connection, table: str, name: str) -> Placement:
-    """Where the rows of a table that is to be made on cluster ``name`` will be: replicated where
-    the cluster has a Keeper and its nodes know their macros shard and replica.
+    """Where the rows of a new table on cluster ``name`` will be.
 
-    Raises TableError where it has several replicas of a shard and they could not copy from one
-    another, and EngineError where a node cannot be reached.
+    The table is replicated if the cluster has a Keeper and its nodes have the macros shard and
+    replica.
+
+    Raises TableError if a shard has several replicas that could not copy from one another, and
+    EngineError if a node cannot be reached.
     """
     cluster = read_cluster(connection, name)
     database = str(connection.command("SELECT currentDatabase()"))
     placement = Placement(table, f"{table}_local", database, cluster)
-    placement.check_reachable(connection, "no table can be made on all of them")
+    placement.check_reachable(connection, "no table can be created on all of them")
     macros = _macros(connection, placement)
     lacking = [node for node in cluster.places if {"shard", "replica"} - macros[node].keys()]
     if cluster.has_replicas:
@@ -71,9 +73,8 @@ def plan_placement(connection: Connection, table: str, name: str) -> Placement:
 
 
 def extend(connection: Connection, placement: Placement) -> None:
-    """Make on every node what some nodes lack: the database, and the tables as the others have
-    them. This is how a node comes in that was added to the cluster later. Where one is down, it
-    is left to a later time."""
+    """Create the database and the tables on nodes that lack them, such as a node that was added to
+    the cluster later. If a node is down, this does nothing."""
     if placement.cluster is None or placement.unreachable(connection):
         return
     assert placement.database is not None
@@ -101,7 +102,7 @@ def extend(connection: Connection, placement: Placement) -> None:
 
 
 def on_every_node(placement: Placement, table: str, made: str) -> str:
-    """``made``, a table's CREATE statement as the engine shows it, for the nodes that lack it."""
+    """Turn ``made``, a table's CREATE statement as the engine shows it, into one for all nodes."""
     _, bracket, rest = made.partition(" (")
     return f"CREATE TABLE IF NOT EXISTS {placement.sql(table)}{placement.on}{bracket}{rest}"
 
@@ -128,18 +129,22 @@ def _check_replicas(cluster: Cluster, lacking: Collection[Node]) -> None:
     if lacking:
         raise TableError(
             f"{why}, and {' and '.join(map(str, lacking))} has no macros shard and replica, which "
-            "say whose copy it keeps; set them in its configuration (macros)"
+            "say which replica of which shard it is; set them in its configuration (macros)"
         )
     if not all(node.is_internal for node in cluster.nodes):
         raise TableError(
-            f"{why} without internal_replication, so every row would be sent to each and kept as "
-            "often; set <internal_replication>true</internal_replication> for its shards"
+            f"{why} without internal_replication, so every row would be sent to each node "
+            "and stored several times; set <internal_replication>true</internal_replication> "
+            "for its shards"
         )
 
 
 def check_macros(cluster: Cluster, macros: dict[Node, dict[str, str]]) -> None:
-    """Nodes of one shard share its name and differ in their own; those of two shards share
-    nothing: else one shard's rows would be copied into another."""
+    """Check that nodes of one shard have the same macro shard and different macros replica, and
+    that no two shards have the same macro shard.
+
+    Raises TableError if not: the rows of one shard would be copied into another.
+    """
     numbers: dict[str, set[int]] = defaultdict(set)
     seen: set[tuple[str, str]] = set()
     for node in cluster.places:
@@ -148,8 +153,8 @@ def check_macros(cluster: Cluster, macros: dict[Node, dict[str, str]]) -> None:
         if (shard, replica) in seen or len(numbers[shard]) > 1:
             raise TableError(
                 f"cluster {cluster.name}: {node} has macros shard {shard} and replica {replica}, "
-                "which another node has as well; each shard needs a name of its own, and each "
-                "replica one within it"
+                "which another node has too; each shard needs a different name, and so does each "
+                "replica of a shard"
             )
         seen.add((shard, replica))
     names = {

@@ -1,1 +1,1 @@
-"""The HNSW index: what it takes, building it, dropping it."""
+"""The HNSW index: forecast, build and drop."""

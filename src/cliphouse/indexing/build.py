@@ -1,4 +1,4 @@
-"""Building the HNSW index, on one server or on all shards of a cluster, and dropping it."""
+"""Builds and drops the HNSW index, on one server or on all shards of a cluster."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BEGIN_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class BuiltIndex:
-    """An index that a build has finished. ``seconds`` is 0 where it was there already."""
+    """An index after a build. ``seconds`` is 0 if the index existed already."""
 
     spec: IndexSpec
     rows: int
@@ -33,7 +33,7 @@ class BuiltIndex:
 
 
 def existing_indexes(table: TableHandle) -> dict[str, str]:
-    """The table's vector indexes: name to type, as SQL; "" where a cluster's shards differ."""
+    """The table's vector indexes: name to type, as SQL; "" if a cluster's shards differ."""
     placement = table.placement
     found = table.connection.query(
         "SELECT name, groupUniqArray(type_full) AS types "
@@ -49,14 +49,14 @@ def build_index(
     progress: BuildProgress | None = None,
     force: bool = False,
 ) -> BuiltIndex:
-    """Merge the table into one part (one on each shard), so that one graph holds all rows, and
-    build the index.
+    """Build the index. First the table is merged into one part (one on each shard), so that one
+    graph holds all rows.
 
     An index of the same name with other parameters is replaced. Rows loaded later are found by
     an exact scan until the index is built again.
 
-    Raises TableError where the table has no such embedding or no rows, or its graph does not fit
-    into memory and ``force`` is not given, and EngineError where a node of its cluster is down.
+    Raises TableError if the table has no such embedding or no rows, or if its graph does not fit
+    into memory and ``force`` is not given, and EngineError if a node of its cluster is down.
     """
     started = time.monotonic()
     _check(table, spec)
@@ -70,7 +70,7 @@ def build_index(
         expected.check()
     builder = IndexBuilder(table)
     worked = builder.declare_and_merge(spec)
-    # The merge may have cost the other modality its graph: build what is not whole.
+    # The merge may have removed the graph of the other modality, so all indexes are checked.
     for name in existing_indexes(table):
         if not builder.is_whole(name):
             before = builder.graph_bytes(name)
@@ -81,7 +81,7 @@ def build_index(
 
 
 def drop_index(table: TableHandle, modality: Modality, metric: Metric) -> bool:
-    """Drop an index; returns whether there was one."""
+    """Drop an index, and return whether there was one."""
     name = index_name(modality, metric)
     if name not in existing_indexes(table):
         return False
@@ -94,7 +94,7 @@ def drop_index(table: TableHandle, modality: Modality, metric: Metric) -> bool:
 
 
 def same_type(one: str, other: str) -> bool:
-    """Whether two index types are the same but for spaces."""
+    """Whether two index types are the same apart from spaces."""
     return re.sub(r"\s", "", one) == re.sub(r"\s", "", other)
 
 
@@ -111,20 +111,20 @@ def _check_lengths(table: TableHandle, spec: IndexSpec) -> None:
     if odd:
         raise TableError(
             f"table {table.name}: {counted(int(odd), 'row')} with a {column} of another length "
-            f"than {dim}, which no index takes; delete them WHERE length({column}) != {dim}"
+            f"than {dim}, which an index cannot hold; delete them WHERE length({column}) != {dim}"
         )
 
 
 @dataclass(frozen=True)
 class _Pending:
-    """What builds of an index have yet to do on one node, in parts, and why one failed."""
+    """The parts that builds of an index still have to do on one node, and why a build failed."""
 
     parts: float
     reason: str
 
 
 class IndexBuilder:
-    """The steps of a build, on one server or on all shards of a cluster at once."""
+    """The steps of a build, on one server or on all shards of a cluster together."""
 
     def __init__(self, table: TableHandle) -> None:
         self._table = table
@@ -133,9 +133,11 @@ class IndexBuilder:
         self._dim = table.info.dim
 
     def declare_and_merge(self, spec: IndexSpec) -> bool:
-        """Let the table have this index, and as few parts as it can; returns whether either had to
-        be done. A table whose parts are merged already is merged again only to be rid of deleted
-        rows: it would cost its graphs."""
+        """Declare the index and merge the table's parts; return whether either was necessary.
+
+        A table whose parts are merged already is merged again only if it has deleted rows, because
+        a merge removes the graphs.
+        """
         present = existing_indexes(self._table).get(spec.name)
         if present is not None and not same_type(present, spec.type_sql(self._dim)):
             drop_index(self._table, spec.modality, spec.metric)
@@ -146,7 +148,7 @@ class IndexBuilder:
             "OPTIMIZE TABLE {rows}{on} FINAL",
             {"optimize_skip_merged_partitions": int(not deleted)},
         )
-        # A node that came to the cluster later may lack what the others have.
+        # A node that was added to the cluster later may lack the index.
         self._run(
             f"ALTER TABLE {{rows}}{{on}} ADD INDEX IF NOT EXISTS {spec.name} "
             f"{embedding_column(spec.modality)} TYPE {spec.type_sql(self._dim)}"
@@ -154,9 +156,11 @@ class IndexBuilder:
         return present is None or self._part_names() != parts
 
     def is_whole(self, name: str) -> bool:
-        """Whether every part of the table surely has the graph. Parts only tell whether they have
-        one of any index: with two of them, building again is what finds out, and costs nothing
-        where nothing is missing."""
+        """Whether every part of the table is known to have the graph.
+
+        The engine shows only whether a part has a graph of any index. With two indexes the answer
+        is False: building again does nothing to parts that have their graph.
+        """
         marks = self._connection.query(
             "SELECT countIf(secondary_indices_marks_bytes = 0) AS bare "
             f"FROM {self._placement.system('parts', replicas=True)} "
@@ -174,14 +178,14 @@ class IndexBuilder:
         return int(built)
 
     def materialize(self, name: str, progress: BuildProgress | None) -> None:
-        """Build the graphs that parts of the table lack, until all have theirs.
+        """Build the graphs that parts of the table lack, and wait until all parts have theirs.
 
-        The engine builds in the background, so that an interruption is heard: it stops the build,
-        and nothing else that the engine is about. Parts whose graph is finished keep it, and the
-        next build goes on with the others.
+        The engine builds in the background, so that this process can be interrupted. It then stops
+        the build, and nothing else that the engine does. Parts with a finished graph keep it, and
+        the next build continues with the others.
         """
         try:
-            # A build that a killed process left goes on by itself when the database is opened.
+            # The engine itself continues the build of a killed process when the database is opened.
             if not self._pending(name):
                 before = self._begun(name)
                 self._run(
@@ -197,15 +201,15 @@ class IndexBuilder:
                     progress(self._shares(parts, pending))
                 time.sleep(_POLL_SECONDS)
         except UnreachableError:
-            raise  # the build goes on there, and the next run waits for its end
+            raise  # the server continues the build, and the next run waits for its end
         except BaseException:
             self._run(f"KILL MUTATION{{on}} WHERE {self._ours(name)} SYNC")
             raise
 
     def _wait_until_begun(self, name: str, before: dict[int, int]) -> None:
-        """Until every node knows of the build: a replica learns of it from Keeper, a moment later.
+        """Wait until every node knows of the build: a replica learns of it from Keeper.
 
-        Raises EngineError where one does not for _BEGIN_SECONDS.
+        Raises EngineError if a node does not know of it after _BEGIN_SECONDS.
         """
         end = time.monotonic() + _BEGIN_SECONDS
         names = self._placement.node_names
@@ -217,14 +221,14 @@ class IndexBuilder:
                 return
             if time.monotonic() > end:
                 raise EngineError(
-                    f"index {name}: {' and '.join(late)} has not begun to build it after "
-                    f"{_BEGIN_SECONDS:.0f} seconds; is it in step with Keeper "
-                    "and the other replicas? Run this again when it is"
+                    f"index {name}: {' and '.join(late)} did not begin to build it within "
+                    f"{_BEGIN_SECONDS:.0f} seconds; check its connection to Keeper and the other "
+                    "replicas, and run this again"
                 )
             time.sleep(_POLL_SECONDS)
 
     def _begun(self, name: str) -> dict[int, int]:
-        """How many builds of the index each node knows, ended ones too."""
+        """The number of builds of the index that each node knows, with those that have ended."""
         return self._by_node("count() AS builds", "mutations", self._ours(name))
 
     def _shares(self, parts: dict[int, int], pending: dict[int, _Pending]) -> dict[str, float]:
@@ -238,7 +242,7 @@ class IndexBuilder:
         return shares
 
     def _ours(self, name: str) -> str:
-        """Builds of one index, among all that the engine may be changing in the table."""
+        """The condition that selects builds of one index among all mutations of the table."""
         command = f"MATERIALIZE INDEX `?{name}`?(?:\\W|$)"
         return f"{self._placement.is_rows} AND match(command, {quote(command)})"
 
@@ -253,16 +257,16 @@ class IndexBuilder:
         return {row["place"]: _Pending(row["parts"], row["reason"]) for row in found}
 
     def _in_progress(self) -> dict[int, float]:
-        """How many parts' worth of work is done in those at work now."""
+        """The work done on parts that are being built now, in parts."""
         condition = f"is_mutation AND {self._placement.is_rows}"
         return self._by_node("sum(progress) AS share", "merges", condition)
 
     def _parts(self) -> dict[int, int]:
-        """How many parts each node has."""
+        """The number of parts of each node."""
         return self._by_node("count() AS parts", "parts", f"active AND {self._placement.is_rows}")
 
     def _by_node(self, figure: str, table: str, condition: str) -> dict[int, Any]:
-        """A figure (an expression with its name) of a system table, of each node that has it."""
+        """Query a figure (an SQL expression and its name) of a system table, by node."""
         found = self._connection.query(
             f"SELECT {self._placement.shard} AS place, {figure} "
             f"FROM {self._placement.system(table, replicas=True)} "

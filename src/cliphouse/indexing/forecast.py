@@ -1,4 +1,4 @@
-"""The memory that an index will take, and what there is of it."""
+"""Forecasts the memory that an index needs, and reads how much is available."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from cliphouse.schema.index_spec import ELEMENT_BYTES, IndexSpec
 
 @dataclass(frozen=True)
 class IndexForecast:
-    """What an index of ``rows`` rows, those of the largest of ``shards``, will take, in bytes.
-    ``available`` is what this machine, or the server's configuration, leaves for it (None where
-    that cannot be told); ``cache`` is the size of the cache that keeps graphs in memory between
-    searches."""
+    """The memory of an index, in bytes.
+
+    ``rows`` are those of the largest of ``shards``. ``available`` is what this machine or the
+    server's configuration leaves for the graph, None if that is unknown. ``cache`` is the size of
+    the cache that keeps graphs in memory between searches.
+    """
 
     spec: IndexSpec
     rows: int
@@ -28,7 +30,7 @@ class IndexForecast:
 
     @property
     def sum(self) -> str:
-        """How the memory adds up."""
+        """The calculation of the memory, for people."""
         bytes_each = ELEMENT_BYTES[self.spec.quantization]
         largest = f"the largest of {self.shards} shards: " if self.shards > 1 else ""
         return (
@@ -37,17 +39,17 @@ class IndexForecast:
         )
 
     def check(self) -> None:
-        """Raises TableError where the graph does not fit."""
+        """Raises TableError if the graph does not fit into memory."""
         if self.available is not None and self.memory > self.available:
             raise TableError(
                 f"the graph does not fit into memory: {self.sum}, and {self.available / 1e6:,.0f} "
-                "MB are free; take a smaller --m or --quantization i8, or more memory, or --force"
+                "MB are free; use a smaller --m, --quantization i8, more memory, or --force"
             )
 
 
 def forecast(table: TableHandle, spec: IndexSpec) -> IndexForecast:
-    """What ``spec`` will take of memory, and what there is: on a cluster, for the largest shard and
-    on the node with least."""
+    """The memory that ``spec`` needs and that is available: on a cluster, of the largest shard and
+    of the node with the least memory."""
     connection, placement, dim = table.connection, table.placement, table.info.dim
     shards = connection.query(
         f"SELECT {placement.shard} AS place, sum(rows) AS rows FROM {placement.system('parts')} "

@@ -1,1 +1,1 @@
-"""What a table holds, and whether it is in order."""
+"""Summary, statistics and checks of a table."""

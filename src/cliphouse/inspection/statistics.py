@@ -1,4 +1,4 @@
-"""What a table's rows are like, counted by the engine: histograms and frequent values."""
+"""Statistics of a table's rows, counted by the engine: histograms and frequent values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _EXAMPLES = 12
 
 @dataclass(frozen=True)
 class Bin:
-    """How many rows have a value from ``low`` up to, but without, ``high``."""
+    """How many rows have a value from ``low`` up to, but not including, ``high``."""
 
     low: float
     high: float
@@ -37,7 +37,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Example:
-    """A row to begin with."""
+    """A row that the page offers as a first query."""
 
     id: int
     url: str
@@ -77,8 +77,8 @@ def statistic_fields(columns: Sequence[Column] = COLUMNS) -> tuple[StatisticFiel
 
 @dataclass(frozen=True)
 class TableStatistics:
-    """What the rows are like. ``counted`` of ``rows`` were looked at: all of them up to 4,000,000,
-    else blocks from the whole table.
+    """Statistics of a table. ``counted`` of its ``rows`` were read: all of them up to 4,000,000,
+    else a sample of blocks from the whole table.
 
     ``columns`` are the statistics by their names, which are attributes too: ``similarity``,
     ``width``, ``height`` (bins), ``nsfw``, ``license``, ``sites`` (shares). One is empty if the
@@ -98,7 +98,7 @@ class TableStatistics:
         raise AttributeError(f"no statistic {name}")
 
     def to_dict(self) -> dict[str, Any]:
-        """The figures as JSON has them."""
+        """The figures as a JSON document."""
         values = asdict(self)
         examples, columns = values.pop("examples"), values.pop("columns")
         return {**values, **columns, "examples": examples}
@@ -133,7 +133,7 @@ class _Counter:
         return int(self._connection.command(f"SELECT count() {self._from}"))
 
     def histogram(self, column: str) -> Bins:
-        """Between the least and the greatest value, without those that are unknown."""
+        """Equal bins from the least to the greatest value; unknown values are left out."""
         known = f"(SELECT {column} {self._from}) WHERE isFinite({column})"
         bounds = self._connection.rows(
             f"SELECT min({column}) AS low, max({column}) AS high FROM {known}"
@@ -151,7 +151,7 @@ class _Counter:
         )
 
     def pixels(self, column: str) -> Bins:
-        """From 0 on in steps of 64, the last for all beyond; rows of unknown size are left out."""
+        """Bins of 64 pixels from 0 on, the last for all larger; unknown sizes are left out."""
         counts = self._count_bins(
             f"least(intDiv({column}, {_PIXEL_STEP}), {_PIXEL_STEPS})",
             f"FROM (SELECT {column} {self._from}) WHERE {column} > 0",
@@ -175,7 +175,7 @@ class _Counter:
         return tuple(Share(_text(row["value"]), int(row["rows"])) for row in found)
 
     def examples(self) -> tuple[Example, ...]:
-        """Rows with a caption, the same each time, from all over what was counted."""
+        """Rows with a caption, the same in every call, spread over the rows that were counted."""
         if not {"url", "caption"} <= set(self._columns):
             return ()
         width, height = (

@@ -1,4 +1,4 @@
-"""What a table holds: rows, shards, disk by column, indexes and measured recall."""
+"""Summarises a table: rows, shards, disk by column, indexes and measured recall."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ColumnSize:
 
 @dataclass(frozen=True)
 class IndexSize:
-    """A vector index, its type and its bytes in memory when in use."""
+    """A vector index, its type, and the bytes of memory that it needs in use."""
 
     name: str
     type: str
@@ -36,8 +36,8 @@ class IndexSize:
 
 @dataclass(frozen=True)
 class NodeSize:
-    """A node of a cluster, the shard that it keeps a replica of, and the rows and bytes it has:
-    0 where it cannot be reached."""
+    """A node of a cluster, the shard of which it is a replica, and its rows and bytes, which are 0
+    if it cannot be reached."""
 
     name: str
     shard: int
@@ -48,11 +48,14 @@ class NodeSize:
 
 @dataclass(frozen=True)
 class TableSummary:
-    """A table in figures. ``loading`` are shards that workers have at this moment, ``unfinished``
-    those whose load was cut off. On a cluster the figures are of one replica of each shard that can
-    be reached, and ``nodes`` lists every one. ``engine`` is ClickHouse's version, ``lacking`` what
-    it has not for this project, in words, and ``forbidden`` the settings of searches that this
-    user may not change."""
+    """The figures of a table.
+
+    ``loading`` are shards that workers are loading now, ``unfinished`` those whose load was
+    interrupted. On a cluster the figures are of one replica of each shard that can be reached;
+    ``nodes`` lists all nodes. ``engine`` is ClickHouse's version, ``lacking`` describes the
+    features that it lacks, and ``forbidden`` are the settings of searches that this user may not
+    change.
+    """
 
     database: str
     table: str
@@ -79,8 +82,8 @@ class TableSummary:
 
 
 def summarise(table: TableHandle) -> TableSummary:
-    """Read the engine's own figures about ``table``, on a cluster those of all shards: where some
-    cannot be reached, of those that can be."""
+    """Read the engine's figures about ``table``: on a cluster those of all shards that can be
+    reached."""
     lost = table.placement.unreachable(table.connection)
     if not lost:
         return _summarise(table, lost)
@@ -109,7 +112,7 @@ def _summarise(table: TableHandle, lost: Sequence[Node]) -> TableSummary:
     return TableSummary(
         database=connection.address.shown,
         table=table.name,
-        # Rows deleted but not merged away yet are still in system.parts, so the table is asked.
+        # system.parts still counts deleted rows that no merge has removed yet.
         rows=int(connection.command(f"SELECT count() FROM {table.sql}")),
         parts=totals["parts"],
         disk_bytes=totals["bytes"] or 0,

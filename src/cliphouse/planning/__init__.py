@@ -1,1 +1,1 @@
-"""What a table costs before there is one. Nothing here reads or writes anything."""
+"""Plans what a table will cost. Nothing here reads or writes anything."""

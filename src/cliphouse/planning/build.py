@@ -1,4 +1,4 @@
-"""What building an index on a table takes, before it begins. Nothing here reads or writes."""
+"""Forecasts the build of an index on a table. Nothing here reads or writes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from cliphouse.planning.costs import Collection, Speeds, cache_bytes, index_seco
 
 @dataclass(frozen=True)
 class BuildForecast:
-    """``graph`` is the memory that the graph takes and that there is, ``seconds`` the time of
-    building it, ``cache_bytes`` what the engine counts for it among the graphs that it keeps in
-    memory between searches."""
+    """The cost of a build.
+
+    ``graph`` is the memory that the graph needs and that is available, and ``seconds`` the time of
+    the build. ``cache_bytes`` is the size that the engine counts for the graph in its cache, which
+    keeps graphs in memory between searches.
+    """
 
     graph: IndexForecast
     seconds: float
@@ -20,13 +23,15 @@ class BuildForecast:
 
     @property
     def fits_cache(self) -> bool:
-        """Whether the engine keeps the graph in memory, as far as its configuration is known; if
-        it does not, every search reads the graph from disk."""
+        """Whether the engine's cache can hold the graph, or its size is unknown.
+
+        If it cannot, every search reads the graph from disk.
+        """
         return self.graph.cache is None or self.cache_bytes <= self.graph.cache
 
 
 def forecast_build(graph: IndexForecast, cores: int) -> BuildForecast:
-    """The forecast of a build on ``cores`` of a machine like that of Speeds."""
+    """Forecast a build on ``cores`` cores of a machine like that of Speeds."""
     share = Collection(graph.rows, graph.dim, modalities=1)
     seconds = index_seconds(graph.spec, share, cores, Speeds())
     return BuildForecast(graph, seconds, cache_bytes(graph.spec, share))

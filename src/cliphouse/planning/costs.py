@@ -1,7 +1,7 @@
-"""The formulas of a plan: bytes and seconds of a layout, from what a collection is.
+"""The formulas of a plan: bytes and seconds of a layout for a collection.
 
-Bytes follow from the formats and are tested against tables the engine built. Times are scaled from
-the figures in Speeds; ``benchmarks/plan.py`` compares them with measured ones.
+Bytes follow from the formats; tests compare them with tables that the engine built. Times are
+scaled from the figures in Speeds; ``benchmarks/plan.py`` compares them with measured ones.
 """
 
 from __future__ import annotations
@@ -20,19 +20,20 @@ from cliphouse.vocabulary import Precision
 Codes = Literal["rabitq", "turboquant"]
 
 # Bytes a row on disk: id, url, caption and the rest after compression, measured on rows of LAION's
-# lengths (37 to 47 in tables of 100,000 to 5,000 rows). An array keeps its length beside it.
+# lengths (37 to 47 in tables of 100,000 to 5,000 rows). An array also stores its length.
 METADATA_BYTES = 42
 ARRAY_BYTES = 8
 ELEMENT_BYTES: dict[Precision, int] = {"float32": 4, "bfloat16": 2}
-# A code has so many bits a dimension, and 4 bytes of scale; measured with the Quantized codec.
+# Bits of a code for each dimension; a code also has 4 bytes of scale. Measured with the Quantized
+# codec.
 CODE_BITS: dict[Codes, int] = {"rabitq": 1, "turboquant": 2}
 CODE_SCALE_BYTES = 4
 # The engine compresses a graph's file: bf16 graphs of M 32 and 64 over 5,000 to 100,000 rows
-# took 918 to 1,227 bytes a row of the 1,280 and 1,536 they have in memory.
+# took 918 to 1,227 bytes a row on disk, and 1,280 and 1,536 in memory.
 VECTORS_ON_DISK = 0.9
 LINKS_ON_DISK = 0.5
-# The engine counts a graph that it has loaded by what it has reserved for it: vectors and links
-# (with 20 bytes a row besides) each in pieces of 8, 16, 32 ... MiB, and a pointer for each row.
+# The engine counts a loaded graph by the memory reserved for it. That is in pieces of 8, 16, 32 ...
+# MiB for the vectors, the same for the links with 20 bytes a row, and a pointer for each row.
 # Measured on graphs of 10,000 to 60,000 rows.
 FIRST_PIECE = 8 * 2**20
 NODE_BYTES = 20
@@ -41,8 +42,8 @@ POINTER_BYTES = 8
 BUILD_THREADS = 16  # its default max_build_vector_similarity_index_thread_pool_size
 GRANULE_ROWS = 512  # the tables' index_granularity
 ROWS_A_READER = 163_840  # its default merge_tree_min_rows_for_concurrent_read
-# Up to UNMERGED_BYTES, some 500 parts of 80 MB, a load leaves parts as they were inserted. Beyond,
-# LOAD_MERGES merges of a dozen parts each take them to MERGED_BYTES (assumed).
+# Up to UNMERGED_BYTES, some 500 parts of 80 MB, parts stay as a load inserted them. Larger tables
+# are merged LOAD_MERGES times, a dozen parts together, up to parts of MERGED_BYTES (assumed).
 UNMERGED_BYTES = 40_000_000_000
 MERGED_BYTES = 150 * 2**30  # the engine's default max_bytes_to_merge_at_max_space_in_pool
 LOAD_MERGES = 3
@@ -55,12 +56,12 @@ ANSWER_BYTES = 400  # a row of an answer: id, distance, url, caption and the res
 
 @dataclass(frozen=True)
 class Speeds:
-    """What one machine did: AMD EPYC, 2 cores, 24 GiB, a virtual disk; embedded engine.
+    """The speeds of one machine: AMD EPYC, 2 cores, 24 GiB, a virtual disk; embedded engine.
 
     Loading, in seconds: the slope of docs/benchmarks/ingest.json between 100,000 and 1,000,000 rows
-    of 2 x 512 elements (2 cores; it is a pipeline that more would not speed up), and a start that
-    lies between that benchmark's and docs/benchmarks/plan.json's. How it divides between a row and
-    its elements is assumed.
+    of 2 x 512 elements (on 2 cores; more would not speed up this pipeline), and a start between
+    that benchmark's and docs/benchmarks/plan.json's. How the time divides between a row and its
+    elements is assumed.
 
     ``scan_bytes``, ``code_bytes``, ``rescore_row`` and ``search_start`` are fitted to earlier
     measurements on such a machine that are not committed, and agree with docs/benchmarks/plan.json
@@ -68,14 +69,14 @@ class Speeds:
     ``graph_start``, ``visit`` and ``spread`` by search.json (100,000 and 1,000,000 rows, widths of
     512 to 4096; smaller graphs, which the processor's caches hold, are faster), ``merge_bytes`` by
     a merge of 1.2 GB in one thread. ``disk_bytes`` is a round figure (the disk here gave 0.2 to
-    4e9) and ``graph_load_bytes`` half of it, assumed. So are what no machine here has: the
-    ``memory_bytes`` that all cores of a server read together, and a cluster's network,
-    ``round_trip`` (a remote statement's start in it) and ``network_bytes`` (10 Gbit/s).
+    4e9) and ``graph_load_bytes`` half of it, assumed. Also assumed, since this machine has neither,
+    are the ``memory_bytes`` that all cores of a server read together, and a cluster's network:
+    ``round_trip`` (with the start of a remote statement) and ``network_bytes`` (10 Gbit/s).
 
-    All are of one core where a step spreads over the cores. Rates are bytes a second, the rest
-    seconds: ``code_element`` to code one number, ``rescore_row`` to look at one candidate,
-    ``visit`` one step of a search in a graph, for each unit of ef and each doubling of the rows,
-    ``place`` the like for placing a row, for each unit of ef_construction. ``spread`` is the
+    All are of one core if a step uses several. Rates are bytes a second, the others seconds:
+    ``code_element`` to encode one number, ``rescore_row`` to compare one candidate, ``visit`` one
+    step of a search in a graph, for each unit of ef and each doubling of the rows, ``place`` the
+    same for inserting a row, for each unit of ef_construction. ``spread`` is the
     standard deviation of the logarithm of a search's time, from its 95th percentile over its
     median.
     """
@@ -108,9 +109,9 @@ class Speeds:
     network_bytes: float = 1.25e9
 
     def with_disk(self, disk_bytes: float) -> Speeds:
-        """These with another disk, from which graphs are loaded at half its rate.
+        """The same speeds with another disk; graphs are loaded at half its rate.
 
-        Raises QueryError where the rate is not positive.
+        Raises QueryError if the rate is not positive.
         """
         if disk_bytes <= 0:
             raise QueryError(f"disk is {disk_bytes:g} bytes a second; it must be more than 0")
@@ -119,9 +120,10 @@ class Speeds:
 
 @dataclass(frozen=True)
 class Collection:
-    """What is to be kept: ``modalities`` embeddings a row (image, or image and text) of ``dim``.
+    """What a table will hold: for each row ``modalities`` embeddings (image, or image and text) of
+    ``dim`` dimensions.
 
-    Raises QueryError where a number is out of range.
+    Raises QueryError if a number is out of range.
     """
 
     rows: int
@@ -139,8 +141,8 @@ class Collection:
 
 @dataclass(frozen=True)
 class Layout:
-    """A way to keep a table: precision, and codes on every embedding, or a graph on ``indexed``
-    modalities. ``label`` names what is kept for people."""
+    """A way to store a table: its precision, and codes of every embedding or graphs on ``indexed``
+    modalities. ``label`` describes it for people."""
 
     precision: Precision
     codes: Codes | None = None
@@ -150,7 +152,7 @@ class Layout:
 
     @classmethod
     def keeping(cls, precision: Precision, kept: Kept) -> Layout:
-        """A table that keeps this for a search method."""
+        """The layout of a table that stores ``kept`` for a search method."""
         return cls(precision, kept.codes, kept.index, kept.indexed, kept.label)
 
     @property
@@ -160,25 +162,25 @@ class Layout:
 
 
 def table_bytes(layout: Layout, share: Collection) -> int:
-    """Disk of metadata, embeddings and codes; embeddings are kept uncompressed."""
+    """Bytes on disk of metadata, embeddings and codes; embeddings are not compressed."""
     embedding = _vector_bytes(layout, share) + code_bytes(layout.codes, share.dim)
     return share.rows * (METADATA_BYTES + share.modalities * embedding)
 
 
 def code_bytes(codes: Codes | None, dim: int) -> int:
-    """Bytes of a vector's code: dim bits of rabitq or 2 dim of turboquant, and a scale."""
+    """Bytes of a vector's code: dim bits (rabitq) or 2 dim bits (turboquant), and a scale."""
     return math.ceil(dim * CODE_BITS[codes] / 8) + CODE_SCALE_BYTES if codes else 0
 
 
 def graph_disk_bytes(index: IndexSpec, share: Collection) -> int:
-    """One graph's file: its vectors and links as in IndexSpec.memory_bytes, compressed."""
+    """Bytes of a graph's file: vectors and links as in IndexSpec.memory_bytes, compressed."""
     links = share.rows * 8 * index.m
     vectors = index.memory_bytes(share.rows, share.dim) - links
     return int(VECTORS_ON_DISK * vectors + LINKS_ON_DISK * links)
 
 
 def cache_bytes(index: IndexSpec, share: Collection) -> int:
-    """What one graph counts for in the cache of graphs: up to twice the memory that it takes."""
+    """Bytes that the engine counts for a graph in its cache: up to twice the graph's memory."""
     links = share.rows * 8 * index.m
     vectors = index.memory_bytes(share.rows, share.dim) - links
     pieces = _reserved(vectors) + _reserved(links + share.rows * NODE_BYTES)
@@ -186,23 +188,23 @@ def cache_bytes(index: IndexSpec, share: Collection) -> int:
 
 
 def _reserved(used: int) -> int:
-    """The least of 1, 3, 7, 15 ... first pieces that holds ``used`` bytes."""
+    """Bytes reserved for ``used`` bytes: 1, 3, 7, 15 ... times FIRST_PIECE."""
     pieces = math.ceil(used / FIRST_PIECE)
     return FIRST_PIECE * ((1 << pieces.bit_length()) - 1)
 
 
 def searched_bytes(layout: Layout, share: Collection) -> int:
-    """What a search of one modality reads from its first to its last byte."""
+    """Bytes that a search of one modality scans."""
     if layout.index:
-        return 0  # besides rescored_bytes
+        return 0  # a graph is not scanned; rescored_bytes are read
     if layout.codes:
         return share.rows * code_bytes(layout.codes, share.dim)
     return share.rows * _vector_bytes(layout, share)
 
 
 def rescored_bytes(layout: Layout, share: Collection) -> int:
-    """What a search by a graph or by codes reads to compare its candidates exactly: the granule of
-    each, since the engine reads no less."""
+    """Bytes that a search by a graph or by codes reads to compare its candidates exactly: a whole
+    granule for each, since the engine reads no less."""
     if layout.index is None and layout.codes is None:
         return 0
     candidates = PLANNED_K + SPARE_CANDIDATES if layout.index else PLANNED_K * PLANNED_OVERSAMPLING
@@ -230,19 +232,19 @@ def written_bytes(layout: Layout, share: Collection) -> int:
 
 
 def merge_seconds(layout: Layout, share: Collection, speeds: Speeds) -> float:
-    """Merging the table into one part, in one thread. A table of one batch has nothing to merge;
-    that is too little to tell."""
+    """Seconds to merge the table into one part, in one thread. That a table of one batch needs no
+    merge is ignored."""
     return table_bytes(layout, share) / speeds.merge_bytes
 
 
 def merged_parts(layout: Layout, share: Collection) -> int:
-    """The fewest parts that merges of the engine's own leave; OPTIMIZE FINAL makes them one."""
+    """The fewest parts after the engine's own merges; OPTIMIZE FINAL makes one of them."""
     return math.ceil(table_bytes(layout, share) / MERGED_BYTES)
 
 
 def index_seconds(index: IndexSpec, share: Collection, cores: int, speeds: Speeds) -> float:
-    """Building one graph: each row is placed by a search of width ef_construction, whose length
-    grows with the logarithm of the rows (Malkov and Yashunin 2016, 4.2)."""
+    """Seconds to build one graph. Each row is inserted by a search of width ef_construction, whose
+    steps grow with the logarithm of the rows (Malkov and Yashunin 2016, 4.2)."""
     steps = share.rows * index.ef_construction * math.log2(share.rows + 1)
     return steps * speeds.place * share.dim / 512 / min(cores, BUILD_THREADS)
 
@@ -250,7 +252,7 @@ def index_seconds(index: IndexSpec, share: Collection, cores: int, speeds: Speed
 def query_seconds(
     layout: Layout, share: Collection, cores: int, speeds: Speeds, ef: int = PLANNED_EF
 ) -> float:
-    """One query of PLANNED_K rows on one machine, with all it needs in memory."""
+    """Seconds of a query for PLANNED_K rows on one machine, with everything it reads in memory."""
     if layout.index:
         steps = ef * math.log2(share.rows + 1)
         return speeds.graph_start + steps * speeds.visit * share.dim / 512
@@ -267,14 +269,16 @@ def query_seconds(
 
 
 def busy_cores(layout: Layout, share: Collection, cores: int) -> int:
-    """How many cores a query keeps busy: a graph one, a scan one for every ROWS_A_READER begun."""
+    """Cores that a query uses: one in a graph, and in a scan one for each ROWS_A_READER rows."""
     return 1 if layout.index else min(cores, math.ceil(share.rows / ROWS_A_READER))
 
 
 def cluster_seconds(seconds: float, shards: int, speeds: Speeds) -> float:
-    """A query of so many shards at once, each of which takes ``seconds`` in the median: the
-    median of the slowest, where the logarithm of a time is normal with ``spread``, and what the
-    network takes to ask and to bring PLANNED_K rows of each shard."""
+    """Seconds of a query of several shards together, each of which takes ``seconds`` in the median.
+
+    It is the median time of the slowest shard, if the logarithm of a time is normally distributed
+    with ``spread``, and the network's time to bring PLANNED_K rows from each shard.
+    """
     if shards == 1:
         return seconds
     slowest = math.exp(speeds.spread * NormalDist().inv_cdf(0.5 ** (1 / shards)))
@@ -283,7 +287,7 @@ def cluster_seconds(seconds: float, shards: int, speeds: Speeds) -> float:
 
 
 def from_disk_seconds(layout: Layout, share: Collection, speeds: Speeds) -> float:
-    """What a query takes longer where nothing is in memory: reading what it scans, or the graph,
+    """Additional seconds of a query if nothing is in memory: it reads what it scans, or the graph,
     and the candidates."""
     read = searched_bytes(layout, share) + rescored_bytes(layout, share)
     graph = graph_disk_bytes(layout.index, share) if layout.index else 0

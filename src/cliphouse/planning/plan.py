@@ -1,4 +1,4 @@
-"""What a table will cost before there is one: disk, memory and time of every layout.
+"""Plans a table before it is loaded: disk, memory and time of every layout.
 
 The formulas are in ``costs``. Nothing here reads or writes anything.
 """
@@ -16,22 +16,23 @@ from cliphouse.search.methods import METHODS
 from cliphouse.search.methods.hnsw import OWN
 from cliphouse.vocabulary import Precision
 
-BASE_MEMORY = 125_000_000  # a process that builds, without its graph: 120 to 125 MB
+BASE_MEMORY = 125_000_000  # of a process that builds, without its graph: 120 to 125 MB
 USABLE_MEMORY = 0.9  # the engine's default max_server_memory_usage_to_ram_ratio
 GRAPH_CACHE_BYTES = 5 * 2**30  # its default vector_similarity_index_cache_size
 GRAPH_CACHE_OF_MEMORY = 0.5  # its default cache_size_to_ram_max_ratio
-QUICK_SECONDS = 0.2  # an exact search below this needs nothing approximate
+QUICK_SECONDS = 0.2  # if an exact search takes less, nothing approximate is recommended
 
 
 @dataclass(frozen=True)
 class Machines:
-    """``nodes`` alike machines, each with so many cores and so many bytes of memory. Every row is
-    on ``replicas`` of them, so that nodes / replicas shards share the rows. ``loaders`` machines
-    load at once (by default as many as there are nodes). ``graph_cache_bytes`` is what a node's
-    engine is told to keep of graphs; by default half of one machine's memory, and of several the
-    engine's own 5 GiB.
+    """The machines of a plan: ``nodes`` equal ones, with ``cores`` and ``memory_bytes`` each.
 
-    Raises QueryError where a number is out of range.
+    Every row is on ``replicas`` of them, so that nodes / replicas shards share the rows.
+    ``loaders`` machines load at the same time (by default as many as ``nodes``).
+    ``graph_cache_bytes`` is the configured size of an engine's cache of graphs. By default it is
+    half of the memory of a single machine, and the engine's own 5 GiB on each of several.
+
+    Raises QueryError if a number is out of range.
     """
 
     cores: int
@@ -51,7 +52,7 @@ class Machines:
                 f"nodes is {self.nodes} and replicas {self.replicas}: the nodes must be a multiple"
             )
         if self.memory_bytes < BASE_MEMORY:
-            raise QueryError(f"memory is below the {BASE_MEMORY:,} bytes the engine itself takes")
+            raise QueryError(f"memory is below the {BASE_MEMORY:,} bytes the engine itself needs")
 
     @property
     def shards(self) -> int:
@@ -59,8 +60,8 @@ class Machines:
 
     @property
     def graph_cache(self) -> int:
-        """Bytes of graphs that stay in memory between searches: one machine is taken for an
-        embedded engine, which is given as much as it takes (cliphouse.engine.embedded)."""
+        """Bytes of graphs that stay in memory between searches. A single machine is assumed to run
+        the embedded engine, whose cache is made large (cliphouse.engine.embedded)."""
         if self.graph_cache_bytes is not None:
             return self.graph_cache_bytes
         most = int(self.memory_bytes * GRAPH_CACHE_OF_MEMORY)
@@ -69,18 +70,20 @@ class Machines:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A layout on each machine. Bytes are of one machine, which holds ``rows``; seconds and
-    ``queries_per_second`` (with as many asked at once as keep it busy) of all together.
+    """The cost of a layout. Bytes are of one machine, which holds ``rows``. Seconds and
+    ``queries_per_second`` (of as many concurrent queries as it takes) are of all together.
 
-    ``indexing_disk_bytes`` is the most while the index is built: merging into one part writes the
-    table once more, and ``index_seconds`` include it. ``merged_parts`` are those that loading
-    alone leaves, each of which would have a graph of its own. ``memory_bytes`` must be there to
-    search, ``building_memory_bytes`` to build; the engine counts the graphs it has loaded as
-    ``graph_cache_bytes``; ``cached_bytes`` is what the page cache has to hold
-    besides, for ``query_seconds`` to be true. ``disk_query_seconds`` is a query that finds nothing
-    in memory. ``fits``: whether it can be built and searched. ``is_cached``: whether a query goes
-    at the speed of memory. ``rescores_from_disk``: whether the vectors of a graph's or a code's
-    candidates are read from the disk, which ``query_seconds`` then include.
+    Disk: ``indexing_disk_bytes`` is the peak of a build, because the merge into one part writes
+    the table a second time; ``index_seconds`` include the merge. ``merged_parts`` are those that
+    loading alone leaves; without the merge each would have its own graph.
+
+    Memory: ``memory_bytes`` are needed to search, ``building_memory_bytes`` to build. The engine
+    counts the loaded graphs as ``graph_cache_bytes``. ``query_seconds`` hold if the page cache also
+    has ``cached_bytes``; ``disk_query_seconds`` hold if nothing is in memory.
+
+    ``fits`` says whether it can be built and searched, and ``is_cached`` whether a query reads
+    from memory. With ``rescores_from_disk``, the vectors of candidates are read from disk, which
+    ``query_seconds`` include.
     """
 
     layout: Layout
@@ -110,7 +113,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class TablePlan:
-    """Every layout's estimate, and one sentence of advice."""
+    """The estimates of all layouts, and a recommendation in one sentence."""
 
     collection: Collection
     machines: Machines
@@ -127,8 +130,8 @@ def make_plan(
     speeds: Speeds | None = None,
     ef: int = costs.PLANNED_EF,
 ) -> TablePlan:
-    """Estimate every layout for ``collection`` on ``machines`` and recommend one. ``ef`` is how
-    wide graphs are searched."""
+    """Estimate every layout for ``collection`` on ``machines`` and recommend one. ``ef`` is the
+    search width of graphs."""
     chosen = speeds or Speeds()
     estimates = tuple(
         estimate(layout, collection, machines, chosen, ef) for layout in layouts(collection)
@@ -140,7 +143,7 @@ def make_plan(
 
 
 def layouts(collection: Collection) -> Iterator[Layout]:
-    """Every way to keep the collection that some search method is for."""
+    """Every layout of the collection that a search method can use."""
     precisions: tuple[Precision, ...] = ("float32", "bfloat16")
     for precision in precisions:
         for method in METHODS.values():
@@ -155,7 +158,7 @@ def estimate(
     speeds: Speeds,
     ef: int = costs.PLANNED_EF,
 ) -> Estimate:
-    """What ``layout`` costs on each machine."""
+    """Estimate what ``layout`` costs on each machine."""
     share = replace(collection, rows=math.ceil(collection.rows / machines.shards))
     loaders = machines.loaders or machines.nodes
     loading = replace(collection, rows=math.ceil(collection.rows / loaders))
@@ -208,9 +211,14 @@ def _index_seconds(layout: Layout, share: Collection, cores: int, speeds: Speeds
 
 
 def recommend(estimates: Sequence[Estimate], machines: Machines) -> Estimate | None:
-    """The first of these: exact where that is quick, Float32 before BFloat16; a graph of our own
-    parameters on the image embeddings; codes. Float32 under a graph only where its embeddings stay
-    in memory too, for exact answers. None where nothing answers from memory.
+    """Recommend a layout: the first of these that is good enough.
+
+    1. Exact search if it is quick, with Float32 before BFloat16.
+    2. A graph with the project's own parameters on the image embeddings: with Float32 if the
+       embeddings stay in memory too, for exact answers, else with BFloat16.
+    3. Codes.
+
+    None if no layout can be searched from memory.
     """
     by_layout: dict[Layout, Estimate] = {}
     for one in estimates:
@@ -248,15 +256,15 @@ def _advice(best: Estimate, machines: Machines) -> str:
     if best.layout.codes:
         return (
             f"{name}: a graph does not fit into memory and codes do; measure the recall of text "
-            "queries, which codes serve worst."
+            "queries, for which codes are worst."
         )
     if best.layout.precision == "bfloat16":
-        return f"{name}: half of Float32's bytes, and nothing else is given up."
-    return f"{name}: quick enough with nothing approximate."
+        return f"{name}: half of Float32's bytes, and nothing else is lost."
+    return f"{name}: exact search is quick enough."
 
 
 def _more_machines(collection: Collection, machines: Machines, speeds: Speeds) -> str:
-    """How many machines of this kind would do, by doubling and halving the search for them."""
+    """Say how many machines of this kind are enough; found by doubling, then by bisection."""
 
     def is_enough(shards: int) -> bool:
         wider = replace(machines, nodes=shards * machines.replicas)
@@ -271,6 +279,6 @@ def _more_machines(collection: Collection, machines: Machines, speeds: Speeds) -
         middle = (low + enough) // 2
         low, enough = (low, middle) if is_enough(middle) else (middle, enough)
     return (
-        "nothing answers from memory on these machines: take more memory, or --nodes "
+        "no layout can be searched from memory on these machines: use more memory, or --nodes "
         f"{enough * machines.replicas:,} like them."
     )

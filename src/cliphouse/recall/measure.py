@@ -1,8 +1,9 @@
-"""Honest recall: every way to search against the exact answer, for text and image queries apart.
+"""Measures the recall of every search method against the exact answer, for text and for image
+queries.
 
-A text query lies far outside the cloud of image vectors, and an index that looks perfect for image
-queries can miss a third of a text query's nearest images. So both are measured, with queries from
-the table itself, and a search is only ever offered with its figure beside it.
+A text query lies far outside the cloud of image vectors: an index that looks perfect for image
+queries can miss a third of a text query's nearest images. So both kinds are measured, with queries
+from the table itself.
 """
 
 from __future__ import annotations
@@ -26,25 +27,26 @@ from cliphouse.search.request import Request
 from cliphouse.search.run import Searcher
 from cliphouse.vocabulary import Measured, Metric, Modality, Progress
 
-# Image queries are the easy ones: asking more of them costs next to nothing.
+# Image queries are easier: a higher recall of them costs almost nothing.
 TARGETS: dict[Modality, float] = {"text": 0.95, "image": 0.99}
 MAX_RECALL_K = 1000
-_ENOUGH = 0.999  # no wider step is measured beyond this recall
-_STUCK = 3  # nor after so many steps that gained nothing, as with a graph of bits
-LEAST_QUERIES = 30  # of fewer no figure is kept: a mean of few says too little
-_FULL_QUERIES_K = 10  # for larger k a query tells more, and costs more: fewer are asked
+_ENOUGH = 0.999  # at this recall no wider step is measured
+_STUCK = 3  # nor after so many steps without a gain, as with a graph of bits
+LEAST_QUERIES = 30  # figures of fewer are not saved: the mean of a few says too little
+_FULL_QUERIES_K = 10  # above this k, where a query says more and costs more, fewer are used
 _WARM_UP = 3
-_NEIGHBOURS = 30  # rows whose nearest other row tells how near rows are to one another
-_APART = 1e-6  # two rows that differ by less are one
+_NEIGHBOURS = 30  # rows by whose nearest other row the distance between rows is estimated
+_APART = 1e-6  # two rows that differ by less count as one
 
 
 @dataclass(frozen=True)
 class RecallSpec:
-    """What is measured: recall@k for each of ``ks`` over ``queries`` queries of each kind; the
-    ``target`` is kept with the figures, None for the defaults of TARGETS. ``is_saved`` says that
-    mode auto will go by them.
+    """What to measure: recall@k for each of ``ks``, over ``queries`` queries of each kind.
 
-    Raises QueryError where a value is out of its range.
+    The ``target`` is saved with the figures; None stands for TARGETS. ``is_saved`` says that mode
+    auto will use the figures.
+
+    Raises QueryError if a value is out of range.
     """
 
     modality: Modality = "image"
@@ -61,14 +63,14 @@ class RecallSpec:
             raise QueryError("recall needs at least one query")
         if self.is_saved and self.queries < LEAST_QUERIES:
             raise QueryError(
-                f"{self.queries} queries say too little for mode auto to go by: measure with "
+                f"{self.queries} queries are too few for mode auto to rely on: measure with "
                 f"{LEAST_QUERIES} or more, or do not save"
             )
         if self.target is not None and not 0 < self.target <= 1:
-            raise QueryError(f"target is {self.target}; a recall is above 0, up to 1")
+            raise QueryError(f"target is {self.target}; it must be above 0 and at most 1")
 
     def queries_for(self, k: int) -> int:
-        """Of each kind; no fewer than LEAST_QUERIES unless fewer are measured at all."""
+        """The number of queries of each kind: LEAST_QUERIES or more if ``queries`` allows it."""
         if k <= _FULL_QUERIES_K:
             return self.queries
         return min(self.queries, max(LEAST_QUERIES, math.ceil(self.queries / 4)))
@@ -84,8 +86,8 @@ class Sample:
 
 @dataclass(frozen=True)
 class _Question:
-    """A query, shape (dim,), and the id of the row that it is of, which counts on neither side;
-    None where it is of no row."""
+    """A query, shape (dim,), and the id of its row, which is left out of both answers; None if it
+    is not a row."""
 
     vector: NDArray[np.float32]
     own: int | None
@@ -105,13 +107,13 @@ def measure_recall(
     spec: RecallSpec,
     progress: Progress | None = None,
 ) -> tuple[Measured, ...]:
-    """Recall@k and latency of an exact search, and of the index and the codes that the table has,
-    over a ladder of widths that ends where nothing is left to gain.
+    """Measure recall@k and latency of exact search and of each approximate method that the table
+    allows, at rising widths until a wider one gains nothing.
 
-    For each kind of embedding the table has, rows are taken as queries (spread by a hash of their
-    id, so the same in every run); those of the searched kind, which the graph knows, are turned
-    aside first (see turned_aside). Recall is the mean share of the exact top k over the stored
-    vectors that is found; a text's own picture counts on neither side.
+    For each kind of embedding that the table has, its rows are the queries, chosen by a hash of
+    their id and so the same in every run. Queries of the searched kind are rows that the graph
+    holds, so they are turned aside first (see turned_aside). Recall is the mean share of the exact
+    top k over the stored vectors that is found; a text's own picture is left out of both answers.
     """
     searcher = Searcher(table, facts)
     rounds = [(kind, k) for kind in facts.info.modalities for k in sorted(spec.ks)]
@@ -131,7 +133,7 @@ def _measure(
     kind: Modality,
     k: int,
 ) -> Iterator[Measured]:
-    """One kind of query and one k: exact first, then each ladder."""
+    """Measure one kind of query and one k: exact search first, then each ladder of widths."""
     samples = sample_rows(table, kind, spec.queries_for(k))
     request = Request(k=k + 1, modality=spec.modality, metric=spec.metric)
     questions = [_Question(sample.vector, sample.id) for sample in samples]
@@ -159,7 +161,7 @@ def _measure(
             target=TARGETS[kind] if spec.target is None else spec.target,
         )
 
-    truth = exact_plan("what the others are measured by")
+    truth = exact_plan("the reference for the other methods")
     exact = timed(truth)
     exact_entry = replace(entry(truth, exact, [1.0], ""), standard_error=0.0)
     yield exact_entry
@@ -178,7 +180,7 @@ def _measure(
 
 
 def _ladders(facts: TableFacts, spec: RecallSpec, k: int) -> Iterator[tuple[list[Plan], str]]:
-    """The approximate methods that the table allows, each with its steps, and what was measured."""
+    """The approximate methods that the table allows: each with its plans and what it searches."""
     search = Search(spec.modality, spec.metric, k + 1)
     for method in METHODS.values():
         structure = method.structure(search, facts)
@@ -193,8 +195,8 @@ def sample_rows(
     count: int,
     condition: Condition | None = None,
 ) -> list[Sample]:
-    """Rows of the table as queries: of those that pass, the ones whose ids have the smallest
-    hashes. Where several rows have one id, it is one of them."""
+    """Choose rows of the table as queries: of those that meet ``condition``, the ones whose ids
+    have the smallest hashes. If several rows have the same id, one of them is chosen."""
     where = f"WHERE {condition.sql} " if condition else ""
     chosen = table.connection.query(
         f"SELECT DISTINCT id FROM {table.sql} {where}ORDER BY sipHash64(id) LIMIT {{count:UInt32}}",
@@ -215,8 +217,8 @@ def sample_rows(
 
 
 def _new_ones(searcher: Searcher, request: Request, samples: Sequence[Sample]) -> list[_Question]:
-    """Queries like the rows, but of no row: as near to one as rows are to their nearest others."""
-    exact = exact_plan("what is near a row")
+    """Queries that are no rows, each as near to a row as rows are to their nearest neighbours."""
+    exact = exact_plan("for the distance between rows")
     nearest = []
     for sample in samples[:_NEIGHBOURS]:
         vector = QueryVector(sample.vector, "vector")
@@ -228,11 +230,11 @@ def _new_ones(searcher: Searcher, request: Request, samples: Sequence[Sample]) -
 
 
 def turned_aside(rows: NDArray[np.float32], similarity: float) -> NDArray[np.float32]:
-    """Each row, float32 of shape (n, dim), turned towards the one before it until its cosine
-    similarity to what it was is ``similarity``; its length stays.
+    """Turn each row, float32 of shape (n, dim), towards the row before it, until its cosine
+    similarity to itself before is ``similarity``. Its length stays.
 
-    A row that is itself a node of the graph is found, with its neighbours, more easily than a
-    picture that the graph has never seen: at 100,000 rows ef 128 found 0.996 of the neighbours of
+    The neighbours of a row that is a node of the graph are found more easily than those of a
+    picture that is not in the graph: at 100,000 rows ef 128 found 0.996 of the neighbours of
     rows and 0.975 of those of new pictures (docs/benchmarks/search.md).
     """
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
@@ -262,13 +264,13 @@ def _search_all(
 
 
 def _standard_error(shares: Sequence[float], k: int) -> float:
-    """That of the mean of the shares, and no less than one more miss in all would have made: that
-    none was missed in so many does not mean that none ever is."""
+    """The standard error of the mean of the shares, and at least the effect of one more miss in
+    all queries: if a sample has no miss, other queries may still have some."""
     spread = float(np.std(shares, ddof=1)) if len(shares) > 1 else 1.0
     return max(spread / math.sqrt(len(shares)), 1 / (len(shares) * k))
 
 
 def _recalls(found: Sequence[Sequence[int]], truth: Sequence[Sequence[int]]) -> list[float]:
-    """Each query's share of the exact answer that was found."""
+    """The share of the exact answer that was found, for each query."""
     shares = [len(set(f) & set(t)) / len(t) for f, t in zip(found, truth, strict=True) if t]
     return shares or [1.0]

@@ -1,4 +1,4 @@
-"""What rounding to bfloat16 costs: a table's exact answers against those of the shards' vectors."""
+"""Measures what rounding to bfloat16 costs: the table's exact answers against the shards' own."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _BLOCK_ROWS = 20_000
 
 @dataclass(frozen=True)
 class RoundingCost:
-    """The mean share of the top k over the shards' own vectors that is in the table's exact top k,
-    for ``queries`` queries of one kind."""
+    """How much of the top k over the shards' own vectors is in the table's exact top k: the mean
+    share over ``queries`` queries of one kind."""
 
     modality: Modality
     query: Modality
@@ -46,13 +46,13 @@ def measure_rounding(
     request: Request,
     queries: int,
 ) -> tuple[RoundingCost, ...]:
-    """Compare exact searches of the table's rows of these shards, by the modality, metric and k of
-    ``request``, with brute force over the files, without the rows that the table has no more.
+    """Compare exact searches of the table with brute force over the shards' files.
 
-    Queries are rows of the table, with their vectors as the shards have them. The files are read
+    Both use the modality, metric and k of ``request``, and only rows of these shards that are still
+    in the table. Queries are rows of the table, with the vectors of the files. The files are read
     once for each kind of query, a block at a time.
 
-    Raises ShardError where the table has no rows of the shards, or they are CSV files or lack
+    Raises ShardError if the table has no rows of the shards, if they are CSV files, or if they lack
     embeddings that the table has.
     """
     readers = {source.number: _reader(source) for source in sources}
@@ -65,7 +65,7 @@ def measure_rounding(
     known = np.sort(present.column("id").to_numpy())
     if not len(known):
         raise ShardError(
-            f"table {table.name} has no rows of these shards; give those it was made of"
+            f"table {table.name} has no rows of these shards; give the shards it was loaded from"
         )
     costs = []
     for kind in facts.info.modalities:
@@ -74,7 +74,7 @@ def measure_rounding(
         truth = _brute_force(readers.values(), request, vectors, known)
         shares = []
         for row_id, vector, nearest in zip(ids, vectors, truth, strict=True):
-            plan = exact_plan("what the shards' own vectors are compared with")
+            plan = exact_plan("compared with the shards' own vectors")
             found = searcher.run(QueryVector(vector, kind), request, plan, condition)
             mine = [hit.id for hit in found.hits if hit.id != row_id][:k]
             wanted = [i for i in nearest.tolist() if i not in (row_id, -1)][:k]
@@ -111,7 +111,7 @@ def _brute_force(
 def _nearness(
     queries: NDArray[np.float32], rows: NDArray[np.float32], metric: Metric
 ) -> NDArray[np.float32]:
-    """What ranks rows as the metric does, the nearest highest: float32 of shape (queries, rows)."""
+    """Scores that rank rows as the metric does, the nearest highest: float32 (queries, rows)."""
     if metric == "cosine":
         nearness: NDArray[np.float32] = _unit(queries) @ _unit(rows).T
     else:
