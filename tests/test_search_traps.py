@@ -161,6 +161,27 @@ def test_rows_of_one_id_are_not_taken_for_one(table: Table) -> None:
         assert {entry.queries for entry in twins.recall(queries=20)} == {20}
 
 
+def test_near_duplicates_apart_hits_are_the_same(tmp_path: Path, open_table: OpenTable) -> None:
+    """Whatever bytes their text is, and also if a value is missing."""
+    text = [b"caf\xe9", b"\xff\xfe", "ü".encode(), b""]
+    made = make_shard(tmp_path / "s", 0, 50, DIM)
+    table = open_table()
+    table.ingest(made.folder)
+    listed = "[" + ", ".join(f"unhex('{t.hex()}')" for t in text) + "]"
+    table.sql(
+        f"CREATE TABLE bytes ENGINE = MergeTree ORDER BY id AS SELECT id, {listed}[id % 4 + 1] AS "
+        f"caption, toLowCardinality({listed}[id % 4 + 1]) AS NSFW, CAST(if(id % 3 > 0, similarity, "
+        "NULL), 'Nullable(Float32)') AS similarity, width, image_embedding FROM laion"
+    )
+    with Table(table.address.folder, "bytes") as opened:
+        plain = opened.search(a_query(), 50)
+        found = opened.search(a_query(), 50, dedup=0.999)
+    known = [{**hit.to_dict(), "pair_similarity": repr(hit.pair_similarity)} for hit in plain]
+    assert [{**h.to_dict(), "pair_similarity": repr(h.pair_similarity)} for h in found] == known
+    assert {hit.caption for hit in found} == {t.decode("utf-8", "replace") for t in text}
+    assert {hit.NSFW for hit in found} == {hit.caption for hit in found}
+
+
 def test_nothing_passes(table: Table) -> None:
     assert list(table.search(a_query(), dedup=0.9, where="0")) == []
     assert list(table.search(a_query(), where="0")) == []

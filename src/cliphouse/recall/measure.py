@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from cliphouse.engine.arrays import vectors_of
 from cliphouse.errors import QueryError
 from cliphouse.schema.columns import embedding_column
 from cliphouse.schema.facts import TableFacts
@@ -208,12 +209,8 @@ def sample_rows(
         "ORDER BY sipHash64(id) LIMIT 1 BY id",
         {"ids": chosen.column("id").to_pylist()},
     )
-    return [
-        Sample(row_id, np.array(vector, dtype=np.float32))
-        for row_id, vector in zip(
-            found.column("id").to_pylist(), found.column("vector").to_pylist(), strict=True
-        )
-    ]
+    vectors = vectors_of(found.column("vector"), table.info.dim)
+    return [Sample(*row) for row in zip(found.column("id").to_pylist(), vectors, strict=True)]
 
 
 def _new_ones(searcher: Searcher, request: Request, samples: Sequence[Sample]) -> list[_Question]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cliphouse.engine.arrays import plain_rows, vectors_of
 from cliphouse.engine.reading import ReadingMeter
 from cliphouse.schema.columns import Value
 from cliphouse.schema.facts import TableFacts
@@ -147,14 +148,22 @@ class Searcher:
         if condition is not None:
             parameters |= condition.parameters
         with explained(condition, sql):
-            rows = self._connection.rows(sql, parameters)
+            if request.dedup is None:
+                rows, vectors = self._connection.rows(sql, parameters), None
+            else:
+                rows, vectors = self._with_vectors(sql, parameters)
         elapsed = (time.perf_counter() - started) * 1000
-        rows.sort(key=lambda row: (row[DISTANCE_NAME], row["id"]))
-        vectors = None
-        if request.dedup is not None:
-            listed = [row.pop(VECTOR_NAME) for row in rows]
-            vectors = np.array(listed, np.float32).reshape(len(rows), self._facts.info.dim)
-        return Found(_hits(rows), vectors, plan, sql, elapsed)
+        order = sorted(range(len(rows)), key=lambda n: (rows[n][DISTANCE_NAME], rows[n]["id"]))
+        hits = _hits([rows[n] for n in order])
+        return Found(hits, None if vectors is None else vectors[order], plan, sql, elapsed)
+
+    def _with_vectors(
+        self, sql: str, parameters: dict[str, Any]
+    ) -> tuple[list[dict[str, Any]], NDArray[np.float32]]:
+        """The rows that a search finds, and their vectors, float32 of shape (rows, dim)."""
+        found = self._connection.query(sql, parameters)
+        vectors = vectors_of(found.column(VECTOR_NAME), self._facts.info.dim)
+        return plain_rows(found.drop_columns(VECTOR_NAME)), vectors
 
     def _choose(self, request: Request, kind: str, condition: Condition | None) -> Plan:
         plan = choose(request, kind, self._facts)
