@@ -13,6 +13,7 @@ from cliphouse.engine.address import FolderAddress, parse_address
 from cliphouse.inspection.check import CheckReport, check_shards
 from cliphouse.json_text import to_json
 from cliphouse.shards import parse_shard_numbers
+from cliphouse.wording import counted
 
 NAME = "check"
 
@@ -62,5 +63,5 @@ def _draw(name: str, report: CheckReport) -> None:
         show.out.print(f"{finding.severity}: {finding.where}: {finding.what}", markup=False)
     verdict = "no errors" if report.is_good else "has errors"
     show.out.print(
-        f"{name}: {show.count(report.shards, 'shard')}, {show.count(report.rows, 'row')}, {verdict}"
+        f"{name}: {counted(report.shards, 'shard')}, {counted(report.rows, 'row')}, {verdict}"
     )

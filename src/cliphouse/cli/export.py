@@ -10,6 +10,7 @@ import typer
 import cliphouse
 from cliphouse.cli import options, show
 from cliphouse.export import FORMATS
+from cliphouse.wording import counted
 
 NAME = "export"
 _FOLDERS = ", ".join(name for name, form in FORMATS.items() if form.output == "folder")
@@ -46,4 +47,4 @@ def command(
         report = opened.export(output, chosen, None if search else where, ids, advance)
     names = ", ".join(str(path) for path in report.files[:3])
     more = f" and {len(report.files) - 3} more" if len(report.files) > 3 else ""
-    show.out.print(f"{show.count(report.rows, 'row')} into {names}{more}", markup=False)
+    show.out.print(f"{counted(report.rows, 'row')} into {names}{more}", markup=False)

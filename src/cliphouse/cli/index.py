@@ -14,6 +14,7 @@ from cliphouse.planning.build import BuildForecast
 from cliphouse.schema.index_spec import DEFAULT_EF_CONSTRUCTION, DEFAULT_M, IndexSpec
 from cliphouse.table import AUTO_KS, Table
 from cliphouse.vocabulary import Modality
+from cliphouse.wording import counted
 
 NAME = "index"
 _NO_ANNOY = (
@@ -71,7 +72,7 @@ def _build(opened: Table, spec: IndexSpec, force: bool) -> None:
     if not built.seconds:
         show.out.print(f"{spec.modality}: the index exists already")
         return
-    indexed = show.count(built.rows, "row")
+    indexed = counted(built.rows, "row")
     show.out.print(f"{spec.modality}: {indexed} indexed in {show.seconds(built.seconds)}")
     with show.progress("recall", "steps") as advance_steps:
         measured = opened.recall(

@@ -13,6 +13,7 @@ from cliphouse.cli.recall import draw
 from cliphouse.client import Client
 from cliphouse.inspection.summary import NodeSize, TableSummary
 from cliphouse.json_text import to_json
+from cliphouse.wording import counted
 
 NAME = "info"
 
@@ -71,7 +72,7 @@ def _draw(summary: TableSummary) -> None:
         ("database", summary.database),
         *_engine(summary),
         ("table", summary.table),
-        ("rows", f"{summary.rows:,} in {show.count(summary.parts, 'part')}"),
+        ("rows", f"{summary.rows:,} in {counted(summary.parts, 'part')}"),
         ("shards", f"{summary.shards:,}{_loaded(summary)}"),
         ("model", summary.model or "unknown"),
         (
@@ -85,7 +86,7 @@ def _draw(summary: TableSummary) -> None:
         numbers = ", ".join(map(str, summary.unfinished))
         facts.append(("unfinished", f"shards {numbers}: run the same ingest again"))
     if summary.cluster is not None:
-        facts.append(("cluster", f"{summary.cluster}, {show.count(len(summary.nodes), 'node')}"))
+        facts.append(("cluster", f"{summary.cluster}, {counted(len(summary.nodes), 'node')}"))
     show.out.print(show.table(("", ""), facts))
     if summary.nodes:
         _draw_nodes(summary.nodes)

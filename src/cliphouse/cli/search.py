@@ -21,6 +21,7 @@ from cliphouse.search.methods import describe
 from cliphouse.search.query.operand import operands_of
 from cliphouse.search.request import Request
 from cliphouse.search.results import Hit, SearchResult
+from cliphouse.wording import counted
 
 NAME = "search"
 _QUERY = pa.field("query", pa.string())
@@ -149,6 +150,6 @@ def _way(result: SearchResult) -> str:
     filtered = f"; filter: {stats.filtered}" if stats.filtered else ""
     read = "" if stats.rows_read is None else f", {stats.rows_read:,} rows read"
     return (
-        f"{show.count(len(result), 'row')}, {way} ({stats.reason}{filtered}), {recall}{read}, "
+        f"{counted(len(result), 'row')}, {way} ({stats.reason}{filtered}), {recall}{read}, "
         f"encoding {stats.encode_ms:.0f} ms, search {stats.search_ms:.0f} ms"
     )
