@@ -200,7 +200,7 @@ def test_a_shard_that_is_down_is_an_error_and_no_fewer_rows(
     one_down: OneDown, folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # It is down for good: nobody need wait for it.
-    monkeypatch.setattr("cliphouse.table.LONG_RETRY_SECONDS", 0.1)
+    monkeypatch.setattr("cliphouse.engine.database.LONG_RETRY_SECONDS", 0.1)
     url = one_down.server.url()
     with cliphouse.open(url) as table:
         for what in (
@@ -224,7 +224,7 @@ def test_a_shard_that_is_down_is_an_error_and_no_fewer_rows(
 def test_a_profile_that_skips_dead_shards_is_overruled(
     one_down: OneDown, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cliphouse.table.LONG_RETRY_SECONDS", 0.1)
+    monkeypatch.setattr("cliphouse.engine.database.LONG_RETRY_SECONDS", 0.1)
     url = one_down.server.url(user=SKIPPING)
     for what in (
         lambda table: table.search("id:7", k=3),

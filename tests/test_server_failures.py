@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import cliphouse
-from cliphouse import table as table_module
+from cliphouse.engine import database as database_module
 from cliphouse.engine.features import Features, Setting
 from cliphouse.errors import EngineError, TableError, UnreachableError
 from cliphouse.loading.tokens import token_settings
@@ -41,7 +41,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> tuple[MadeShard, ...]:
 def _in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small batches, and work that gives up after a second rather than after minutes."""
     monkeypatch.setattr(reader, "BATCH_ROWS", 25)
-    monkeypatch.setattr(table_module, "LONG_RETRY_SECONDS", 1.0)
+    monkeypatch.setattr(database_module, "LONG_RETRY_SECONDS", 1.0)
 
 
 def load(url: str, shards: tuple[MadeShard, ...]) -> None:
@@ -113,7 +113,7 @@ def test_a_load_goes_on_when_the_server_is_back(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The server goes down after the third insert and comes up while the load waits."""
-    monkeypatch.setattr(table_module, "LONG_RETRY_SECONDS", 60.0)
+    monkeypatch.setattr(database_module, "LONG_RETRY_SECONDS", 60.0)
     waits: list[int] = []
 
     def progress(done: int, total: int) -> None:
@@ -235,8 +235,8 @@ def test_questions_are_asked_again(server: StandIn, loaded: str, table: Table, f
 def test_questions_that_stay_unanswered_are_one_line(
     server: StandIn, loaded: str, tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(table_module, "LONG_RETRY_SECONDS", 0.1)
-    monkeypatch.setattr(table_module, "RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(database_module, "LONG_RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(database_module, "RETRY_SECONDS", 0.1)
     questions: tuple[Callable[[Table], object], ...] = (
         lambda table: table.search("id:7"),
         lambda table: table.summary(),

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -16,14 +12,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cliphouse.cluster.placement import find_placement, insist_on_all_shards
-from cliphouse.engine.address import parse_address
+from cliphouse.engine.address import Address, parse_address
 from cliphouse.engine.answer import Answer, run_statement
 from cliphouse.engine.connection import Connection
+from cliphouse.engine.database import AGAIN, GOES_ON, Database
 from cliphouse.engine.encoding import choose_encoder, encoder_difference, reload_functions
-from cliphouse.engine.opening import open_connection
 from cliphouse.engine.quoting import identifier
-from cliphouse.engine.retry import LONG_RETRY_SECONDS, RETRY_SECONDS
-from cliphouse.errors import ModelError, QueryError, TableError, UnreachableError
+from cliphouse.errors import ModelError, QueryError
 from cliphouse.export.exporter import Exporter, ExportReport
 from cliphouse.indexing.build import BuiltIndex, build_index, drop_index
 from cliphouse.indexing.forecast import forecast
@@ -33,31 +28,27 @@ from cliphouse.inspection.summary import TableSummary, summarise
 from cliphouse.loading.ingest import IngestReport, ingest
 from cliphouse.loading.options import IngestOptions
 from cliphouse.loading.scheduler import OnWait
-from cliphouse.models import DEFAULT_MODEL, Encoder, load_encoder, model_spec
-from cliphouse.pictures import open_picture
+from cliphouse.models import DEFAULT_MODEL, Encoder
 from cliphouse.planning.build import BuildForecast, forecast_build
+from cliphouse.recall.keep import forget_measured, keep_measured
 from cliphouse.recall.measure import RecallSpec, measure_recall
 from cliphouse.recall.rounding import RoundingCost, measure_rounding
-from cliphouse.schema.facts import TableFacts, read_facts
 from cliphouse.schema.handle import TableHandle, open_table
 from cliphouse.schema.index_spec import IndexSpec
-from cliphouse.schema.info import KnownModels, TableInfo, read_models, with_measured, write_info
+from cliphouse.schema.info import KnownModels, TableInfo, read_models
 from cliphouse.search.filter import Filter
 from cliphouse.search.literal import literal_sql
-from cliphouse.search.option import one_of
-from cliphouse.search.query.operand import Operand, Query, one_query, operands_of
-from cliphouse.search.query.reader import QueryReader
-from cliphouse.search.query.vector import QueryVector, mean_vectors, recognise
+from cliphouse.search.query.encoders import TableEncoders
+from cliphouse.search.query.operand import Operand, Query, operands_of
 from cliphouse.search.request import Request
 from cliphouse.search.results import SearchResult
 from cliphouse.search.rows import read_rows
-from cliphouse.search.run import Searcher
+from cliphouse.search.table_search import TableSearch
 from cliphouse.shards.source import find_sources
 from cliphouse.udf import EncoderSettings
 from cliphouse.vocabulary import (
     DEFAULT_DB,
     DEFAULT_TABLE,
-    MODALITIES,
     BuildProgress,
     Codes,
     Measured,
@@ -68,18 +59,6 @@ from cliphouse.vocabulary import (
 )
 
 AUTO_KS = (10, 100)  # what mode auto is measured for when an index is built
-_KNOWN_SECONDS = 2.0
-_GOES_ON = "run the same command again: it goes on where it stopped"
-_AGAIN = "run the same command again"
-
-
-@dataclass(frozen=True)
-class _Known:
-    """A table and its facts as they were read, taken to hold ``until`` (monotonic seconds)."""
-
-    table: TableHandle
-    facts: TableFacts
-    until: float
 
 
 class Table:
@@ -99,35 +78,27 @@ class Table:
         model: str | None = None,
         model_dir: str | None = None,
     ) -> None:
-        """``model`` is the encoder for words and pictures where the table does not say which made
-        it; ``model_dir`` the folder of its files, offline."""
+        """``model`` is the encoder for words and pictures if the table does not say which made it;
+        ``model_dir`` is the folder of its files, offline."""
         identifier(table)
-        self.address = parse_address(str(db))
         self.name = table
-        self._model = model
-        self._model_dir = model_dir
-        self._encoders: dict[str, Encoder] = {}
-        self._open: Connection | None = None
-        self._retry_seconds = RETRY_SECONDS
-        self._cached: _Known | None = None
-        self._means: dict[Modality, NDArray[np.float32]] | None = None
+        self._encoders = TableEncoders(model, model_dir)
+        self._database = Database(parse_address(str(db)), self._prepare)
+        self._search = TableSearch(lambda: self.handle, self._encoders)
+
+    @property
+    def address(self) -> Address:
+        """Where the database is."""
+        return self._database.address
 
     @property
     def connection(self) -> Connection:
-        """The open database. Raises TableError where there is none, or another process has it."""
-        if self._open is None:
-            self._open = open_connection(self.address, retry_seconds=self._retry_seconds)
-            if self._open.is_embedded:
-                self._choose_encoder()
-            else:
-                # On a cluster, lets no answer be without the rows of a shard that is down.
-                if find_placement(self._open, self.name).cluster is not None:
-                    insist_on_all_shards(self._open)
-        return self._open
+        """The open database. Raises TableError if there is none, or another process has it."""
+        return self._database.connection
 
     @property
     def info(self) -> TableInfo:
-        """What the table was made with. Raises TableError where there is no such table."""
+        """What the table was made with. Raises TableError if there is no such table."""
         return self.handle.info
 
     @property
@@ -154,29 +125,29 @@ class Table:
         waiting: OnWait | None = None,
     ) -> IngestReport:
         """Load the shards below ``folders`` (see cliphouse.loading.ingest.ingest), making the
-        database and the table where they are not there: on every node of ``cluster``, where one
-        is named."""
-        self._cached = self._means = None
-        options = IngestOptions(shards, self._model, precision, codes, replace, cluster)
+        database and the table if they do not exist, on every node of ``cluster`` if it is named."""
+        self.refresh()
+        model = self._encoders.model
+        options = IngestOptions(shards, model, precision, codes, replace, cluster)
 
         def connect() -> Connection:
-            connection = self._create()
+            connection = self._database.create()
             if not connection.is_embedded:
                 shown = self.address.shown
                 connection.features.require(shown, precision or "float32", codes or "none")
             return connection
 
-        with self._long_retries(_GOES_ON):
+        with self._database.long_retries(GOES_ON):
             report = ingest(
                 connect,
                 self.name,
-                [str(folder) for folder in folders],
+                list(map(str, folders)),
                 options,
                 progress,
                 waiting,
             )
-        if self._open is not None and self._open.is_embedded:
-            self._choose_encoder()  # the table may say now which model it is
+        if self.connection.is_embedded:
+            self._choose_encoder(self.connection)  # the table may say now which model it is
         return report
 
     def index(
@@ -186,16 +157,16 @@ class Table:
         measure: bool = False,
         force: bool = False,
     ) -> BuiltIndex:
-        """Build an HNSW index (see cliphouse.indexing.build.build_index); ``measure`` has its
-        recall measured and kept for mode auto, at k of 10 and of 100. ``force`` builds it even
-        where its graph does not fit into memory."""
+        """Build an HNSW index (see cliphouse.indexing.build.build_index). ``measure`` measures its
+        recall at k of 10 and of 100 and keeps it for mode auto; ``force`` builds the index even if
+        its graph does not fit into memory."""
         spec = spec if isinstance(spec, IndexSpec) else IndexSpec(spec)
-        with self._long_retries(_GOES_ON):
+        with self._database.long_retries(GOES_ON):
             self._require_index()
             built = build_index(self.handle, spec, progress, force)
         if built.seconds:
-            self._forget_recall(spec.modality, spec.metric)
-        self._cached = None
+            forget_measured(self.handle, spec.modality, spec.metric)
+        self.refresh()
         if measure:
             self.recall(spec.modality, AUTO_KS, metric=spec.metric, save=True)
         return built
@@ -204,14 +175,15 @@ class Table:
         """The memory and the time that an index will take, built on this machine, and the memory
         that there is. Raises TableError if the engine has no such index."""
         self._require_index()
-        graph = forecast(self._known(spec.modality).table, spec)
+        graph = forecast(self._search.known(spec.modality).table, spec)
         return forecast_build(graph, os.cpu_count() or 1)
 
     def drop_index(self, modality: Modality = "image", metric: Metric = "cosine") -> bool:
         """Drop an index; returns whether there was one."""
         dropped = drop_index(self.handle, modality, metric)
         if dropped:
-            self._forget_recall(modality, metric)
+            forget_measured(self.handle, modality, metric)
+        self.refresh()
         return dropped
 
     def recall(
@@ -229,24 +201,17 @@ class Table:
         mode auto. ``target`` is the recall that auto must reach, by default 0.95 for text queries
         and 0.99 for image queries.
 
-        Raises TableError where they should be kept and the table's comment is its owner's.
+        Raises TableError if they should be kept and the table's comment is its owner's.
         """
         ks = (k,) if isinstance(k, int) else tuple(k)
         spec = RecallSpec(modality, metric, ks, queries, target, save)
-        with self._long_retries(_AGAIN):
-            known = self._known(modality)
+        with self._database.long_retries(AGAIN):
+            known = self._search.known(modality)
             measured = measure_recall(known.table, known.facts, spec, progress)
         if save:
-            # Measuring takes minutes, in which others may have written.
-            now = self.handle
-            info = with_measured(now.info, measured)
-            kept = write_info(now.connection, now.placement, info)
-            self._cached = None
-            if not kept:
-                raise TableError(
-                    f"table {self.name} has a comment of its own, where the figures are kept; "
-                    f"clear it with: ALTER TABLE {self.name} MODIFY COMMENT ''"
-                )
+            # The table as it is now: measuring takes minutes, in which others may have written.
+            keep_measured(self.handle, measured)
+            self.refresh()
         return measured
 
     def rounding_cost(
@@ -257,10 +222,13 @@ class Table:
         queries: int = 200,
         metric: Metric = "cosine",
     ) -> tuple[RoundingCost, ...]:
-        """What bfloat16 rounding costs: the share of the exact top k over the shards' own vectors
-        that is in the exact top k of the table (see cliphouse.recall.rounding)."""
-        sources = find_sources([str(place) for place in places], None)
-        known, request = self._known(modality), Request(k=k, modality=modality, metric=metric)
+        """What bfloat16 rounding costs (see cliphouse.recall.rounding): the share of the shards'
+        own exact top k that is in the table's."""
+        sources = find_sources(list(map(str, places)), None)
+        known, request = (
+            self._search.known(modality),
+            Request(k=k, modality=modality, metric=metric),
+        )
         return measure_rounding(known.table, known.facts, sources, request, queries)
 
     def search(
@@ -288,7 +256,7 @@ class Table:
         ``query``, and what is added to it and subtracted from it, is words, the path or URL of a
         picture, the path of a .npy vector, ``id:N``, a PIL image or an array; text may begin with
         a weight as in ``2:cat``. ``where`` is a SQL condition and ``filter`` one made of plain
-        values. ``mode`` auto takes an approximate way only where its measured recall is good and
+        values. ``mode`` auto takes an approximate method only if its measured recall is good and
         it is faster; ``ef`` is the search width of mode hnsw, ``oversampling`` that of mode codes.
         ``dedup`` leaves out rows of that cosine similarity to a nearer one (0.94 is usual).
         ``offset`` skips rows; ``cursor`` goes on after an earlier result's ``cursor``. ``count``
@@ -296,22 +264,10 @@ class Table:
 
         Raises QueryError, PictureError, ModelError or TableError, each saying what to do.
         """
-        request = Request.read(
-            {
-                "k": k,
-                "modality": modality,
-                "where": where,
-                "metric": metric,
-                "mode": mode,
-                "ef": ef,
-                "filter": filter,
-                "oversampling": oversampling,
-                "dedup": dedup,
-                "offset": offset,
-                "cursor": cursor,
-                **more,
-            }
-        )
+        given: dict[str, Any] = {"k": k, "modality": modality, "where": where, "metric": metric}
+        given |= {"mode": mode, "ef": ef, "oversampling": oversampling, "filter": filter}
+        given |= {"dedup": dedup, "offset": offset, "cursor": cursor}
+        request = Request.read(given | more)
         return self.search_many([operands_of(query, add, subtract)], request, count)[0]
 
     def search_many(
@@ -322,25 +278,17 @@ class Table:
     ) -> list[SearchResult]:
         """A result for each query, or sum of operands, all asked alike; words are encoded
         together."""
-        request = request or Request()
-        known = self._known(request.modality)
-        asked = [one_query(query) for query in queries]
-        started = time.perf_counter()
-        reader = QueryReader(known.table, lambda: self._encoder_for(known.table.info))
-        vectors = [self._recognised(v, known.table) for v in reader.read(asked, request.modality)]
-        encode_ms = (time.perf_counter() - started) * 1000 / max(len(vectors), 1)
-        searcher = Searcher(known.table, known.facts)
-        return [searcher.search(vector, request, encode_ms, count) for vector in vectors]
+        return self._search.search_many(queries, request or Request(), count)
 
     def sql(self, statement: str, parameters: dict[str, Any] | None = None) -> pa.Table:
-        """The result of one SQL statement as an Arrow table, empty where it has none.
+        """The result of one SQL statement as an Arrow table, empty if it has none.
 
         ``parameters`` are for ``{name:Type}`` in the statement. ``encode_text`` and
         ``encode_image`` use the model that the tables were made with (see
         cliphouse.engine.encoding).
 
-        Raises QueryError, TableError or EngineError where the engine refuses the statement, and
-        ModelError or PictureError where a function cannot encode.
+        Raises QueryError, TableError or EngineError if the engine refuses the statement, and
+        ModelError or PictureError if a function cannot encode.
         """
         answer = self.run(statement, parameters)
         if answer.rows is None:
@@ -350,45 +298,36 @@ class Table:
     def run(
         self, statement: str, parameters: dict[str, Any] | None = None, metered: bool = False
     ) -> Answer:
-        """The same with what it took, and for statements with a FORMAT of their own too."""
+        """Run a statement as ``sql`` does, also one with a FORMAT; the answer says what it took."""
         if self.connection.is_embedded:
-            self._choose_encoder()
-        self._cached = self._means = None
+            self._choose_encoder(self.connection)
+        self.refresh()
         return run_statement(self.connection, statement, parameters, metered)
 
     def encode(self, query: str | Path) -> NDArray[np.float32]:
         """The vector of words (str) or of a picture's file (Path), float32 of shape (dim,), as
         encode_text and encode_image make it in SQL.
 
-        Raises ModelError where no model can be chosen or loaded, PictureError for a bad picture.
+        Raises ModelError if no model can be chosen or loaded, PictureError for a bad picture.
         """
-        settings = self._choose_encoder()
+        settings = self._choose_encoder(self.connection)
         if settings.problem is not None:
             raise ModelError(settings.problem)
-        encoder = self._encoder(settings.model)
-        if isinstance(query, Path):
-            (vector,) = encoder.encode_image([encoder.shrink(open_picture(query))])
-        else:
-            (vector,) = encoder.encode_text([query])
-        return np.asarray(vector, np.float32)
+        return self._encoders.encode(settings.model, query)
 
     def check_functions(self) -> float:
-        """Let a server read its functions again, and compare its encode_text with the encoder of
-        this process: the largest difference in any dimension (see
-        cliphouse.engine.encoding.encoder_difference)."""
+        """The largest difference in any dimension between a server's encode_text, which is read
+        anew, and the encoder of this process (see cliphouse.engine.encoding.encoder_difference)."""
         reload_functions(self.connection)
-        return encoder_difference(self.connection, self._model or DEFAULT_MODEL, self._model_dir)
+        model = self._encoders.model or DEFAULT_MODEL
+        return encoder_difference(self.connection, model, self._encoders.model_dir)
 
-    def check(
-        self,
-        *places: str | Path,
-        shards: Collection[int] | None = None,
-    ) -> CheckReport:
-        """Compare the table with its ledger and, where ``places`` are given, with their shards
+    def check(self, *places: str | Path, shards: Collection[int] | None = None) -> CheckReport:
+        """Compare the table with its ledger and, if ``places`` are given, with their shards
         (see cliphouse.inspection.check)."""
-        with self._long_retries(_AGAIN):
+        with self._database.long_retries(AGAIN):
             table = self.handle
-            sources = find_sources([str(place) for place in places], shards) if places else ()
+            sources = find_sources(list(map(str, places)), shards) if places else ()
             return check_table(table, sources)
 
     def export(
@@ -401,15 +340,14 @@ class Table:
     ) -> ExportReport:
         """Write rows to files in a format of cliphouse.export.FORMATS, such as "parquet" (see
         cliphouse.export.exporter.Exporter)."""
-        with self._long_retries(_AGAIN):
+        with self._database.long_retries(AGAIN):
             exporter = Exporter(self.handle, where, ids, progress)
             return exporter.write(format, Path(output))
 
     @property
     def encoder(self) -> Encoder:
-        """The encoder that the table was made with. Raises ModelError where there is none that
-        fits; its files are looked for on first use."""
-        return self._encoder_for(self.info)
+        """The encoder that the table was made with. Raises ModelError if there is none."""
+        return self._encoders.of_table(self.name, self.info)
 
     def items(self, ids: Sequence[int]) -> list[dict[str, Any]]:
         """Rows by their ids, without embeddings (see cliphouse.search.rows.read_rows)."""
@@ -424,113 +362,37 @@ class Table:
         return read_statistics(self.handle)
 
     def spell_out(self, operands: Sequence[Operand], request: Request) -> str:
-        """The exact search for ``operands`` as a statement to copy (see
-        cliphouse.search.literal)."""
-        return literal_sql(self._known(request.modality).facts, operands, request)
+        """The exact search for ``operands`` as a statement (see cliphouse.search.literal)."""
+        return literal_sql(self._search.known(request.modality).facts, operands, request)
+
+    def refresh(self) -> None:
+        """Read the table anew for the next search, which else relies for two seconds on what an
+        earlier one has read."""
+        self._search.forget()
 
     def close(self) -> None:
         """Let go of the database, so that another process can have it."""
-        if self._open is not None:
-            self._open.close()
-            self._open = None
+        self._database.close()
 
     def __enter__(self) -> Table:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _encoder(self, model: str) -> Encoder:
-        """The encoder of that name, loaded once with the files of this object's ``model_dir``."""
-        name = model_spec(model).name
-        if name not in self._encoders:
-            self._encoders[name] = load_encoder(name, self._model_dir)
-        return self._encoders[name]
+    def _prepare(self, connection: Connection) -> None:
+        """What is done once when the database is opened."""
+        if connection.is_embedded:
+            self._choose_encoder(connection)
+        elif find_placement(connection, self.name).cluster is not None:
+            insist_on_all_shards(connection)
 
-    def _encoder_for(self, info: TableInfo) -> Encoder:
-        """The encoder the table was made with, which is the only one whose vectors mean anything
-        in it."""
-        wanted = model_spec(self._model).name if self._model else None
-        if info.model is not None and wanted not in (None, info.model):
-            raise ModelError(
-                f"table {self.name} was made with model {info.model}; words and pictures "
-                f"encoded with {wanted} would find nothing in it"
-            )
-        encoder = self._encoder(info.model or wanted or DEFAULT_MODEL)
-        if encoder.dim != info.dim:
-            raise ModelError(
-                f"table {self.name} has vectors of dimension {info.dim}, model {encoder.name} of "
-                f"{encoder.dim}: it was made with another model; search with a .npy vector or id:N"
-            )
-        return encoder
-
-    def _known(self, modality: Modality) -> _Known:
-        """What a search must know of the table. What was read a moment ago is taken to hold, since
-        a search stays right even if it does not."""
-        one_of("modality", modality, MODALITIES)
-        if self._cached is None or time.monotonic() > self._cached.until:
-            table = self.handle
-            until = time.monotonic() + _KNOWN_SECONDS
-            self._cached = _Known(table, read_facts(table), until)
-        known = self._cached
-        if modality not in known.table.info.modalities:
-            raise TableError(f"table {self.name} has no {modality} embeddings")
-        if known.facts.rows == 0:
-            raise TableError(f"table {self.name} is empty; load it with: cliphouse ingest DIR")
-        return known
-
-    def _recognised(self, vector: QueryVector, table: TableHandle) -> QueryVector:
-        if vector.kind != "vector" or table.info.modalities != MODALITIES:
-            return vector
-        if self._means is None:
-            self._means = mean_vectors(table)
-        return recognise(vector, self._means)
-
-    def _choose_encoder(self) -> EncoderSettings:
+    def _choose_encoder(self, connection: Connection) -> EncoderSettings:
         """Before every statement, since the one before may have made or dropped a table."""
-        known = KnownModels() if self._model else read_models(self.connection)
-        return choose_encoder(
-            self.connection, self._model, self._model_dir, known.by_table, known.problem
-        )
-
-    def _create(self) -> Connection:
-        if self._open is None:
-            self._open = open_connection(
-                self.address, create=True, retry_seconds=self._retry_seconds
-            )
-        return self._open
-
-    @contextmanager
-    def _long_retries(self, advice: str) -> Iterator[None]:
-        """Long work, which survives that a server is away for a while; where it stays away, the
-        error gives ``advice``."""
-        self._set_retry_seconds(LONG_RETRY_SECONDS)
-        try:
-            yield
-        except UnreachableError as error:
-            raise UnreachableError(f"{error}; {advice}", error.may_have_run) from error
-        finally:
-            self._set_retry_seconds(RETRY_SECONDS)
-
-    def _set_retry_seconds(self, seconds: float) -> None:
-        self._retry_seconds = seconds
-        if self._open is not None:
-            self._open.retry_seconds = seconds
+        model, model_dir = self._encoders.model, self._encoders.model_dir
+        known = KnownModels() if model else read_models(connection)
+        return choose_encoder(connection, model, model_dir, known.by_table, known.problem)
 
     def _require_index(self) -> None:
         if not self.connection.is_embedded:
             self.connection.features.require_index(self.address.shown)
-
-    def _forget_recall(self, modality: Modality, metric: Metric) -> None:
-        table = self.handle
-        measured = table.info.measured
-        kept = tuple(e for e in measured if (e.modality, e.metric) != (modality, metric))
-        if kept != measured:
-            info = replace(table.info, measured=kept)
-            write_info(table.connection, table.placement, info)
-        self._cached = None

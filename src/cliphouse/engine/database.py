@@ -1,0 +1,64 @@
+"""A database that is opened when it is first needed, and its connection while it is open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from cliphouse.engine.address import Address
+from cliphouse.engine.connection import Connection
+from cliphouse.engine.opening import open_connection
+from cliphouse.engine.retry import LONG_RETRY_SECONDS, RETRY_SECONDS
+from cliphouse.errors import UnreachableError
+
+GOES_ON = "run the same command again: it goes on where it stopped"
+AGAIN = "run the same command again"
+
+
+class Database:
+    """The database at ``address``; ``prepare`` is called with the connection when it is opened."""
+
+    def __init__(self, address: Address, prepare: Callable[[Connection], None]) -> None:
+        self.address = address
+        self._prepare = prepare
+        self._open: Connection | None = None
+        self._retry_seconds = RETRY_SECONDS
+
+    @property
+    def connection(self) -> Connection:
+        """The open connection. Raises TableError if there is no database or another process has it
+        open, UnreachableError if no server answers."""
+        if self._open is None:
+            self._open = open_connection(self.address, retry_seconds=self._retry_seconds)
+            self._prepare(self._open)
+        return self._open
+
+    def create(self) -> Connection:
+        """The open connection, of a folder that is made if it does not exist."""
+        if self._open is None:
+            seconds = self._retry_seconds
+            self._open = open_connection(self.address, create=True, retry_seconds=seconds)
+        return self._open
+
+    def close(self) -> None:
+        """Let go of the database, so that another process can have it."""
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+    @contextmanager
+    def long_retries(self, advice: str) -> Iterator[None]:
+        """In this context a server may be away for a while, as is right for long work. If it stays
+        away, the error ends with ``advice``."""
+        self._set_retry_seconds(LONG_RETRY_SECONDS)
+        try:
+            yield
+        except UnreachableError as error:
+            raise UnreachableError(f"{error}; {advice}", error.may_have_run) from error
+        finally:
+            self._set_retry_seconds(RETRY_SECONDS)
+
+    def _set_retry_seconds(self, seconds: float) -> None:
+        self._retry_seconds = seconds
+        if self._open is not None:
+            self._open.retry_seconds = seconds

@@ -1,0 +1,61 @@
+"""The encoder of a table: the one it was made with, loaded once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cliphouse.errors import ModelError
+from cliphouse.models import DEFAULT_MODEL, Encoder, load_encoder, model_spec
+from cliphouse.pictures import open_picture
+from cliphouse.schema.info import TableInfo
+
+
+class TableEncoders:
+    """Encoders by model. ``model`` is what a user named, for tables that do not say which model
+    made them; ``model_dir`` is the folder with the files of models, offline."""
+
+    def __init__(self, model: str | None, model_dir: str | None) -> None:
+        self.model = model
+        self.model_dir = model_dir
+        self._loaded: dict[str, Encoder] = {}
+
+    def load(self, model: str) -> Encoder:
+        """The encoder of this name. Raises ModelError if it is not known or cannot be loaded."""
+        name = model_spec(model).name
+        if name not in self._loaded:
+            self._loaded[name] = load_encoder(name, self.model_dir)
+        return self._loaded[name]
+
+    def of_table(self, table: str, info: TableInfo) -> Encoder:
+        """The encoder that the table was made with: no other's vectors mean anything in it.
+
+        Raises ModelError if the user named another, or its dimension is not the table's.
+        """
+        wanted = model_spec(self.model).name if self.model else None
+        if info.model is not None and wanted not in (None, info.model):
+            raise ModelError(
+                f"table {table} was made with model {info.model}; words and pictures "
+                f"encoded with {wanted} would find nothing in it"
+            )
+        encoder = self.load(info.model or wanted or DEFAULT_MODEL)
+        if encoder.dim != info.dim:
+            raise ModelError(
+                f"table {table} has vectors of dimension {info.dim}, model {encoder.name} of "
+                f"{encoder.dim}: it was made with another model; search with a .npy vector or id:N"
+            )
+        return encoder
+
+    def encode(self, model: str, query: str | Path) -> NDArray[np.float32]:
+        """The vector of words (str) or of a picture's file (Path), float32 of shape (dim,).
+
+        Raises ModelError as ``load`` does, PictureError for a bad picture.
+        """
+        encoder = self.load(model)
+        if isinstance(query, Path):
+            (vector,) = encoder.encode_image([encoder.shrink(open_picture(query))])
+        else:
+            (vector,) = encoder.encode_text([query])
+        return np.asarray(vector, np.float32)

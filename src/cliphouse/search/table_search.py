@@ -1,0 +1,89 @@
+"""Searching one table again and again: what was read of it is kept from search to search."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cliphouse.errors import TableError
+from cliphouse.schema.facts import TableFacts, read_facts
+from cliphouse.schema.handle import TableHandle
+from cliphouse.search.option import one_of
+from cliphouse.search.query.encoders import TableEncoders
+from cliphouse.search.query.operand import Operand, Query, one_query
+from cliphouse.search.query.reader import QueryReader
+from cliphouse.search.query.vector import QueryVector, mean_vectors, recognise
+from cliphouse.search.request import Request
+from cliphouse.search.results import SearchResult
+from cliphouse.search.run import Searcher
+from cliphouse.vocabulary import MODALITIES, Modality
+
+_KNOWN_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class KnownTable:
+    """A table and its facts as they were read, taken to hold ``until`` (monotonic seconds)."""
+
+    table: TableHandle
+    facts: TableFacts
+    until: float
+
+
+class TableSearch:
+    """Searches the table that ``resolve`` returns, with words and pictures encoded by
+    ``encoders``."""
+
+    def __init__(self, resolve: Callable[[], TableHandle], encoders: TableEncoders) -> None:
+        self._resolve = resolve
+        self._encoders = encoders
+        self._known: KnownTable | None = None
+        self._means: dict[Modality, NDArray[np.float32]] | None = None
+
+    def forget(self) -> None:
+        """Read the table anew for the next search."""
+        self._known = self._means = None
+
+    def known(self, modality: Modality) -> KnownTable:
+        """What a search must know of the table. What was read less than two seconds ago is taken
+        to hold: a search stays right even if it does not.
+
+        Raises TableError if the table is empty or lacks embeddings of ``modality``.
+        """
+        one_of("modality", modality, MODALITIES)
+        if self._known is None or time.monotonic() > self._known.until:
+            table = self._resolve()
+            until = time.monotonic() + _KNOWN_SECONDS
+            self._known = KnownTable(table, read_facts(table), until)
+        known = self._known
+        if modality not in known.table.info.modalities:
+            raise TableError(f"table {known.table.name} has no {modality} embeddings")
+        if known.facts.rows == 0:
+            name = known.table.name
+            raise TableError(f"table {name} is empty; load it with: cliphouse ingest DIR")
+        return known
+
+    def search_many(
+        self, queries: Sequence[Query | Sequence[Operand]], request: Request, count: bool
+    ) -> list[SearchResult]:
+        """A result for each query or sum of operands; all words are encoded together. ``count``
+        has the rows counted that the engine reads."""
+        known = self.known(request.modality)
+        table, asked = known.table, [one_query(query) for query in queries]
+        started = time.perf_counter()
+        reader = QueryReader(table, lambda: self._encoders.of_table(table.name, table.info))
+        vectors = [self._recognised(v, table) for v in reader.read(asked, request.modality)]
+        encode_ms = (time.perf_counter() - started) * 1000 / max(len(vectors), 1)
+        searcher = Searcher(table, known.facts)
+        return [searcher.search(vector, request, encode_ms, count) for vector in vectors]
+
+    def _recognised(self, vector: QueryVector, table: TableHandle) -> QueryVector:
+        if vector.kind != "vector" or table.info.modalities != MODALITIES:
+            return vector
+        if self._means is None:
+            self._means = mean_vectors(table)
+        return recognise(vector, self._means)
