@@ -24,9 +24,6 @@ from rich.table import Table
 from rich.text import Text
 
 from cliphouse.vocabulary import BuildProgress, Progress
-from cliphouse.wording import counted as count
-
-__all__ = ["count", "err", "out", "plain", "progress", "seconds", "shares", "size", "table"]
 
 out = Console(highlight=False, soft_wrap=True, emoji=False)
 if not out.is_terminal:
