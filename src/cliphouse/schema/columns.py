@@ -58,15 +58,15 @@ class Column:
     """A column of the table.
 
     ``spellings`` are its lower-case names in parquet metadata, the preferred one first; a column
-    without them is not read from metadata. A row whose text is empty takes that of the first of
-    ``fallbacks``, further names there, that is not. With ``is_pair_cosine``, shards without the
-    column get the cosine similarity of each row's two embeddings.
+    without them is not read from metadata. ``fallbacks`` are further names there: if a row's text
+    is empty, it takes the first of theirs that is not. If ``is_pair_cosine``, a shard without the
+    column gets the cosine similarity of each row's two embeddings.
 
-    Hits show a column if ``is_shown``. ``filters`` are the
-    conditions that a Filter offers for it, and ``statistic`` is what is counted of it. ``label``
-    names it on the page, whose form offers the numbers of ``scale``. Rows with one of the values
-    ``unwanted`` can be left out of a search; the first is the worst. ``picture_list`` is its place
-    in a list of pictures for img2dataset, from 1, or 0 if it is not in the list.
+    Hits show a column if ``is_shown``. ``filters`` are the conditions that a Filter offers for it.
+    ``statistic`` is what is counted of it. ``label`` names it on the page, whose form offers the
+    numbers of ``scale``. A search can leave out rows with one of the values ``unwanted``, the worst
+    first. ``picture_list`` is its place in a list of pictures for img2dataset, from 1; 0 leaves it
+    out.
     """
 
     name: str

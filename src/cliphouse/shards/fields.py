@@ -13,9 +13,10 @@ class MetadataField:
     """A field to read from a metadata file, as an Arrow column of ``type``.
 
     ``spellings`` are the lower-case names that the file's column may have, the preferred one
-    first. Rows without a value get ``absent``. If a row's text is empty, it is taken from the
-    first of the columns ``fallbacks`` that is not. If a file lacks the column of a field that
-    ``is_pair_cosine``, its values are the cosine similarity of each row's two embeddings.
+    first. ``absent`` is the value of rows that have none. ``fallbacks`` are names of further
+    columns: if a row's text is empty, it takes the first of theirs that is not. If
+    ``is_pair_cosine``, a shard whose file lacks the column gets the cosine similarity of each row's
+    two embeddings.
     """
 
     name: str
