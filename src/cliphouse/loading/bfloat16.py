@@ -12,9 +12,10 @@ _LARGEST_HALF = 65_280.0  # the largest float16 that BFloat16 holds too
 
 
 def bfloat16_bits(values: NDArray[np.float32]) -> NDArray[np.uint32]:
-    """float32 to float32 bit patterns whose lower 16 bits are zero, rounded to nearest-even.
+    """Round float32 values to BFloat16, nearest-even; returns the bits of the rounded float32
+    values, whose lower 16 bits are zero.
 
-    ClickHouse truncates when it makes BFloat16 of Float32, which after this changes nothing.
+    ClickHouse truncates when it converts Float32 to BFloat16, which changes nothing after this.
     Finite values only.
     """
     bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
@@ -25,9 +26,9 @@ def bfloat16_bits(values: NDArray[np.float32]) -> NDArray[np.uint32]:
 
 @cache
 def _rounded_halves() -> NDArray[np.float16]:
-    """Every float16, by its bits, rounded to BFloat16: 65,536 numbers instead of one for each row.
+    """A table of every float16, by its bits, rounded to BFloat16.
 
-    A rounded float16 is a float16 again, but for those above _LARGEST_HALF.
+    A rounded float16 is a float16 again, except those above _LARGEST_HALF.
     """
     halves = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)
     with np.errstate(invalid="ignore", over="ignore"):
@@ -35,8 +36,8 @@ def _rounded_halves() -> NDArray[np.float16]:
 
 
 def round_to_bfloat16(rows: pa.Table, column: str) -> pa.Table:
-    """``rows`` with a fixed-size list column of float16 or float32 rounded to what BFloat16 holds,
-    in the type it has. Finite values only."""
+    """``rows`` with one column, fixed-size lists of float16 or float32, rounded to values that
+    BFloat16 holds. The column keeps its type. Finite values only."""
     index = rows.schema.get_field_index(column)
     lists = rows.column(index).combine_chunks()
     values = lists.flatten().to_numpy()

@@ -1,4 +1,4 @@
-"""Inserting side by side: one insert keeps one core busy, and the embedded engine takes several."""
+"""Inserting batches in parallel: one insert keeps one core busy, and the engine takes several."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INSERTERS = 2
 
 @dataclass(frozen=True)
 class Batch:
-    """``count`` rows ready to be inserted, and the insert's settings."""
+    """``count`` rows that are ready to be inserted, and the settings of their insert."""
 
     count: int
     rows: StagedRows
@@ -26,7 +26,7 @@ class Batch:
 
 
 class Inserter:
-    """INSERTERS threads, each with a client of its own, for as long as the block lasts."""
+    """Inserts batches with INSERTERS threads, each with its own client, while the block lasts."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -35,7 +35,8 @@ class Inserter:
         self._clients: list[Connection] = []
 
     def insert(self, table: str, batches: Iterable[Batch]) -> Iterator[int]:
-        """Insert ``batches``; yields the rows of each once it is acknowledged, in their order."""
+        """Insert ``batches``. Yields the number of rows of each, in order, once the engine has
+        acknowledged it."""
         under_way: deque[tuple[Future[None], int]] = deque()
         for batch in batches:
             under_way.append((self._pool.submit(self._insert, table, batch), batch.count))

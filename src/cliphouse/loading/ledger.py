@@ -244,11 +244,11 @@ class Ledger:
             self._insert_settings | {"insert_deduplication_token": uuid.uuid4().hex},
         )
 
-    def _query(self, columns: str, where: str, shards: tuple[int, int]) -> list[dict[str, Any]]:
+    def _query(self, columns: str, condition: str, shards: tuple[int, int]) -> list[dict[str, Any]]:
         absent = "".join(f", toUInt32(0) AS {column}" for column in self._format.absent_columns)
         found: list[dict[str, Any]] = self._connection.query(
             f"SELECT {columns} FROM (SELECT *{absent} FROM {self._name}) "
-            f"WHERE {where} AND shard BETWEEN {{first:UInt32}} AND {{last:UInt32}} "
+            f"WHERE {condition} AND shard BETWEEN {{first:UInt32}} AND {{last:UInt32}} "
             f"GROUP BY shard ORDER BY shard{self._consistent}",
             {"first": shards[0], "last": shards[1]},
         ).to_pylist()

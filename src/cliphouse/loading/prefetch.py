@@ -1,4 +1,4 @@
-"""Reading ahead: the next items are made in a thread while the last are being used."""
+"""Reading ahead: a thread makes the next items while the last one is in use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ _Item = TypeVar("_Item")
 
 @dataclass(frozen=True)
 class _Made(Generic[_Item]):
-    """What the thread hands over; the last has no items, and the error that ended it."""
+    """What the thread hands over. The last has no items, and the error that ended the thread, if
+    any."""
 
     items: tuple[_Item, ...] = ()
     error: BaseException | None = None
@@ -22,8 +23,8 @@ class _Made(Generic[_Item]):
 def prefetch(items: Iterable[_Item], depth: int = 1) -> Generator[_Item, None, None]:
     """Yield ``items`` in order, made in a thread at most ``depth`` ahead of the one in use.
 
-    An error raised while making an item is raised here, in its turn. Leaving early stops the
-    thread after the item it is making.
+    An error raised while making an item is raised here, in its turn. If the caller closes the
+    generator early, the thread stops after the item that it is making.
     """
     made: queue.SimpleQueue[_Made[_Item]] = queue.SimpleQueue()
     room = threading.Semaphore(depth)
@@ -36,7 +37,7 @@ def prefetch(items: Iterable[_Item], depth: int = 1) -> Generator[_Item, None, N
                 made.put(_Made((next(iterator),)))
         except StopIteration:
             made.put(_Made())
-        except BaseException as error:  # noqa: BLE001 - handed over to the reader
+        except BaseException as error:  # noqa: BLE001 - handed over to the caller
             made.put(_Made(error=error))
 
     thread = threading.Thread(target=make, daemon=True)
@@ -50,4 +51,4 @@ def prefetch(items: Iterable[_Item], depth: int = 1) -> Generator[_Item, None, N
     finally:
         stop.set()
         room.release()
-        thread.join(1)  # an item under way may take long; it is nobody's any more
+        thread.join(1)  # an item that is being made may take long, and nobody needs it

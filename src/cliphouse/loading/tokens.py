@@ -1,4 +1,4 @@
-"""What has the engine keep an insert once that comes twice under one token."""
+"""Settings that let the engine keep only the first of the inserts under one token."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ _CHOICES = {DEDUPLICATE: "enable", DEDUPLICATE_SELECT: "force_enable"}
 
 
 def token_settings(connection: Connection) -> dict[str, int | str]:
-    """Settings of every insert that bears a token. Engines before 26 know ``insert_deduplicate``
-    alone, later ones go by the others first.
+    """Settings of every insert that bears a token.
 
-    Raises TableError where this user's profile has tokens ignored and may not be overruled.
+    Engines before version 26 know ``insert_deduplicate`` alone; in later ones the other settings
+    take precedence. Raises TableError if this user's profile turns tokens off and may not be
+    overruled.
     """
     settings: dict[str, int | str] = {"async_insert": 0, "insert_deduplicate": 1}
     features = connection.features

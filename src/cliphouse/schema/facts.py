@@ -1,4 +1,4 @@
-"""What a search must know of a table beforehand, read in one statement."""
+"""What a search must know about a table, read in one statement."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ DISTANCE: dict[Metric, str] = {"cosine": "cosineDistance", "l2": "L2Distance"}
 
 
 def index_name(modality: Modality, metric: Metric) -> str:
-    """The index's name: the guide's for cosine, with the metric's name behind it otherwise."""
+    """The index's name: the guide's for cosine; for another metric, its name is appended."""
     return f"{modality}_index" + ("" if metric == "cosine" else f"_{metric}")
 
 
 @dataclass(frozen=True)
 class VectorIndex:
     """An HNSW index, whoever made it and whatever its name; ``type`` is its SQL. ``is_built`` is
-    false where no part of the table has a graph, as after parts were merged."""
+    false if no part of the table has a graph, as after parts were merged."""
 
     name: str
     column: str
@@ -34,7 +34,7 @@ class VectorIndex:
 
     @property
     def quantization(self) -> str:
-        """What the graph keeps of each number: bf16 (the default), i8 ..."""
+        """The type of the numbers in the graph: bf16 (the default), i8 ..."""
         match = re.search(r"'[^']*',\s*'[^']*',\s*\d+,\s*'(\w+)'", self.type)
         return match[1] if match else "bf16"
 
@@ -42,7 +42,7 @@ class VectorIndex:
 @dataclass(frozen=True)
 class TableFacts:
     """A table as a search sees it. ``rows`` counts deleted rows too until they are merged away;
-    ``largest_part`` is in rows, 0 where the engine has no parts. ``features`` are the engine's."""
+    ``largest_part`` is in rows, 0 if the engine has no parts. ``features`` are the engine's."""
 
     info: TableInfo
     columns: tuple[str, ...]
@@ -59,7 +59,8 @@ class TableFacts:
         return self.rows * self.info.dim * (2 if self.info.precision == "bfloat16" else 4)
 
     def index(self, modality: Modality, metric: Metric) -> VectorIndex | None:
-        """The index that a search by this distance can use: a built one, if there is one."""
+        """The index that a search by this metric can use, preferably a built one; None if there is
+        none."""
         mine = [
             index
             for index in self.indexes
@@ -113,5 +114,5 @@ def read_facts(table: TableHandle) -> TableFacts:
 
 
 def _values(entry: Any) -> list[Any]:
-    """A tuple of the engine's, which comes as a mapping or a list."""
+    """The values of an engine's tuple, which arrives as a mapping or a list."""
     return list(entry.values()) if isinstance(entry, dict) else list(entry)

@@ -17,7 +17,7 @@ DEFAULT_EF_CONSTRUCTION = 128
 class IndexSpec:
     """Parameters of an HNSW index (Malkov and Yashunin 2016) under ClickHouse's names for them.
 
-    Raises QueryError where one is out of range.
+    Raises QueryError if one is out of range.
     """
 
     modality: Modality = "image"
@@ -35,16 +35,16 @@ class IndexSpec:
         return index_name(self.modality, self.metric)
 
     def type_sql(self, dim: int) -> str:
-        """The index type as it stands in SQL, and as the engine shows it again."""
+        """The index type as SQL, spelled as the engine shows it."""
         return (
             f"vector_similarity('hnsw', '{DISTANCE[self.metric]}', {dim}, "
             f"'{self.quantization}', {self.m}, {self.ef_construction})"
         )
 
     def memory_bytes(self, rows: int, dim: int) -> int:
-        """Memory of the graph while it is built and while it is searched.
+        """Bytes of memory that the graph takes while it is built and while it is searched.
 
-        rows x (dim x bytes an element + 8 M): vectors, and 2 M links of 4 bytes on the lowest
-        layer, where nearly all links are.
+        rows x (dim x bytes an element + 8 M): the vectors, and 2 M links of 4 bytes each on the
+        lowest layer, where nearly all links are.
         """
         return int(rows * (dim * ELEMENT_BYTES[self.quantization] + self.m * 8))

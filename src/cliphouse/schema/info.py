@@ -1,4 +1,4 @@
-"""The layout of the table, and what is kept about it: as JSON in the table's own comment."""
+"""The layout of a table, and the description that is kept in its comment."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ CODES_SETTINGS = {"enable_quantized_codec": 1}
 
 @dataclass(frozen=True)
 class TableInfo:
-    """What a table was made with. ``model`` is None where nobody said which it was."""
+    """What a table was made with. ``model`` is None if it is not known. ``dim`` is 0 if the table
+    was made by other hands and is empty."""
 
     model: str | None
     dim: int
@@ -137,7 +138,7 @@ def ledger_name(table: str) -> str:
 
 
 def read_comment(connection: Connection, name: str) -> str | None:
-    """The table's comment; None where there is no such table."""
+    """The table's comment; None if there is no such table."""
     found = connection.query(
         "SELECT comment FROM system.tables "
         "WHERE database = currentDatabase() AND name = {name:String}",
@@ -189,8 +190,8 @@ def write_info(connection: Connection, placement: Placement, info: TableInfo) ->
 
 
 def keep_tokens(connection: Connection, name: str) -> None:
-    """Let a table made by other hands remember insert tokens too, without which the engine would
-    keep the same batch twice. Replicated tables remember by themselves."""
+    """Let a table made by other hands remember insert tokens, without which the engine would keep
+    the same batch twice. Replicated tables remember them by default."""
     found = connection.query(
         "SELECT engine, create_table_query AS statement FROM system.tables "
         "WHERE database = currentDatabase() AND name = {name:String}",
@@ -201,7 +202,7 @@ def keep_tokens(connection: Connection, name: str) -> None:
 
 
 def rows_by_shard(connection: Connection, name: str) -> dict[int, int]:
-    """How many rows of each shard there are."""
+    """The number of rows of each shard in the table."""
     found = connection.query(
         f"SELECT bitShiftRight(id, {ID_BITS}) AS shard, count() AS rows "
         f"FROM {identifier(name)} GROUP BY shard"
@@ -220,8 +221,8 @@ def with_measured(info: TableInfo, measured: tuple[Measured, ...]) -> TableInfo:
 
 
 def describe_table(connection: Connection, name: str, types: Mapping[str, str]) -> TableInfo:
-    """What can be seen of a table made by other hands: its columns, given with their types, and
-    the length of its first vector. Raises TableError if it has no embeddings."""
+    """Describe a table made by other hands by its columns, given with their types, and the length
+    of its first vector. Raises TableError if it has no embeddings."""
     modalities = tuple(m for m in MODALITIES if embedding_column(m) in types)
     if not modalities:
         raise TableError(
