@@ -18,6 +18,8 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST as CONTENT_TYPE
 
+from cliphouse.search.methods import METHODS
+
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -63,6 +65,11 @@ class Metrics:
             buckets=_BATCHES,
             registry=self.registry,
         )
+        self.searches = Counter(
+            "cliphouse_searches", "Searches by mode", ("mode",), registry=self.registry
+        )
+        for mode in METHODS:
+            self.searches.labels(mode)  # 0 until one is made
         self.requests = Counter(
             "cliphouse_requests",
             "Answers by route and status",

@@ -149,6 +149,7 @@ class Service:
                 results = [_uncounted(result) for result in results]
         for result in results:
             self.metrics.knn_index.observe(result.stats.search_ms / 1000)
+            self.metrics.searches.labels(result.stats.mode).inc()
         return [
             replace(
                 result,
