@@ -15,24 +15,25 @@ DISK = 1e9  # bytes a second
 VECTOR = 512 * 4 + 8
 
 VERDICT = """\
-**Centring alone: no.** Vectors less their mean, padded to equal length for the codec, find fewer
-images than the codec finds by the vectors as they are, for text and for image queries, at every
-shortlist. All 512 centred dimensions as Int8 lose the image queries (0.52 at best) at a fourth of
-the bytes and no less time.
+**Centring alone: no.** The mean was subtracted from the vectors, and they were padded to equal
+length for the codec. Such codes find fewer images than codes of the unchanged vectors, for text
+and for image queries, at every shortlist. All 512 centred dimensions as Int8 find too few for
+image queries (0.52 at best), with a fourth of the bytes and no less time.
 
-**Centred vectors on axes chosen for the queries: yes on these figures, and not a mode yet.** 96
-numbers of one byte a vector, on the axes that keep most of what texts and images of the table ask
-for, find 0.96 of a text query's images with a shortlist of 50 and 1.00 with 200, where rabitq (68
-bytes) finds 0.26 and 0.49, turboquant (132 bytes) 0.51 and 0.78. The first stage takes a third of
-an exact search's time and a twentieth of its bytes. The server computes and keeps the codes itself,
-from constants, at some 150,000 rows a second.
+**Centred vectors on axes chosen for the queries: yes by these figures, but not a mode yet.** 96
+numbers of one byte for each vector, on the axes that keep most of the scores of the table's
+texts and images, find 0.96 of a text query's images with a shortlist of 50 and 1.00 with 200,
+where rabitq (68 bytes) finds 0.26 and 0.49, turboquant (132 bytes) 0.51 and 0.78. The first
+stage takes a third of an exact search's time and a twentieth of its bytes. The server computes
+and keeps the codes itself, from constants, at some 150,000 rows a second.
 
-What speaks for waiting: in memory HNSW is faster still where its graph fits; the gain that matters,
-with vectors larger than memory, is an estimate here (the last table: 5% of the bytes), since at
-100,000 rows the disk's read-ahead fetches everything whatever is asked for; and the axes are fitted
-to generated rows. As far as 1,000 image and 2,148 text vectors of the real model can tell, these
-are no kinder: fitted to 500 and 1,600 of them, 64, 96 and 128 axes leave an error of 0.26, 0.21 and
-0.17 of the scores' spread on the others, and 0.26, 0.20 and 0.16 on as many generated ones.
+There are reasons to wait. In memory, HNSW is still faster if its graph fits. The important gain,
+with vectors larger than memory, is only an estimate here (the last table: 5% of the bytes),
+because at 100,000 rows the disk's read-ahead reads everything. And the axes are fitted to
+generated rows. As far as 1,000 image and 2,148 text vectors of the real model show, generated
+rows are not easier: fitted to 500 and 1,600 of them, 64, 96 and 128 axes leave an error of 0.26,
+0.21 and 0.17 of the scores' spread on the others, and 0.26, 0.20 and 0.16 on as many generated
+ones.
 """
 
 
