@@ -176,8 +176,8 @@ def test_near_duplicates_apart_hits_are_the_same(tmp_path: Path, open_table: Ope
     with Table(table.address.folder, "bytes") as opened:
         plain = opened.search(a_query(), 50)
         found = opened.search(a_query(), 50, dedup=0.999)
-    known = [{**hit.to_dict(), "pair_similarity": repr(hit.pair_similarity)} for hit in plain]
-    assert [{**h.to_dict(), "pair_similarity": repr(h.pair_similarity)} for h in found] == known
+    known = [{**hit.to_dict(), "similarity": repr(hit.similarity)} for hit in plain]
+    assert [{**h.to_dict(), "similarity": repr(h.similarity)} for h in found] == known
     assert {hit.caption for hit in found} == {t.decode("utf-8", "replace") for t in text}
     assert {hit.NSFW for hit in found} == {hit.caption for hit in found}
 
