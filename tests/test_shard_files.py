@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cliphouse.errors import ShardError, UserError
-from cliphouse.shards import find_shards, parse_shard_numbers
+from cliphouse.shards import find_shards, format_shard_numbers, parse_shard_numbers
 from shard_files import make_shard
 
 
@@ -96,11 +96,13 @@ def test_an_incomplete_shard_names_the_missing_file(
 def test_shard_numbers() -> None:
     assert parse_shard_numbers("all") is None
     assert parse_shard_numbers("0-3,12, 7") == {0, 1, 2, 3, 7, 12}
+    assert format_shard_numbers([0, 1, 2, 3, 7, 12]) == "0-3,7,12"
 
 
 @given(st.sets(st.integers(0, 2000), min_size=1, max_size=30))
 def test_any_list_of_numbers_is_read_back(numbers: set[int]) -> None:
     assert parse_shard_numbers(",".join(map(str, numbers))) == numbers
+    assert parse_shard_numbers(format_shard_numbers(sorted(numbers))) == numbers
 
 
 @pytest.mark.parametrize("text", ["", "x", "5-2", "1,,2", "-3", "1-", "99999999", "٣"])

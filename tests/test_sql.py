@@ -98,7 +98,7 @@ def test_settings_last_from_one_statement_to_the_next(empty: Path, run: Run) -> 
     [
         (["SELECT 1", "-f", "s.sql"], "give one of them"),
         (["-f", "none.sql"], "none.sql: No such file"),
-        (["-f", "latin.sql"], "latin.sql: not text in UTF-8"),
+        (["-f", "latin.sql"], "latin.sql: not UTF-8 text"),
         (["/* nothing */"], "no statement"),
         ([], "no statement"),
         (["SELECT 1; SELECT nope"], "statement 2: .*nope"),

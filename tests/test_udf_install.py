@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import cliphouse
+from cliphouse.errors import EngineError
 from cliphouse.models import load_encoder
 from conftest import Run
 from standin.process import StandIn
@@ -68,8 +69,11 @@ def test_another_model_on_the_server_is_noticed(
     from clip_files import make_clip_files
 
     make_clip_files(tmp_path / "vit")
-    with cliphouse.open(server, model="ViT-B/32", model_dir=str(tmp_path / "vit")) as table:
-        assert table.check_functions() > 0.01
+    with (
+        cliphouse.open(server, model="ViT-B/32", model_dir=str(tmp_path / "vit")) as table,
+        pytest.raises(EngineError, match=r"encode_text\('cat'\) differs from model ViT-B/32"),
+    ):
+        table.check_functions()
 
 
 def test_show_prints_what_install_writes(folders: Path, run: Run) -> None:

@@ -16,7 +16,7 @@ from cliphouse.engine.address import Address, parse_address
 from cliphouse.engine.answer import Answer, run_statement
 from cliphouse.engine.connection import Connection
 from cliphouse.engine.database import AGAIN, GOES_ON, Database
-from cliphouse.engine.encoding import choose_encoder, encoder_difference, reload_functions
+from cliphouse.engine.encoding import check_encoder, choose_encoder, reload_functions
 from cliphouse.engine.quoting import identifier
 from cliphouse.errors import ModelError, QueryError
 from cliphouse.export.exporter import Exporter, ExportReport
@@ -316,11 +316,11 @@ class Table:
         return self._encoders.encode(settings.model, query)
 
     def check_functions(self) -> float:
-        """The largest difference in any dimension between a server's encode_text, which is read
-        anew, and the encoder of this process (see cliphouse.engine.encoding.encoder_difference)."""
+        """Let a server reload its functions, and check that its encode_text is the encoder of this
+        process; return their largest difference (see cliphouse.engine.encoding.check_encoder)."""
         reload_functions(self.connection)
         model = self._encoders.model or DEFAULT_MODEL
-        return encoder_difference(self.connection, model, self._encoders.model_dir)
+        return check_encoder(self.connection, model, self._encoders.model_dir)
 
     def check(self, *places: str | Path, shards: Collection[int] | None = None) -> CheckReport:
         """Compare the table with its ledger and, if ``places`` are given, with their shards

@@ -23,7 +23,7 @@ from rich.progress import (
 
 from cliphouse.cli import options, show
 from cliphouse.json_text import to_json
-from cliphouse.shards import parse_shard_numbers
+from cliphouse.shards import format_shard_numbers, parse_shard_numbers
 from cliphouse.shards.progress import DownloadProgress, Step
 from cliphouse.shards.urls import DEFAULT_SOURCE, KINDS
 
@@ -83,7 +83,8 @@ def _summarise(report: DownloadReport) -> None:
         for file in lacking:
             alike.setdefault((file.kind, file.outcome, file.reason), []).append(file.shard)
         rows = [
-            (kind, _ranges(alike[key]), word, why) for key in alike for kind, word, why in [key]
+            (kind, format_shard_numbers(numbers), outcome, reason)
+            for (kind, outcome, reason), numbers in alike.items()
         ]
         show.out.print(show.table(("part", "shards", "outcome", "reason"), rows))
     rate = report.arrived / max(report.seconds, 1e-9)
@@ -97,17 +98,6 @@ def _summarise(report: DownloadReport) -> None:
         show.out.print("LAION's own host may no longer serve these files; name another with --from")
     elif report.failed:
         show.out.print("run the same command again to continue")
-
-
-def _ranges(numbers: list[int]) -> str:
-    """Ascending shard numbers in the form that the command takes: 0-9,12."""
-    spans: list[list[int]] = []
-    for number in numbers:
-        if spans and number == spans[-1][1] + 1:
-            spans[-1][1] = number
-        else:
-            spans.append([number, number])
-    return ",".join(f"{first}-{last}" if last > first else f"{first}" for first, last in spans)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cliphouse.errors import QueryError
+from cliphouse.search.query.content import load_npy
 from cliphouse.table import Table
 
 
@@ -45,11 +46,9 @@ def _value(name: str, value: str, table: Table) -> Any:
 
 def _load(name: str, path: Path) -> list[float]:
     try:
-        vector = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise QueryError(f"--param {name}: {path}: no such file") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise QueryError(f"--param {name}: {path}: not a readable .npy file: {error}") from error
+        vector = load_npy(path)
+    except QueryError as error:
+        raise QueryError(f"--param {name}: {error}") from error
     if vector.ndim == 2 and len(vector) == 1:
         vector = vector[0]
     if vector.ndim != 1 or not np.issubdtype(vector.dtype, np.number):

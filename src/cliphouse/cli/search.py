@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import pyarrow as pa
 import typer
 
 import cliphouse
@@ -16,7 +15,7 @@ from cliphouse.cli.formats import Format, write
 from cliphouse.cli.request import takes_request
 from cliphouse.client import Client
 from cliphouse.errors import QueryError
-from cliphouse.search.arrow import hits_schema
+from cliphouse.search.arrow import hits_table, results_table
 from cliphouse.search.methods import describe
 from cliphouse.search.query.operand import operands_of
 from cliphouse.search.request import Request
@@ -24,7 +23,6 @@ from cliphouse.search.results import Hit, SearchResult
 from cliphouse.wording import counted
 
 NAME = "search"
-_QUERY = pa.field("query", pa.string())
 _DEFAULT = Request()
 
 
@@ -87,7 +85,7 @@ def command(
             show.err.print(f"-- {_way(result)}\n{result.sql}", markup=False)
     many = queries is not None
     write(
-        _as_table(asked, results, many),
+        results_table(asked, results) if many else hits_table(results[0]),
         Format.JSON if json else chosen,
         output,
         lambda: _document(asked, results, many),
@@ -107,16 +105,6 @@ def _lines(path: Path) -> list[str]:
     if not any(lines):
         raise QueryError(f"{path}: contains no queries (one per line)")
     return [line for line in lines if line]
-
-
-def _as_table(asked: Sequence[str], results: Sequence[SearchResult], many: bool) -> pa.Table:
-    rows = [
-        hit.to_dict() | {"query": query}
-        for query, result in zip(asked, results, strict=True)
-        for hit in result
-    ]
-    schema = hits_schema()
-    return pa.Table.from_pylist(rows, schema=schema.insert(0, _QUERY) if many else schema)
 
 
 def _document(asked: Sequence[str], results: Sequence[SearchResult], many: bool) -> object:

@@ -9,9 +9,11 @@ import numpy as np
 
 from cliphouse.engine.connection import Connection
 from cliphouse.engine.embedded import set_encoder
-from cliphouse.errors import ModelError
+from cliphouse.errors import EngineError, ModelError
 from cliphouse.models import DEFAULT_MODEL, load_encoder
 from cliphouse.udf import EncoderSettings
+
+_SAME = 1e-3  # two machines differ by some 1e-6, two models by some 0.1
 
 
 def choose_encoder(
@@ -50,11 +52,12 @@ def reload_functions(connection: Connection) -> None:
     connection.command("SYSTEM RELOAD FUNCTIONS")
 
 
-def encoder_difference(connection: Connection, model: str, model_dir: str | None) -> float:
-    """Compare encode_text in SQL with the encoder in this process; returns the largest difference
-    in any dimension. Two machines differ by some 1e-6, two models by some 0.1.
+def check_encoder(connection: Connection, model: str, model_dir: str | None) -> float:
+    """Check that encode_text in SQL is the encoder in this process; return the largest difference
+    in any dimension.
 
-    Raises ModelError if the database's function gives another number of dimensions.
+    Raises ModelError if the database's function gives another number of dimensions, and EngineError
+    if it is another model.
     """
     found = connection.query("SELECT encode_text('cat') AS vector").column("vector")[0].as_py()
     expected = load_encoder(model, model_dir).encode_text(["cat"])[0]
@@ -63,4 +66,10 @@ def encoder_difference(connection: Connection, model: str, model_dir: str | None
             f"{connection.address.shown}: encode_text gives {len(found)} dimensions, model {model} "
             f"{len(expected)}; another function of that name is installed"
         )
-    return float(np.abs(np.array(found, np.float32) - expected).max())
+    difference = float(np.abs(np.array(found, np.float32) - expected).max())
+    if not difference < _SAME:
+        raise EngineError(
+            f"{connection.address.shown}: encode_text('cat') differs from model {model} by "
+            f"{difference:.2g}: the server uses another model or another function of that name"
+        )
+    return difference

@@ -1,6 +1,12 @@
 """LAION and clip-retrieval shard files: finding, reading and writing them."""
 
-from cliphouse.shards.files import DataFile, Shard, find_shards, parse_shard_numbers
+from cliphouse.shards.files import (
+    DataFile,
+    Shard,
+    find_shards,
+    format_shard_numbers,
+    parse_shard_numbers,
+)
 from cliphouse.shards.reader import ShardReader
 from cliphouse.shards.writer import ShardWriter
 
@@ -10,5 +16,6 @@ __all__ = [
     "ShardReader",
     "ShardWriter",
     "find_shards",
+    "format_shard_numbers",
     "parse_shard_numbers",
 ]

@@ -105,6 +105,17 @@ def parse_shard_numbers(text: str) -> set[int] | None:
     return numbers
 
 
+def format_shard_numbers(numbers: Iterable[int]) -> str:
+    """Write ascending shard numbers in the form that parse_shard_numbers reads: 0-9,12."""
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and number == spans[-1][1] + 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    return ",".join(f"{first}-{last}" if last > first else f"{first}" for first, last in spans)
+
+
 def find_shards(folders: Iterable[str], numbers: Collection[int] | None = None) -> list[Shard]:
     """Find the shards in ``folders`` (paths or fsspec URLs), by number; with ``numbers``, only
     these shards.

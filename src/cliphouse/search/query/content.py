@@ -49,14 +49,15 @@ def read_vector(operand: Operand) -> NDArray[Any]:
     """The vector of an operand as an array of any shape. Raises QueryError if it is none."""
     vector = operand.vector
     if isinstance(vector, str | Path):
-        return _load(Path(vector))
+        return load_npy(Path(vector))
     try:
         return np.asarray(vector)
     except ValueError:
         raise QueryError("the query: its rows differ in length; a query is one vector") from None
 
 
-def _load(path: Path) -> NDArray[Any]:
+def load_npy(path: Path) -> NDArray[Any]:
+    """The array of a .npy file, of any shape. Raises QueryError, naming the file, if it is none."""
     try:
         loaded: NDArray[Any] = np.load(path, allow_pickle=False)
     except FileNotFoundError:
