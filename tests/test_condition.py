@@ -117,6 +117,13 @@ def test_the_command_line_names_its_option(folder: Path, tmp_path: Path, run: Ru
     assert not list(tmp_path.iterdir())
 
 
+def test_the_score_is_a_search_s(table: Table, tmp_path: Path) -> None:
+    told = told_by(lambda: table.search("id:3", where="scroe > 0.3"))
+    assert told.endswith("the table has no column scroe; did you mean score?")
+    told = told_by(lambda: table.export(tmp_path / "x.jsonl", "jsonl", where="score > 0.3"))
+    assert told == "where: position 1, at 'score > 0.3': only a search knows a score"
+
+
 def test_conditions_that_hold(table: Table, tmp_path: Path) -> None:
     for where, rows in (
         ("caption LIKE '%) OR (1%' OR id = 3", 1),

@@ -36,7 +36,7 @@ class ConditionError(QueryError):
 
 @dataclass(frozen=True)
 class Typed:
-    """A condition as a user typed it, for a table that has these columns."""
+    """A condition as a user typed it, which may name these columns."""
 
     text: str
     columns: frozenset[str]
@@ -82,6 +82,8 @@ class Typed:
             hint = f"; did you mean {unknown.suggestion}?" if unknown.suggestion else ""
             return f"there is no function {unknown.name}{hint}"
         name = unknown.name.rpartition(".")[2]
+        if name == SCORE:
+            return "only a search knows a score"
         what = f"the table has no column {name}"
         if is_quoted:
             return f"{what}; text is written in single quotes: '{name}'"
@@ -107,7 +109,7 @@ class Condition:
 
 
 def typed_condition(text: str | None, columns: Collection[str]) -> Condition | None:
-    """The condition that a user typed, for a table with ``columns``; None if it is empty.
+    """The condition that a user typed, which may name ``columns``; None if it is empty.
 
     Raises ConditionError if its brackets, quotes and comments do not pair up.
     """

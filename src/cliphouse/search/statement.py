@@ -33,7 +33,7 @@ def condition_of(request: Request, facts: TableFacts) -> Condition | None:
     the condition in SQL is not a whole expression.
     """
     return every(
-        typed_condition(request.where, facts.columns),
+        typed_condition(request.where, {*facts.columns, SCORE}),
         request.filter.condition(facts.columns) if request.filter else None,
         None if is_cut(request) or request.min_score is None else _least(request.min_score),
     )
