@@ -276,8 +276,8 @@ class Table:
         request: Request | None = None,
         count: bool = False,
     ) -> list[SearchResult]:
-        """A result for each query, or sum of operands, all asked alike; words are encoded
-        together."""
+        """A result for each query or sum of operands, all searched by one request; words are
+        encoded together."""
         return self._search.search_many(queries, request or Request(), count)
 
     def sql(self, statement: str, parameters: dict[str, Any] | None = None) -> pa.Table:

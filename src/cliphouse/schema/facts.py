@@ -24,7 +24,7 @@ def index_name(modality: Modality, metric: Metric) -> str:
 
 @dataclass(frozen=True)
 class VectorIndex:
-    """An HNSW index, whoever made it and whatever its name; ``type`` is its SQL. ``is_built`` is
+    """An HNSW index, made by cliphouse or by other hands; ``type`` is its SQL. ``is_built`` is
     false if no part of the table has a graph, as after parts were merged."""
 
     name: str

@@ -24,7 +24,7 @@ class TableHandle:
     """A table, the connection that reaches it, where its rows are, and what it was made with.
 
     ``columns`` are its columns in their order, with their SQL types. All of it is as it was when
-    the table was resolved; whoever needs what others have written since resolves it again.
+    the table was resolved: to see what others have written since, resolve it again.
     """
 
     connection: Connection

@@ -1,4 +1,4 @@
-"""SQL conditions on the rows of a table: made and checked here, whoever they come from.
+"""SQL conditions on the rows of a table: all of them are made and checked here.
 
 Conditions can be joined with AND. What a user typed is checked before it becomes part of a
 statement, in brackets of its own, and the engine's errors about it are translated into its own

@@ -16,7 +16,7 @@ class Cursor:
     Request.fingerprint).
 
     The next page holds only rows farther than that (or as far, with a larger id), so no row comes
-    twice even where an approximate search finds another nearer row the second time.
+    twice, even if an approximate search finds another nearer row the second time.
     """
 
     distance: float
@@ -33,7 +33,7 @@ class Cursor:
 
     @classmethod
     def from_token(cls, token: str) -> Cursor:
-        """Raises QueryError where the token is not one of ours."""
+        """Raises QueryError if the token is not one of ours."""
         try:
             data = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
             distance, row_id, seen, of = json.loads(data)

@@ -1,4 +1,4 @@
-"""Which method a search takes, and how wide.
+"""Choosing the method of a search, and its width.
 
 Nothing approximate is taken by itself without its measured recall: mode auto takes an approximate
 method only if ``cliphouse recall`` found that it reaches the target for this kind of query, and

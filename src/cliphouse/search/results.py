@@ -67,10 +67,10 @@ class SearchStats:
     """How a search was done.
 
     ``width`` is the ef of mode hnsw or the oversampling of mode codes. ``recall`` is the measured
-    recall@k of this mode and width for this kind of query (1.0 for exact, None where it was not
-    measured); ``reason`` says why the mode was taken and ``filtered`` what was done about a filter
-    (empty without one). Times are in milliseconds. ``rows_read`` counts the rows that an
-    embedded engine read, None where it was not asked to count.
+    recall@k of this mode and width for this kind of query: 1.0 for exact, None if it was not
+    measured. ``reason`` says why the mode was chosen, ``filtered`` how a filter was applied (empty
+    without one). Times are in milliseconds. ``rows_read`` counts the rows that an embedded engine
+    read; it is None if the search was not asked to count them.
     """
 
     mode: str
@@ -91,7 +91,7 @@ class SearchStats:
 class SearchResult(Sequence[Hit]):
     """The hits, nearest first, with how they were found (``stats``) and the statement (``sql``).
 
-    ``cursor`` is the token of the next page, None where no more rows can follow.
+    ``cursor`` is the token of the next page, None if no more rows can follow.
     """
 
     hits: tuple[Hit, ...]

@@ -1,4 +1,4 @@
-"""Running a search: choosing its way, and going on until k rows are there if there are k."""
+"""Running a search: planning it, and widening it until k rows are found if there are k."""
 
 from __future__ import annotations
 
@@ -41,15 +41,24 @@ _DEDUP_SPARE = 2  # how many times as many rows a search with dedup begins with
 
 @dataclass(frozen=True)
 class Found:
-    """The nearest rows there are (all of them where fewer than were asked for), and how they were
-    found in how many milliseconds. ``vectors`` are theirs, float32 of shape (rows, dim), where the
-    request has near-duplicates left out."""
+    """The nearest rows (all that there are, if fewer than were asked for), the plan and statement
+    that found them, and the milliseconds it took. ``vectors`` are their embeddings, float32 of
+    shape (rows, dim); None unless the request leaves out near-duplicates."""
 
     hits: list[Hit]
     vectors: NDArray[np.float32] | None
     plan: Plan
     sql: str
     milliseconds: float
+
+
+@dataclass(frozen=True)
+class _Paged:
+    """A search, the page of its hits, and its depth: how many of the nearest rows it looked for."""
+
+    found: Found
+    hits: Sequence[Hit]
+    depth: int
 
 
 class Searcher:
@@ -67,18 +76,19 @@ class Searcher:
         """The page of hits that ``request`` asks for. ``count`` has the rows counted that an
         embedded engine reads, which takes some milliseconds.
 
-        Raises QueryError where a mode is asked for that the table does not have.
+        Raises QueryError if the request's mode is one that the table does not support.
         """
         meter = ReadingMeter(self._connection) if count and self._facts.is_embedded else None
         started = time.perf_counter()
-        found, page, deep = self._paged(vector, request)
+        page = self._paged(vector, request)
+        plan = page.found.plan
         elapsed = (time.perf_counter() - started) * 1000
         stats = SearchStats(
-            mode=found.plan.mode,
-            width=found.plan.width,
-            recall=found.plan.recall,
-            reason=found.plan.reason,
-            filtered=found.plan.filtered,
+            mode=plan.mode,
+            width=plan.width,
+            recall=plan.recall,
+            reason=plan.reason,
+            filtered=plan.filtered,
             metric=request.metric,
             modality=request.modality,
             query=vector.kind,
@@ -87,22 +97,22 @@ class Searcher:
             search_ms=elapsed,
             rows_read=meter.read().rows if meter else None,
         )
-        return SearchResult(tuple(page), stats, found.sql, _next_cursor(page, request, deep))
+        return SearchResult(tuple(page.hits), stats, page.found.sql, _next_cursor(page, request))
 
-    def _paged(self, vector: QueryVector, request: Request) -> tuple[Found, Sequence[Hit], int]:
-        """The search, the page of its hits, and how deep it went for them.
+    def _paged(self, vector: QueryVector, request: Request) -> _Paged:
+        """Search for as many rows as the page needs.
 
         An approximate search may find rows this time that belong before the cursor; then it has to
-        go as many deeper.
+        look for as many more.
         """
-        deep = request.needed
+        depth = request.needed
         while True:
-            found, kept = self._deduplicated(vector, request, deep)
+            found, kept = self._deduplicated(vector, request, depth)
             kept = _good(kept, request)
-            page = _page(kept, request)
-            if len(page) == request.k or len(kept) < deep or deep == MAX_K:
-                return found, page, deep
-            deep = min(deep + max(request.k, deep // 4), MAX_K)
+            hits = _page(kept, request)
+            if len(hits) == request.k or len(kept) < depth or depth == MAX_K:
+                return _Paged(found, hits, depth)
+            depth = min(depth + max(request.k, depth // 4), MAX_K)
 
     def _deduplicated(
         self, vector: QueryVector, request: Request, needed: int
@@ -122,8 +132,8 @@ class Searcher:
             limit = min(limit * _WIDER, MAX_K)
 
     def nearest(self, vector: QueryVector, request: Request, limit: int) -> Found:
-        """The ``limit`` nearest rows, by the way that the table's measurements advise or that
-        was asked for, and by wider ones until there are so many or no more."""
+        """The ``limit`` nearest rows, by the best plan for the request, and by wider ones until
+        there are so many or no more."""
         condition = condition_of(request, self._facts)
         asked = replace(request, k=limit, offset=0, cursor=None)
         plan = self._choose(asked, vector.kind, condition)
@@ -139,7 +149,7 @@ class Searcher:
     def run(
         self, vector: QueryVector, request: Request, plan: Plan, condition: Condition | None = None
     ) -> Found:
-        """The ``request.k`` nearest rows by exactly this way, fewer where it finds fewer."""
+        """The ``request.k`` nearest rows by just this plan; fewer if it finds fewer."""
         sql = search_sql(self._table.name, self._facts, request, plan, request.k, condition)
         parameters: dict[str, Any] = {
             "target": encode_parameter(vector.values, self._facts.info.precision)
@@ -214,11 +224,12 @@ def _page(hits: Sequence[Hit], request: Request) -> Sequence[Hit]:
     return [hit for hit in hits if place.is_before(hit.distance, hit.id)][: request.k]
 
 
-def _next_cursor(page: Sequence[Hit], request: Request, deep: int) -> str | None:
-    """Only a full page can have another after it, and no search goes deeper than MAX_K."""
-    if len(page) < request.k or deep >= MAX_K:
+def _next_cursor(page: _Paged, request: Request) -> str | None:
+    """Only a full page can have another after it, and no search looks for more than MAX_K rows."""
+    if len(page.hits) < request.k or page.depth >= MAX_K:
         return None
-    return Cursor(page[-1].distance, page[-1].id, deep, request.fingerprint).to_token()
+    last = page.hits[-1]
+    return Cursor(last.distance, last.id, page.depth, request.fingerprint).to_token()
 
 
 def _hits(rows: Sequence[dict[str, Any]]) -> list[Hit]:

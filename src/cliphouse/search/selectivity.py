@@ -14,7 +14,7 @@ def estimate_selectivity(table: TableHandle, facts: TableFacts, condition: Condi
     """The share of rows that pass ``condition``, between 0 and 1.
 
     Counted over 20 stretches of 512 rows, evenly over the largest part and at the same places of
-    those that reach so far; exact for small tables. Where no sampled row passes, half of one is
+    those that reach so far; exact for small tables. If no sampled row passes, half of one is
     taken to have passed.
     """
     spots = ""

@@ -27,7 +27,7 @@ _EMBEDDED_READ: dict[str, int | str] = {
 
 
 def condition_of(request: Request, facts: TableFacts) -> Condition | None:
-    """What rows must fulfil to be found, but for what run cuts off; None if nothing.
+    """The condition on the rows that a search may find; None if it may find all.
 
     Raises QueryError if a filter needs a column that the table does not have, ConditionError if
     the condition in SQL is not a whole expression.
@@ -40,8 +40,8 @@ def condition_of(request: Request, facts: TableFacts) -> Condition | None:
 
 
 def is_cut(request: Request) -> bool:
-    """Whether ``min_score`` only cuts a list of hits short: their scores fall along the list. By
-    another metric the order is another, so that the engine has to compare the scores."""
+    """Whether ``min_score`` only cuts a list of hits short, since their scores fall along it. By
+    another metric they need not, so that the engine has to compare them."""
     return request.min_score is not None and request.metric == "cosine"
 
 
@@ -58,7 +58,7 @@ def search_sql(
     limit: int,
     condition: Condition | None = None,
 ) -> str:
-    """The statement that finds the ``limit`` nearest rows in the way of ``plan``, with the query's
+    """The statement that finds the ``limit`` nearest rows by ``plan``, with the query's
     vector as parameter ``target`` (see encode_parameter); with ``dedup`` their vectors too."""
     distance = _distance(request, facts)
     chosen = ", ".join(_chosen(facts, request, distance))
@@ -83,17 +83,13 @@ def search_sql(
         for name, value in _settings(facts, plan, limit, taken if in_stages else None).items()
         if facts.features.may_set(name, value)
     }
-    named = f"WITH {_score(request, facts)} AS {SCORE}\n" if uses_score(condition) else ""
+    uses_score = condition is not None and condition.is_on_score
+    named = f"WITH {_score(request, facts)} AS {SCORE}\n" if uses_score else ""
     return (
         f"{named}SELECT {chosen}\nFROM {identifier(table)}\n"
         f"{where}ORDER BY {order}\nLIMIT {limit}"
         + (f"\nSETTINGS {settings_list(settings)}" if settings else "")
     )
-
-
-def uses_score(condition: Condition | None) -> bool:
-    """Whether a search's condition names the score of its query."""
-    return condition is not None and condition.is_on_score
 
 
 def _candidates(rows: str, distance: str, taken: int, condition: Condition | None) -> str:

@@ -85,7 +85,7 @@ def mean_vectors(table: TableHandle) -> dict[Modality, NDArray[np.float32]]:
 
 def recognise(vector: QueryVector, means: dict[Modality, NDArray[np.float32]]) -> QueryVector:
     """A bare vector, known as text or image by which mean it is nearer to. CLIP's two kinds of
-    vectors lie so far apart that this tells them surely."""
+    vectors lie so far apart that this is certain."""
     image, text = (_cosine(vector.values, means[m]) for m in ("image", "text"))
     return QueryVector(vector.values, "image" if image > text else "text")
 
