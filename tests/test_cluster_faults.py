@@ -160,10 +160,10 @@ def test_macros_must_tell_shards_and_replicas_apart(
 def test_a_table_that_is_elsewhere_is_left_there(kept: Table, bare: Table, folder: Path) -> None:
     bare.ingest(folder / "s")
     line = said(lambda: bare.ingest(folder / "s", cluster="one"))
-    assert "there already, on this server alone" in line
+    assert "exists already, on this server alone" in line
     kept.ingest(folder / "s", cluster="one")
     line = said(lambda: kept.ingest(folder / "s", cluster="two"))
-    assert "there already, on cluster one" in line
+    assert "exists already, on cluster one" in line
 
 
 def test_no_table_is_made_where_a_node_is_down(keeper: StandInCluster, folder: Path) -> None:
