@@ -18,8 +18,9 @@ _Value = TypeVar("_Value")
 
 @dataclass(frozen=True)
 class Form:
-    """How values of a class are spelled outside Python. ``write`` makes the ``kind`` that JSON has
-    for them, and ``read`` makes the value of it; a command line takes those that are str."""
+    """How values of a class are spelled outside Python. ``write`` makes JSON of a value, which is
+    a str or a dict as ``kind`` says, and ``read`` makes the value of it again. Only a str can stand
+    on a command line."""
 
     kind: type[str] | type[dict[str, object]]
     write: Callable[[Any], Any]
@@ -33,10 +34,10 @@ class Option:
     ``help`` is a sentence for its users, ``meaning`` what a number is, for errors. ``least`` and
     ``most`` bound a number and belong to the range, ``above`` does not; ``longest`` bounds a text
     in characters; ``choices`` are the texts that it may be. ``mode`` is the mode whose width it
-    is. An option that is ``alike`` must be the same for all pages of a search; the others say how
-    far a search goes and by which way. One that is ``is_sql`` is for users who may write SQL,
-    never for the clients of a service. ``form`` is how its values are spelled outside Python, None
-    if they are numbers, texts or truth values.
+    is. All pages of a search must agree in an option that is ``alike``; the others say how far a
+    search goes and by which method. An option that ``is_sql`` is for users who may write SQL, never
+    for the clients of a service. ``form`` is how its values are spelled outside Python, None if
+    they are numbers, texts or truth values.
 
     ``name``, ``kind`` (its type without None) and ``default`` are those of the field.
     """

@@ -1,4 +1,4 @@
-"""What is asked of a table, apart from the vector."""
+"""How to search: every option, said once for all who offer it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _width(mode: str, width: Width) -> tuple[str, Any, Any]:
     return (width.option, int | None, option(None, **about))
 
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # type checkers see no fields in a class that is made; they know these widths
 
     @dataclass(frozen=True)
     class _Wide(_Asked):
@@ -136,7 +136,7 @@ class Request(_Wide):
             yield field, getattr(self, field.name)
 
     def given(self) -> Iterator[tuple[Option, Any]]:
-        """The options that have another value than their default, with it."""
+        """The options with another value than their default, and that value."""
         return ((o, v) for o, v in self.values() if v != o.default and v not in _NOTHING)
 
     @property

@@ -78,10 +78,8 @@ class Recipe:
         return first, operands
 
     def _options(self) -> Iterator[tuple[Option, Any]]:
-        given = dict(self.request.given())
-        for option, value in self.request.values():
-            if option in given or option.name == "k":
-                yield option, value
+        given = {option.name for option, _ in self.request.given()}
+        return ((o, v) for o, v in self.request.values() if o.name in {*given, "k"})
 
 
 def _side(operand: Operand) -> str:
