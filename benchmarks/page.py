@@ -147,7 +147,7 @@ def run(url: str, queries: list[str], rows: int) -> Figures:
             measure(page, warm)
         found = [measure(page, asked) for asked in queries]
         browser.close()
-    engine = tuple(float(re.findall(r"([\d,]+) ms in all", line)[0]) for _, line in found)
+    engine = tuple(float(re.findall(r"([\d,]+) ms in total", line)[0]) for _, line in found)
     return Figures(
         rows,
         _machine(),

@@ -168,7 +168,7 @@ def test_what_is_no_picture_is_said_to_be_none(watch: Watched, tmp_path: Path) -
     (tmp_path / "notes.txt").write_text("hello")
     page = watch.open()
     page.set_input_files("#file", tmp_path / "notes.txt")
-    expect(page.locator("#toast")).to_have_text("This is no picture")
+    expect(page.locator("#toast")).to_have_text("This file is not a picture")
 
 
 def test_more_like_this_then_words_and_rows_with_weights(
@@ -216,7 +216,7 @@ def test_modality_and_mode(watch: Watched, page_data: PageData) -> None:
     page.get_by_role("radio", name="Captions").check()
     expect_rows(watch, expected(page_data, words_vector("a blue circle"), "text"))
     page.get_by_role("radio", name="Pictures").check()
-    page.get_by_text("How", exact=True).click()
+    page.get_by_text("Options", exact=True).click()
     for mode in ("exact", "hnsw"):
         page.get_by_label("Mode").select_option(mode)
         expect(page.locator("#engine")).to_contain_text(mode)
@@ -313,7 +313,7 @@ def test_near_duplicates_are_folded_and_counted(watch: Watched, page_data: PageD
     assert len(shown) == 1
     folded = page.locator(f'#grid .tile[data-id="{shown[0]}"] .folded')
     expect(folded).to_contain_text(f"+{COPIES}")
-    page.get_by_text("How", exact=True).click()
+    page.get_by_text("Options", exact=True).click()
     page.get_by_label("Near-duplicates").select_option("show all")
     page.wait_for_function(
         "n => document.querySelectorAll('#grid .folded').length === 0"
@@ -492,8 +492,8 @@ def test_results_are_downloaded(watch: Watched, page_data: PageData, tmp_path: P
     expect(page.locator("#grid .tile").first).to_be_visible()
     nearest = page_data.drawn.nearest(words_vector("a star"))[:50]
     captions = [page_data.captions[row] for row in nearest]  # copies are as near, and alike
-    page.get_by_text("Take away").click()
-    page.get_by_label("How many").fill("50")
+    page.get_by_text("Export", exact=True).click()
+    page.get_by_label("Number of results").fill("50")
     readers = {
         "JSON": lambda path: [hit["id"] for hit in json.loads(path.read_text())["hits"]],
         "CSV": lambda path: pa_csv.read_csv(path).column("id").to_pylist(),
@@ -511,7 +511,7 @@ def test_results_are_downloaded(watch: Watched, page_data: PageData, tmp_path: P
 def test_the_search_is_copied(watch: Watched, page_service: Served) -> None:
     page = watch.open("/?q=it's+a+star")
     expect(page.locator("#grid .tile").first).to_be_visible()
-    page.get_by_text("Take away").click()
+    page.get_by_text("Export", exact=True).click()
     for name, part in (
         ("command", """cliphouse search"""),
         ("Python", '''"it's a star"'''),

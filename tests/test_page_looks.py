@@ -30,7 +30,7 @@ VIEWS = {
     "welcome": View("/", "#examples img.shown"),
     "results": View("/?q=a+red+star&part=-0.5:words:small", "#grid img.shown"),
     "filters": View("/?q=a+red+star&min_width=10", "#grid img.shown", "#filters-menu summary"),
-    "takeaway": View("/?q=a+red+star", "#grid img.shown", "#take-menu summary"),
+    "export": View("/?q=a+red+star", "#grid img.shown", "#export-menu summary"),
     "detail": View("/?q=a+red+star&item=7", "[data-modality=text] img"),
     "dataset": View("/?view=dataset", "#dataset figure"),
     "problem": View("/?part=-1:words:star", "#problem:not([hidden])"),

@@ -1,4 +1,4 @@
-// A search in the address bar: what people share, and what the back button goes through.
+// Writes the page's state into the address bar and reads it back, for links and the back button.
 
 import { fresh } from "./state.js";
 
@@ -30,7 +30,7 @@ export function fromAddress(search) {
   if (!["image", "text"].includes(state.modality)) state.modality = "image";
   if (state.view !== "dataset") state.view = "search";
   state.parts = query.getAll("part").map(readPart).filter(Boolean);
-  // Which of the others are filters is known once the service has said what it offers.
+  // Every other parameter may be a filter. main.js keeps those that the service offers.
   for (const [name, value] of query) {
     if (!(name in SIMPLE) && !OTHERS.includes(name)) state.filters[name] ??= value;
   }

@@ -1,10 +1,10 @@
-// Asking the service. Errors carry its own words.
+// Requests to the service. An error carries the message that the service sent.
 
 import { $ } from "./dom.js";
 
 const STORED = "cliphouse key";
 let key = sessionStorage.getItem(STORED) ?? "";
-let asking = null;
+let keyDialog = null; // the promise of an open dialog
 
 export class ServiceProblem extends Error {}
 
@@ -23,7 +23,7 @@ export function post(path, body, signal) {
   return ask(path, { method: "POST", headers, body: JSON.stringify(body), signal });
 }
 
-// Raises ServiceProblem with a line for people; an abort passes through.
+// Throws ServiceProblem with a message to show. An AbortError passes through.
 export async function ask(path, options) {
   const headers = { ...options.headers, ...(key && { Authorization: `Bearer ${key}` }) };
   let response;
@@ -45,25 +45,25 @@ async function problemOf(response) {
   try {
     return (await response.json()).error.message;
   } catch {
-    return `The service answers ${response.status}`;
+    return `The service answered ${response.status}`;
   }
 }
 
-// All who wait for a key wait for the same dialog.
+// Concurrent requests share one dialog.
 function askForKey() {
-  asking ??= new Promise((resolve) => {
+  keyDialog ??= new Promise((resolve) => {
     const dialog = $("key-dialog");
     dialog.addEventListener("cancel", (event) => event.preventDefault());
     dialog.addEventListener("close", () => {
       key = $("key").value;
       sessionStorage.setItem(STORED, key);
-      asking = null;
+      keyDialog = null;
       resolve();
     }, { once: true });
     $("key").value = "";
     dialog.showModal();
   });
-  return asking;
+  return keyDialog;
 }
 
 export const inTable = (path, table) =>

@@ -1,4 +1,4 @@
-// Figures drawn as SVG, with their numbers as text for those who do not see them.
+// Charts as SVG. Screen readers get the numbers as text.
 
 import { el, grouped, svg } from "./dom.js";
 import { describe } from "./modes.js";
@@ -8,7 +8,7 @@ const HEIGHT = 150;
 const LEFT = 8;
 const BOTTOM = 22;
 
-// Columns over a scale of numbers. `bins` have low, high and rows.
+// A histogram. Each of `bins` has low, high and rows.
 export function histogram(title, bins, format) {
   const most = Math.max(1, ...bins.map((bin) => bin.rows));
   const step = (WIDTH - 2 * LEFT) / Math.max(1, bins.length);
@@ -30,7 +30,7 @@ export function histogram(title, bins, format) {
   ]));
 }
 
-// Bars beside their names. `shares` have value and rows.
+// A bar chart of values. Each of `shares` has value and rows.
 export function bars(title, shares, total) {
   const line = 24;
   const most = Math.max(1, ...shares.map((share) => share.rows));
@@ -49,7 +49,7 @@ export function bars(title, shares, total) {
   return figure(title, frame(label, WIDTH, height, marks));
 }
 
-// Recall against time: a point for each way that was measured, a line along the widths of one way.
+// Recall against time: a point for each measured mode and width, a line through the widths of a mode.
 export function recallPlot(measured) {
   const height = 240;
   const left = 44;
@@ -60,11 +60,11 @@ export function recallPlot(measured) {
   const y = (recall) => 10 + ((1 - recall) / (1 - lowest)) * (height - 44);
   const lines = Object.values(Object.groupBy(measured, (entry) => `${entry.mode} ${entry.query} ${entry.k} ${entry.modality} ${entry.metric}`)).flatMap((entries) => {
     const sorted = entries.toSorted((one, other) => one.width - other.width);
-    const shape = `way ${sorted[0].query}`;
+    const shape = `curve ${sorted[0].query}`;
     return [
       svg("polyline", { class: `${shape} line`, points: sorted.map((entry) => `${x(entry)},${y(entry.recall)}`).join(" ") }),
       ...sorted.map((entry) => svg("circle", { class: `${shape} point`, cx: x(entry), cy: y(entry.recall), r: 4 },
-        svg("title", {}, `${way(entry)}, ${entry.query} queries, k ${entry.k}: recall ${entry.recall.toFixed(3)} in ${entry.milliseconds.toFixed(1)} ms`))),
+        svg("title", {}, `${modeOf(entry)}, ${entry.query} queries, k ${entry.k}: recall ${entry.recall.toFixed(3)} in ${entry.milliseconds.toFixed(1)} ms`))),
     ];
   });
   const grid = [1, (1 + lowest) / 2, lowest].flatMap((recall) => [
@@ -72,12 +72,12 @@ export function recallPlot(measured) {
     text(left - 6, y(recall) + 4, recall.toFixed(2), "end"),
   ]);
   const ends = [least, most].map((power, i) => text(i ? WIDTH : left, height - 16, `${(10 ** power).toPrecision(2)} ms`, i ? "end" : "start"));
-  const label = "Recall against milliseconds of each measured way; the table below holds the figures";
+  const label = "Recall against milliseconds for each measured mode; the table has the figures";
   return figure("Recall against time", frame(label, WIDTH, height, [...grid, ...lines, ...ends]),
     el("p", { class: "key" }, el("span", { class: "dot text" }), "text queries ", el("span", { class: "dot image" }), "image queries"));
 }
 
-export const way = (entry) => describe(entry.mode, entry.width);
+export const modeOf = (entry) => describe(entry.mode, entry.width);
 
 function figure(title, ...content) {
   return el("figure", {}, el("figcaption", {}, title), ...content);

@@ -1,6 +1,6 @@
-// What the table holds: its figures, what its rows are like, and how well it can be searched.
+// The dataset view: facts about the table, statistics of its rows, and measured recall.
 
-import { bars, histogram, recallPlot, way } from "./charts.js";
+import { bars, histogram, modeOf, recallPlot } from "./charts.js";
 import { $, el, grouped } from "./dom.js";
 
 const UNITS = ["B", "kB", "MB", "GB", "TB"];
@@ -11,7 +11,7 @@ export function showDataset(info, stats) {
   $("dataset").replaceChildren(el("div", {},
     el("h2", {}, `Table ${summary.table}`),
     facts(info),
-    stats.counted < stats.rows && el("p", { class: "note" }, `The figures below count ${grouped(stats.counted)} rows from all over the table.`),
+    stats.counted < stats.rows && el("p", { class: "note" }, `The charts are based on a sample of ${grouped(stats.counted)} rows from the whole table.`),
     el("div", { class: "figures" }, figures(stats, info.fields.statistics)),
     recall(summary.measured),
     columns(summary)));
@@ -23,7 +23,7 @@ function facts({ version, summary }) {
     rows: grouped(summary.rows),
     shards: grouped(summary.shards),
     "on disk": bytes(summary.disk_bytes),
-    model: summary.model ?? "not known",
+    model: summary.model ?? "unknown",
     vectors: `${grouped(summary.dim)} dimensions, ${summary.precision}`,
     embeddings: summary.modalities.join(" and "),
     index: summary.indexes.map((index) => `${index.name}, ${bytes(index.memory_bytes)}`).join("; ") || "none",
@@ -47,14 +47,14 @@ function figures(stats, fields) {
 
 function recall(measured) {
   if (!measured.length) {
-    return el("p", { class: "note" }, "Recall was not measured here; cliphouse recall --save measures it and keeps the figures.");
+    return el("p", { class: "note" }, "Recall has not been measured. Run cliphouse recall --save to measure it.");
   }
   const sorted = measured.toSorted((a, b) => a.k - b.k || a.query.localeCompare(b.query) || a.mode.localeCompare(b.mode) || a.width - b.width);
-  const rows = sorted.map((entry) => [entry.modality, entry.query, way(entry), entry.k, entry.recall.toFixed(3), entry.milliseconds.toFixed(1), entry.p95.toFixed(1), grouped(entry.queries)]);
+  const rows = sorted.map((entry) => [entry.modality, entry.query, modeOf(entry), entry.k, entry.recall.toFixed(3), entry.milliseconds.toFixed(1), entry.p95.toFixed(1), grouped(entry.queries)]);
   return el("section", { "aria-labelledby": "recall-title" },
     el("h3", { id: "recall-title" }, "Measured recall"),
     el("div", { class: "beside" }, recallPlot(measured),
-      table("Measured recall", ["searched", "queries", "way", "k", "recall", "ms", "p95 ms", "asked"], rows)));
+      table("Measured recall", ["embeddings", "query", "mode", "k", "recall", "ms", "p95 ms", "queries"], rows)));
 }
 
 function columns(summary) {

@@ -1,4 +1,4 @@
-// One row at large: its picture, everything known of it, and its neighbours by picture and by text.
+// The detail view of a row: its picture, all its columns, and its neighbours by picture and by text.
 
 import { getJson, inTable } from "./api.js";
 import { $, copyText, el, webAddress } from "./dom.js";
@@ -6,7 +6,7 @@ import { picture } from "./picture.js";
 import { follow } from "./tile.js";
 
 const NEIGHBOURS = 12;
-const TITLES = { image: "Alike as pictures", text: "Alike in words" };
+const TITLES = { image: "Similar pictures", text: "Similar captions" };
 
 export class Detail {
   // `act` has href, open(hit), alike, add, subtract, step(id, by), place(id) and close().
@@ -31,7 +31,7 @@ export class Detail {
     if (this.dialog.open) this.dialog.close();
   }
 
-  // Show the row; `hit` is what is known of it already, if anything.
+  // Show the row. `hit` has the columns that are already loaded, if any.
   async show(id, hit, { table, modalities }) {
     if (this.id === id && this.dialog.open) return this.showPlace();
     this.controller?.abort();
@@ -62,7 +62,7 @@ export class Detail {
     const image = picture(hit, table, 0, false);
     const box = el("div", { class: "large" }, image);
     image.addEventListener("error", () => {
-      box.replaceChildren(el("p", { class: "note" }, "This picture will not load."));
+      box.replaceChildren(el("p", { class: "note" }, "This picture cannot be loaded."));
     }, { once: true });
     const control = (name, label, text, onclick) =>
       el("button", { type: "button", class: "plain", "data-control": name, "aria-label": label, title: label, onclick }, text);
@@ -114,7 +114,7 @@ export class Detail {
     const { hits } = await getJson(path, signal);
     const list = this.dialog.querySelector(`[data-modality=${modality}] ul`);
     list.replaceChildren(...hits.map((hit) => this.neighbour(hit, table)));
-    if (!hits.length) list.replaceChildren(el("li", { class: "note" }, "There are none."));
+    if (!hits.length) list.replaceChildren(el("li", { class: "note" }, "No neighbours found."));
   }
 
   neighbour(hit, table) {
@@ -141,7 +141,7 @@ export class Detail {
   onKey(event) {
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!step || event.ctrlKey || event.altKey || event.metaKey) return;
-    if (event.target.matches("ul, input, textarea")) return; // there they scroll
+    if (event.target.matches("ul, input, textarea")) return; // the arrow keys scroll these
     event.preventDefault();
     this.act.step(this.id, step);
   }
@@ -153,7 +153,7 @@ function written(value) {
   return Number.isInteger(value) || typeof value !== "number" ? String(value) : String(Number(value.toPrecision(6)));
 }
 
-// Every column as a term and its value; text that is an address of the web is a link.
+// A term and a value for each column. The url is a link if it is a web address.
 function known(row) {
   return Object.entries(row).filter(([name]) => name !== "folded" && name !== "distance").flatMap(([name, value]) => {
     const text = written(value);

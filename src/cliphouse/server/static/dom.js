@@ -1,4 +1,4 @@
-// Building the page from values. Text only ever becomes text nodes and attributes, never markup.
+// Helpers that build elements. Text becomes text nodes and attributes, never markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -22,7 +22,7 @@ function furnish(node, attributes, children) {
   return node;
 }
 
-// The address if it is one of the web, null for javascript:, data:, files and everything else.
+// The address if it is http or https; null for javascript:, data:, files and everything else.
 export function webAddress(text) {
   try {
     const url = new URL(text);
@@ -36,7 +36,7 @@ export function toast(text) {
   const box = $("toast");
   box.textContent = text;
   box.hidden = false;
-  // A modal dialog hides what lies outside of it.
+  // A modal dialog covers everything outside it.
   (document.querySelector("dialog[open]") ?? document.body).append(box);
   clearTimeout(toast.timer);
   toast.timer = setTimeout(() => { box.hidden = true; }, 4000);
@@ -46,14 +46,14 @@ export async function copyText(text, what) {
   try {
     await navigator.clipboard.writeText(text);
   } catch {
-    // Pages that came without encryption have no clipboard.
+    // navigator.clipboard exists only in pages served over HTTPS or from loopback.
     const area = el("textarea", { class: "offscreen", "aria-hidden": "true" });
     area.value = text;
     (document.querySelector("dialog[open]") ?? document.body).append(area);
     area.select();
     const copied = document.execCommand("copy");
     area.remove();
-    if (!copied) return toast("Copying is not allowed here");
+    if (!copied) return toast("The browser does not allow copying");
   }
   return toast(`${what} copied`);
 }

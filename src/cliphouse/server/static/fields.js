@@ -1,14 +1,14 @@
-// The filters that the service offers, and their values: what a person has set, by name. A filter
-// that is not set has no value; the usual one of "hide" is to hide the worst.
+// The filters that the service offers, and the values that are set, by name. A filter that is not
+// set has no value. The default of a "hide" filter hides the worst values.
 
 export const HIDE = "hide";
 
-// Under which names a filter's values are kept, in the state and in the address bar.
+// The names of a filter's values in the state and in the address bar.
 export function namesOf(filter) {
   return filter.kind === "one_of" || filter.kind === "hide" ? [filter.column.toLowerCase()] : filter.fields;
 }
 
-// What of `values`, which may come from anywhere, is a value of a filter that is offered.
+// The valid values of offered filters in `values`, which may come from a link.
 export function known(values, filters) {
   const kept = {};
   for (const filter of filters) {
@@ -27,8 +27,8 @@ function read(value, kind) {
   return value;
 }
 
-// The filter of a request's body. One whose column the table lacks is left out only if it is the
-// usual one; others the service refuses, saying why.
+// The filter of a request body. If the table lacks a column, its default filter is left out. The
+// service refuses any other filter on that column and says why.
 export function toFilter(values, filters, columns) {
   const filter = {};
   for (const offered of filters) {

@@ -1,4 +1,4 @@
-// The form of filters, and the other ways to search: modality, mode, near-duplicates, table.
+// The filter form and the other search options: modality, mode, near-duplicates, table.
 
 import { $, el } from "./dom.js";
 import { HIDE, known, namesOf } from "./fields.js";
@@ -29,7 +29,7 @@ export class Filters {
     closeWithEscape();
   }
 
-  // What this table can be asked: `info` is /api/info's answer.
+  // Show the controls that fit this table. `info` is the answer of /api/info.
   offer(info) {
     const { columns, modalities } = info.summary;
     const names = new Set(columns.map((column) => column.name));
@@ -47,7 +47,7 @@ export class Filters {
     $("table").replaceChildren(...info.tables.map((name, i) => el("option", { value: i ? name : "" }, name)));
   }
 
-  // The values to choose from, which `statistics`, the answer of /api/stats, has counted.
+  // Fill the menus with the values counted in `statistics`, the answer of /api/stats.
   offerValues(statistics, chosen) {
     for (const filter of this.filters.filter(({ kind }) => kind === "one_of")) {
       const [name] = namesOf(filter);
@@ -110,11 +110,11 @@ const CONTROLS = {
 function showThreshold(dedup) {
   const value = String(dedup ?? "");
   const isOffered = [...$("dedup").options].some((option) => option.value === value);
-  if (!isOffered) $("dedup").append(el("option", { value }, `fold from ${value}`));
+  if (!isOffered) $("dedup").append(el("option", { value }, `fold at ${value}`));
   $("dedup").value = value;
 }
 
-// Menus close with Escape and with a click elsewhere, and only one is open.
+// Escape or a click outside closes a menu, so at most one is open.
 function closeWithEscape() {
   const menus = [...document.querySelectorAll("details.menu")];
   for (const menu of menus) {

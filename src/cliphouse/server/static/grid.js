@@ -1,4 +1,4 @@
-// The grid of results: rows of natural shapes, one stop for the Tab key, arrows within.
+// The grid of results. The Tab key enters it once; the arrow keys move inside it.
 
 import { justify } from "./layout.js";
 import { tile } from "./tile.js";
@@ -6,7 +6,7 @@ import { tile } from "./tile.js";
 const GAP = 10;
 
 export class Grid {
-  // `act` is what tiles do; `changed` is called when a picture turns out not to load.
+  // `act` has the actions of a tile. `changed` is called if a picture does not load.
   constructor(list, act, changed = () => {}) {
     this.list = list;
     this.act = act;
@@ -61,7 +61,7 @@ export class Grid {
     this.changed();
   }
 
-  // Metadata may lack a shape, or tell that of the original rather than of the copy shown.
+  // Metadata may lack the shape, or have that of the original and not of the displayed copy.
   reshape(cell, shape) {
     if (cell.shape !== null && Math.abs(cell.shape / shape - 1) < 0.05) return;
     cell.shape = shape;
@@ -103,7 +103,7 @@ export class Grid {
     if (node) this.makeStop(node);
   }
 
-  // The Tab key goes to this tile and its buttons, and on from there out of the grid.
+  // The Tab key stops at this tile and its buttons, then leaves the grid.
   makeStop(node) {
     if (!node) return;
     for (const one of this.list.querySelectorAll('[tabindex="0"]')) one.tabIndex = -1;
@@ -129,7 +129,7 @@ export class Grid {
   }
 }
 
-// The tile of the next row that lies nearest below or above.
+// The nearest tile in the row below or above.
 function vertical(nodes, at, step) {
   const from = nodes[at].getBoundingClientRect();
   const middle = from.left + from.width / 2;

@@ -1,4 +1,4 @@
-// Rows of pictures that keep their shapes and fill the width, as photo collections have them.
+// Lays out pictures in rows that fill the width and keep the shape of each picture.
 
 const NARROWEST = 0.5;
 const WIDEST = 2.8;
@@ -19,7 +19,7 @@ export function justify(shapes, width, target, gap) {
     const room = (count) => width - gap * (count - 1);
     const without = room(row.length) / sum;
     const withIt = room(row.length + 1) / (sum + kept);
-    // A row ends where its height comes nearest to the target.
+    // End the row at the picture that brings its height nearest to the target.
     if (row.length && withIt < target && Math.abs(without - target) < Math.abs(withIt - target)) place(without);
     row.push(kept);
     sum += kept;

@@ -1,4 +1,4 @@
-// The page put together: one state, shown after every change, and kept in the address bar.
+// The page's controller: one state, rendered after every change and kept in the address bar.
 
 import { fromAddress, toAddress } from "./address.js";
 import { getJson, inTable } from "./api.js";
@@ -11,29 +11,29 @@ import { Grid } from "./grid.js";
 import { Query } from "./query.js";
 import { Results } from "./results.js";
 import { fresh, isAsking, isPrivate, toBody } from "./state.js";
-import { tellCount, tellEngine, tellNothing, tellProblem } from "./status.js";
-import { offerTakeaway } from "./takeaway.js";
+import { showCount, showEngine, clearStatus, showProblem } from "./status.js";
+import { offerExport } from "./export.js";
 import { follow } from "./tile.js";
 import { isKept } from "./uploads.js";
 import { Welcome } from "./welcome.js";
 
 let state = fresh();
 let info = null;
-let asked = null; // the body of the search that is shown
-let isTyping = false; // whether the newest entry of the history is still being typed
-const rows = new Map(); // what is known of rows that are searched for
+let shownBody = null; // the request body of the displayed search, as text
+let isTyping = false; // whether the newest history entry is still being typed
+const rows = new Map(); // the rows of the query, by id
 const statistics = new Map(); // by table
 
 const results = new Results({
   began: () => $("grid").setAttribute("aria-busy", "true"),
   found(answer, isFirst, milliseconds) {
     $("grid").removeAttribute("aria-busy");
-    tellProblem("");
+    showProblem("");
     if (isFirst) grid.replace(answer.hits, state.table);
     else grid.append(answer.hits, state.table);
-    if (isFirst) tellEngine(answer.search, milliseconds);
-    told();
-    // It tells of changes only, and a page may be too short to bring one.
+    if (isFirst) showEngine(answer.search, milliseconds);
+    showStatus();
+    // An observer reports changes only. Observe again, in case the page is still too short.
     watcher.unobserve($("more"));
     watcher.observe($("more"));
     detail.showPlace();
@@ -43,11 +43,11 @@ const results = new Results({
     if (isFirst) {
       results.hits = [];
       grid.clear();
-      tellNothing();
+      clearStatus();
     }
-    told();
+    showStatus();
     $("count").textContent = isFirst ? "" : $("count").textContent;
-    tellProblem(message);
+    showProblem(message);
   },
 });
 
@@ -74,7 +74,7 @@ const act = {
   },
 };
 
-const grid = new Grid($("grid"), act, () => told());
+const grid = new Grid($("grid"), act, () => showStatus());
 const welcome = new Welcome(act);
 const detail = new Detail(act);
 const query = new Query(change);
@@ -93,7 +93,7 @@ function rowPart(hit, weight) {
   return { kind: "row", value: hit.id, weight };
 }
 
-// Take over what a person did. Steps are entries of the history; typing is one entry until it ends.
+// Apply a change. A step adds a history entry; typing keeps replacing one entry.
 function change(patch, kind, hit) {
   const opened = state.item === null ? 0 : history.state?.depth;
   state = { ...state, ...patch };
@@ -103,16 +103,16 @@ function change(patch, kind, hit) {
   if (kind === "replace" || (kind === "typing" && isTyping)) {
     history.replaceState({ state, depth: opened }, "", address);
   } else if (isNew) {
-    // How many entries lie between an open row and its search; unknown for a shared link.
+    // `depth`: the number of entries between an open row and its search; undefined for a shared link.
     history.pushState({ state, depth: state.item === null ? 0 : opened === undefined ? undefined : opened + 1 }, "", address);
   }
   isTyping = kind === "typing";
   show(hit);
 }
 
-function told() {
+function showStatus() {
   const isShown = isAsking(state);
-  if (isShown) tellCount(results.hits.length - grid.hiddenCount, grid.hiddenCount, results.cursor !== null);
+  if (isShown) showCount(results.hits.length - grid.hiddenCount, grid.hiddenCount, results.cursor !== null);
   $("more").hidden = !isShown || results.cursor === null;
 }
 
@@ -133,7 +133,7 @@ async function show(hit) {
   try {
     await prepare();
   } catch (error) {
-    tellProblem(error.message);
+    showProblem(error.message);
     return;
   }
   filters.show(state);
@@ -153,18 +153,18 @@ function titleOf({ view, words, parts }) {
 function showSearch() {
   if (!isAsking(state)) {
     results.reset();
-    asked = null;
+    shownBody = null;
     grid.clear();
-    tellNothing();
-    told();
-    readStatistics().then((stats) => { if (!isAsking(state)) welcome.show(stats, state.table); }, (error) => tellProblem(error.message));
+    clearStatus();
+    showStatus();
+    readStatistics().then((stats) => { if (!isAsking(state)) welcome.show(stats, state.table); }, (error) => showProblem(error.message));
     return;
   }
   welcome.hide();
   const body = toBody(state, info.fields.filters, new Set(info.summary.columns.map((column) => column.name)));
   const text = JSON.stringify(body);
-  if (text === asked) return;
-  asked = text;
+  if (text === shownBody) return;
+  shownBody = text;
   window.scrollTo(0, 0);
   results.start(body);
 }
@@ -174,7 +174,7 @@ async function showDataset() {
     const [stats, drawing] = await Promise.all([readStatistics(), import("./dataset.js")]);
     drawing.showDataset(info, stats);
   } catch (error) {
-    tellProblem(error.message);
+    showProblem(error.message);
   }
 }
 
@@ -192,7 +192,7 @@ async function readStatistics() {
   return statistics.get(table);
 }
 
-// What must be known before anything of `state` is shown: its table, and the rows in its chips.
+// Load what rendering needs: the table's description and the rows in the chips.
 async function prepare() {
   if (info === null || (state.table || info.tables[0]) !== info.summary.table) {
     rows.clear();
@@ -207,7 +207,7 @@ async function prepare() {
   }));
 }
 
-// Show a search from the address bar or the history; pictures of before a reload are gone.
+// Show a search from the address bar or the history. Uploaded pictures do not survive a reload.
 function enter(entered) {
   state = { ...entered, parts: entered.parts.filter((part) => part.kind !== "upload" || isKept(part.value)) };
   isTyping = false;
@@ -225,10 +225,10 @@ function listen() {
     event.preventDefault();
     $("words").focus();
   });
-  offerTakeaway(results, () => state);
-  // Which licenses there are to choose from is counted only where somebody looks.
+  offerExport(results, () => state);
+  // The menus' values need statistics, so count them only when somebody opens the filters.
   $("filters-menu").addEventListener("toggle", () => {
-    if ($("filters-menu").open) readStatistics().catch((error) => tellProblem(error.message));
+    if ($("filters-menu").open) readStatistics().catch((error) => showProblem(error.message));
   });
 }
 

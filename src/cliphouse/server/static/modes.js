@@ -1,4 +1,4 @@
-// The search modes that the service offers, and how a mode and its width are written.
+// The search modes that the service offers, and the label of a mode with its width.
 
 import { $, el } from "./dom.js";
 

@@ -1,9 +1,9 @@
-// Where a row's picture is to be had: from this service where it is a file here, else from its url.
+// Loads a row's picture: from this service if it is a local file, else from its url.
 
 import { ask, hasKey, inTable } from "./api.js";
 import { el, webAddress } from "./dom.js";
 
-// An <img> of the row; it fires "error" where there is no picture to show.
+// An <img> of the row. It fires "error" if there is no picture to show.
 export function picture(row, table, size, lazy = true) {
   const image = el("img", {
     alt: "", decoding: "async", loading: lazy && "lazy", referrerpolicy: "no-referrer",
@@ -22,7 +22,7 @@ export function sourceOf(row, table, size) {
   return webAddress(row.url);
 }
 
-// An <img> cannot send a key, so with one its bytes are fetched here.
+// An <img> cannot send an API key, so with a key this fetches the bytes.
 async function fetchInto(image, source) {
   try {
     const blob = await (await ask(source, {})).blob();

@@ -1,4 +1,4 @@
-// What is searched for: the box, the chips beside it, and pictures dropped, pasted or chosen.
+// The query: the text box, the chips, and pictures that are dropped, pasted or chosen.
 
 import { $, el, toast, webAddress } from "./dom.js";
 import { picture } from "./picture.js";
@@ -8,7 +8,7 @@ const WAIT = 100;
 const NAMES = { words: "words", row: "like row", url: "picture at", upload: "picture" };
 
 export class Query {
-  // `change(patch, kind)` is told of what the person does; kind is "typing" or "step".
+  // `change(patch, kind)` is called for every input. `kind` is "typing" or "step".
   constructor(change) {
     this.change = change;
     this.parts = [];
@@ -37,7 +37,7 @@ export class Query {
     if (held !== undefined) this.focusChip(Number(held), control);
   }
 
-  // An address that is still being typed is none yet.
+  // While somebody types a web address, do not search for it as words.
   typed(kind) {
     const words = $("words").value;
     if (!/^https?:\/\/\S*$/.test(words.trim())) this.change({ words }, kind);
@@ -107,7 +107,7 @@ export class Query {
     return image;
   }
 
-  // Chips are drawn anew; whoever used one of them goes on where they were.
+  // Rendering replaces the chips, so this restores the keyboard focus.
   focusChip(at, control) {
     const chips = $("chips").children;
     const chip = chips[Math.min(at, chips.length - 1)];

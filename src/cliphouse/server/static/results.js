@@ -1,4 +1,4 @@
-// The search that runs: the newest only, page by page, without repeats.
+// Runs the newest search, page by page, and drops repeated rows.
 
 import { post, postJson } from "./api.js";
 
@@ -22,7 +22,7 @@ export class Results {
     this.isLoading = false;
   }
 
-  // Begin anew; what an older search still finds is dropped.
+  // Start a search and cancel the previous one.
   start(body) {
     this.controller?.abort();
     this.body = body;
@@ -31,7 +31,7 @@ export class Results {
     return this.load(FIRST);
   }
 
-  // The next page; nothing where there is none or it is on its way.
+  // Load the next page, unless there is none or it is already loading.
   more() {
     return this.cursor === null || this.isLoading ? Promise.resolve() : this.load(NEXT);
   }
@@ -60,7 +60,7 @@ export class Results {
       this.hits = [];
       this.seen = new Set();
     }
-    // A page can overlap the one before where the table has changed in between.
+    // If the table changed in between, a page can overlap the previous one.
     const hits = answer.hits.filter(({ id }) => !this.seen.has(id));
     for (const { id } of hits) this.seen.add(id);
     this.hits.push(...hits);

@@ -1,4 +1,4 @@
-// What is searched for and how: one plain object, and the body of a request made of it.
+// The state of the page as one plain object, and the request body made from it.
 
 import { toFilter } from "./fields.js";
 import { uploaded } from "./uploads.js";
@@ -12,7 +12,7 @@ export function fresh() {
     modality: "image",
     mode: "auto",
     dedup: 0.99,
-    filters: {}, // what is set, by name: see fields.js
+    filters: {}, // values by name: see fields.js
     item: null,
   };
 }
@@ -20,7 +20,7 @@ export function fresh() {
 export const isAsking = (state) => state.words.trim() !== "" || state.parts.length > 0;
 export const isPrivate = (state) => state.parts.some((part) => part.kind === "upload");
 
-// The body of /api/search on a table of `columns`, whose service offers `filters`.
+// The body of /api/search for a table with `columns` and a service that offers `filters`.
 export function toBody(state, filters, columns) {
   const body = { modality: state.modality, mode: state.mode, operands: state.parts.map(operand) };
   if (state.table) body.table = state.table;

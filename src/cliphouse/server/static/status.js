@@ -1,34 +1,34 @@
-// What was found and what the engine did for it: told aloud in one line, in figures beside it.
+// The status line: the number of results, which screen readers announce, and the engine's figures.
 
 import { $, grouped } from "./dom.js";
 import { describe } from "./modes.js";
 
-export function tellCount(shown, hidden, hasMore) {
+export function showCount(shown, hidden, hasMore) {
   const pictures = shown === 1 ? "1 picture" : `${grouped(shown)} pictures`;
   const rest = hidden ? `, ${grouped(hidden)} hidden that will not load` : "";
   const text = shown === 0 && hidden === 0 ? "Nothing found" : `${pictures}${hasMore ? " and more" : ""}${rest}`;
   if ($("count").textContent !== text) $("count").textContent = text;
 }
 
-export function tellEngine(search, milliseconds) {
+export function showEngine(search, milliseconds) {
   const recall = search.recall === null ? "recall not measured" : `recall@k ${search.recall.toFixed(3)}`;
   const steps = [
     describe(search.mode, search.width),
     recall,
     search.rows_read !== null && `${grouped(search.rows_read)} rows read`,
-    `${search.encode_ms.toFixed(0)} ms query + ${search.search_ms.toFixed(0)} ms search, ${milliseconds.toFixed(0)} ms in all`,
+    `${search.encode_ms.toFixed(0)} ms query + ${search.search_ms.toFixed(0)} ms search, ${milliseconds.toFixed(0)} ms in total`,
   ];
   $("engine").textContent = steps.filter(Boolean).join(" · ");
   $("engine").title = [search.reason, search.filtered].filter(Boolean).join("; filter: ");
 }
 
-export function tellProblem(message) {
+export function showProblem(message) {
   $("problem").hidden = !message;
   $("problem").textContent = message;
 }
 
-export function tellNothing() {
+export function clearStatus() {
   $("count").textContent = "";
   $("engine").textContent = "";
-  tellProblem("");
+  showProblem("");
 }

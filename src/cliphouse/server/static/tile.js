@@ -1,10 +1,10 @@
-// One picture of the grid: a link to its details, its caption, and what can be done with it.
+// A tile of the grid: a picture that links to its details, its caption, and its buttons.
 
 import { el } from "./dom.js";
 import { picture, thumbnailSize } from "./picture.js";
 
-// `act` has href(hit), open(hit), alike(hit), add(hit) and subtract(hit); `broken` is told where
-// the picture will not load, `shaped` where its true shape becomes known.
+// `act` has href(hit), open(hit), alike(hit), add(hit) and subtract(hit); `broken` is called if
+// the picture does not load, `shaped` with its real shape as soon as it is loaded.
 export function tile(hit, table, height, act, broken, shaped) {
   const image = picture(hit, table, thumbnailSize(height));
   image.addEventListener("error", broken, { once: true });
@@ -21,7 +21,7 @@ export function tile(hit, table, height, act, broken, shaped) {
         el("span", { class: "hidden" }, ", score "), hit.score.toFixed(3))));
   return el("li", { class: "tile", "data-id": hit.id },
     link,
-    hit.folded > 0 && el("span", { class: "folded", title: `${hit.folded} near-duplicates are folded into it` },
+    hit.folded > 0 && el("span", { class: "folded", title: `${hit.folded} near-duplicates are folded into this result` },
       `+${hit.folded}`, el("span", { class: "hidden" }, " near-duplicates")),
     el("span", { class: "acts" },
       button("≈", `More like this: ${name}`, "More like this", () => act.alike(hit)),
@@ -29,7 +29,7 @@ export function tile(hit, table, height, act, broken, shaped) {
       button("−", `Subtract from the search: ${name}`, "Subtract from the search", () => act.subtract(hit))));
 }
 
-// A link that acts on this page, and stays a link for new tabs.
+// Handles a plain click on this page. The link still opens in a new tab.
 export function follow(action) {
   return (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey || event.button) return;

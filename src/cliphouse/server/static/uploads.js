@@ -1,15 +1,15 @@
-// Pictures that people give: kept in this page only, made small before they are sent.
+// Uploaded pictures. They stay in this page, and large ones are scaled down before they are sent.
 
 import { el } from "./dom.js";
 
-const LARGEST_SIDE = 768; // the models look at some 224 pixels
-const SENT_AS_IT_IS = 400_000;
+const LARGEST_SIDE = 768; // the models scale pictures to about 224 pixels
+const UNSCALED_BYTES = 400_000; // files up to this size are sent unchanged
 const kept = new Map();
 let last = 0;
 
-// Keeps the file and returns its name for the search.
+// Keep the file and return its name in the state.
 export async function upload(file) {
-  if (file.type && !file.type.startsWith("image/")) throw new Error("This is no picture");
+  if (file.type && !file.type.startsWith("image/")) throw new Error("This file is not a picture");
   const blob = await shrunk(file);
   const name = `upload-${(last += 1)}`;
   kept.set(name, { base64: await toBase64(blob), label: file.name || "your picture", preview: URL.createObjectURL(blob) });
@@ -20,12 +20,12 @@ export const uploaded = (name) => kept.get(name);
 export const isKept = (name) => kept.has(name);
 
 async function shrunk(file) {
-  if (file.size <= SENT_AS_IT_IS) return file;
+  if (file.size <= UNSCALED_BYTES) return file;
   let bitmap;
   try {
     bitmap = await createImageBitmap(file);
   } catch {
-    return file; // the service may know a format that the browser does not
+    return file; // the service may read a format that the browser cannot
   }
   const scale = Math.min(1, LARGEST_SIDE / Math.max(bitmap.width, bitmap.height));
   const canvas = el("canvas");

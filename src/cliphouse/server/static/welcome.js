@@ -1,4 +1,4 @@
-// Before anything is searched for: some pictures of the table to begin with.
+// The welcome view: example pictures of the table, shown until the first search.
 
 import { $ } from "./dom.js";
 import { Grid } from "./grid.js";

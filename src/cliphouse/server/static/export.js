@@ -1,11 +1,11 @@
-// Results as files, and the search as text to paste elsewhere.
+// The Export menu: downloads the results, and copies the search as code or as a link.
 
 import { $, copyText, el, toast } from "./dom.js";
 import { isAsking, isPrivate } from "./state.js";
 
-const WHAT = { command: "Command", python: "Python", sql: "SQL" };
+const LABELS = { command: "Command", python: "Python", sql: "SQL" };
 
-export function offerTakeaway(results, current) {
+export function offerExport(results, current) {
   const run = (work) => async (event) => {
     if (!isAsking(current())) return toast("Search for something first");
     const button = event.currentTarget;
@@ -20,20 +20,20 @@ export function offerTakeaway(results, current) {
     }
     return undefined;
   };
-  for (const button of $("take").querySelectorAll("[data-format]")) {
+  for (const button of $("export").querySelectorAll("[data-format]")) {
     button.addEventListener("click", run(({ format }) => download(results, format)));
   }
-  for (const button of $("take").querySelectorAll("[data-code]")) {
+  for (const button of $("export").querySelectorAll("[data-code]")) {
     button.addEventListener("click", run(({ code }) => (code === "link" ? copyLink(current()) : copyCode(results, code))));
   }
 }
 
-const count = () => Math.min(10_000, Math.max(1, Math.round(Number($("take-count").value)) || 100));
+const count = () => Math.min(10_000, Math.max(1, Math.round(Number($("export-count").value)) || 100));
 
 async function download(results, format) {
   const address = URL.createObjectURL(await results.file(format, count()));
   const link = el("a", { href: address, download: `cliphouse.${format}`, class: "hidden" });
-  $("take").append(link); // a click outside the menu would close it
+  $("export").append(link); // a click outside the menu would close it
   link.click();
   link.remove();
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
@@ -41,12 +41,12 @@ async function download(results, format) {
 
 async function copyCode(results, kind) {
   const code = await results.code(count());
-  if (code[kind] === null) return toast("These words would be taken for a file or a row there; copy the Python instead");
+  if (code[kind] === null) return toast("A command line would read these words as a file or a row. Copy the Python instead");
   const notes = code.notes.length ? `; ${code.notes.join(", ")}` : "";
-  return copyText(code[kind], WHAT[kind] + notes);
+  return copyText(code[kind], LABELS[kind] + notes);
 }
 
 function copyLink(state) {
-  const without = isPrivate(state) ? "Link (without your picture, which it cannot hold)" : "Link";
+  const without = isPrivate(state) ? "Link (without your picture)" : "Link";
   return copyText(location.href, without);
 }
