@@ -130,7 +130,7 @@ def test_replicas_must_copy_rows_themselves(kept: Table, folder: Path) -> None:
 
 
 def node(shard: int, replica: int) -> Node:
-    return Node(shard, replica, f"ch-{shard}-{replica}", UP, False, True)
+    return Node(shard, f"ch-{shard}-{replica}", UP, False, True)
 
 
 @pytest.mark.parametrize(
@@ -177,8 +177,8 @@ def test_without_keeper_a_statement_goes_to_every_node_by_itself(bare: Table) ->
     """The second node is the same server by another way, so the statement comes twice."""
     bare.sql("CREATE TABLE noted (x UInt8) ENGINE = Memory")
     nodes = (
-        Node(1, 1, "127.0.0.1", UP, True, True),
-        Node(2, 1, "127.0.0.1", DOWN, False, True),
+        Node(1, "127.0.0.1", UP, True, True),
+        Node(2, "127.0.0.1", DOWN, False, True),
     )
     placement = Placement("noted", "noted", "default", Cluster("c", nodes, False, False))
     placement.run(bare.connection, f"INSERT INTO {placement.rows} VALUES (7)")
@@ -187,8 +187,8 @@ def test_without_keeper_a_statement_goes_to_every_node_by_itself(bare: Table) ->
 
 def test_without_keeper_a_node_that_fails_is_named_with_its_statement(bare: Table) -> None:
     nodes = (
-        Node(1, 1, "127.0.0.1", UP, True, True),
-        Node(2, 1, "no-such-host.invalid", UP, False, True),
+        Node(1, "127.0.0.1", UP, True, True),
+        Node(2, "no-such-host.invalid", UP, False, True),
     )
     placement = Placement("x", "x_local", "default", Cluster("c", nodes, False, False))
     line = said(lambda: placement.run(bare.connection, "SELECT 1"), EngineError)

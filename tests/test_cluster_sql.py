@@ -45,7 +45,7 @@ PLACEMENT = Placement(
     Cluster(
         "big",
         tuple(
-            Node(shard, replica, f"ch-{shard}-{replica}", 9000, shard == replica == 1, True)
+            Node(shard, f"ch-{shard}-{replica}", 9000, shard == replica == 1, True)
             for shard in (1, 2)
             for replica in (1, 2)
         ),

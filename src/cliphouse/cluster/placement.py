@@ -27,10 +27,10 @@ _QUEUED = {
 _DISTRIBUTED = re.compile(r"Distributed\(\s*([^,]+?)\s*,\s*([^,]*?)\s*,\s*([^,)]+?)\s*[,)]")
 _NODES = """
 SELECT
-    shard_num AS shard, replica_num AS replica, host_name AS host, port, is_local,
+    shard_num AS shard, host_name AS host, port, is_local,
     internal_replication AS is_internal,
     (SELECT count() FROM system.tables WHERE database = 'system' AND name = 'zookeeper') AS keepers
-FROM system.clusters WHERE cluster = {cluster:String} ORDER BY shard, replica
+FROM system.clusters WHERE cluster = {cluster:String} ORDER BY shard, replica_num
 """
 
 
@@ -43,7 +43,6 @@ class Node:
     """
 
     shard: int
-    replica: int
     host: str
     port: int
     is_local: bool
@@ -306,7 +305,6 @@ def read_cluster(connection: Connection, name: str, is_replicated: bool = False)
     typed = tuple(
         Node(
             shard=node["shard"],
-            replica=node["replica"],
             host=node["host"],
             port=node["port"],
             is_local=bool(node["is_local"]),

@@ -40,7 +40,6 @@ class EncoderThread:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._running = 0
         self._queue: queue.SimpleQueue[_Wanted | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="encoder", daemon=True)
         self._thread.start()
@@ -49,11 +48,6 @@ class EncoderThread:
     def waiting(self) -> int:
         """How many queries no batch has taken."""
         return self._queue.qsize()
-
-    @property
-    def running(self) -> int:
-        """How many queries the batch at work has."""
-        return self._running
 
     async def encode(self, encoder: Encoder, item: str | Image.Image) -> Vector:
         """The vector of words or of a picture, float32 of shape (dim,). Raises ModelError where
@@ -74,9 +68,7 @@ class EncoderThread:
             while len(taken) < MAX_BATCH and not self._queue.empty():
                 taken.append(self._queue.get())
             is_open = None not in taken
-            self._running = len(taken)
             self._encode([wanted for wanted in taken if wanted is not None])
-            self._running = 0
 
     def _encode(self, taken: Sequence[_Wanted]) -> None:
         batches: dict[tuple[int, bool], list[_Wanted]] = {}

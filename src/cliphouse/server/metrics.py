@@ -26,11 +26,15 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 _BATCHES = (1, 2, 4, 8, 16, 32)
 
 
-class Line(Protocol):
-    """Work that waits and work that runs."""
+class Queue(Protocol):
+    """Work that waits."""
 
     @property
     def waiting(self) -> int: ...
+
+
+class Pool(Queue, Protocol):
+    """Work that waits, and work that runs."""
 
     @property
     def running(self) -> int: ...
@@ -93,7 +97,7 @@ class Metrics:
             "cliphouse_gone", "Requests whose client left before the answer", registry=self.registry
         )
 
-    def watch(self, workers: Line, encoding: Line) -> None:
+    def watch(self, workers: Pool, encoding: Queue) -> None:
         """Figures that are read when they are asked for."""
         for name, text, read in (
             ("cliphouse_queue_length", "Searches that wait for a worker", lambda: workers.waiting),
