@@ -244,6 +244,7 @@ class Table:
         add: Sequence[Query] = (),
         subtract: Sequence[Query] = (),
         filter: Filter | None = None,
+        min_score: float | None = None,
         oversampling: int | None = None,
         dedup: float | None = None,
         offset: int = 0,
@@ -256,17 +257,18 @@ class Table:
         ``query``, and what is added to it and subtracted from it, is words, the path or URL of a
         picture, the path of a .npy vector, ``id:N``, a PIL image or an array; text may begin with
         a weight as in ``2:cat``. ``where`` is a SQL condition and ``filter`` one made of plain
-        values. ``mode`` auto takes an approximate method only if its measured recall is good and
-        it is faster; ``ef`` is the search width of mode hnsw, ``oversampling`` that of mode codes.
-        ``dedup`` leaves out rows of that cosine similarity to a nearer one (0.94 is usual).
-        ``offset`` skips rows; ``cursor`` goes on after an earlier result's ``cursor``. ``count``
-        has the rows counted that the engine reads; ``more`` are other fields of Request.
+        values; ``min_score`` leaves out rows of a lower score. ``mode`` auto takes an approximate
+        method only if its measured recall is good and it is faster; ``ef`` is the search width of
+        mode hnsw, ``oversampling`` that of mode codes. ``dedup`` leaves out rows of that cosine
+        similarity to a nearer one (0.94 is usual). ``offset`` skips rows; ``cursor`` goes on after
+        an earlier result's ``cursor``. ``count`` has the rows counted that the engine reads;
+        ``more`` are other fields of Request.
 
         Raises QueryError, PictureError, ModelError or TableError, each saying what to do.
         """
         given: dict[str, Any] = {"k": k, "modality": modality, "where": where, "metric": metric}
         given |= {"mode": mode, "ef": ef, "oversampling": oversampling, "filter": filter}
-        given |= {"dedup": dedup, "offset": offset, "cursor": cursor}
+        given |= {"min_score": min_score, "dedup": dedup, "offset": offset, "cursor": cursor}
         request = Request.read(given | more)
         return self.search_many([operands_of(query, add, subtract)], request, count)[0]
 
