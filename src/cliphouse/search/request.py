@@ -24,6 +24,11 @@ _OBJECT = Form(dict, Filter.to_dict, lambda given: Filter(**given))
 _NOTHING = ("", Filter())
 
 
+def _mode_help() -> str:
+    labels = ", ".join(f"{method.name}: {method.label}" for method in METHODS.values())
+    return f"auto uses the fastest mode whose measured recall is good, or else exact. {labels}."
+
+
 @dataclass(frozen=True)
 class _Asked:
     k: int = option(10, help="Number of results.", least=1, most=MAX_K, alike=False)
@@ -36,7 +41,7 @@ class _Asked:
     metric: Metric = option("cosine", help="The distance function.", choices=lambda: METRICS)
     mode: str = option(
         AUTO,
-        help="auto uses the fastest mode whose measured recall is good, or else exact.",
+        help=_mode_help(),
         choices=modes,
         alike=False,
     )
