@@ -101,7 +101,7 @@ def test_search_and_info_go_through_the_service(
         assert "60 in" in run("info", *server).stdout
         for arguments, kind, line in (
             (["x", "--where", "1"], QueryError, "a service takes no SQL"),
-            (["x", "--show-sql"], QueryError, "leave --show-sql"),
+            (["x", "--show-sql"], QueryError, "does not allow --show-sql"),
             (["id:99"], QueryError, "table laion has no such row"),
             (["x", "--table", "third"], MissingError, "no table 'third'"),
             ([str(tmp_path / "none.jpg")], PictureError, "cannot be read"),

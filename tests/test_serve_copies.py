@@ -169,7 +169,7 @@ def test_code_for_pictures_says_what_to_replace(page_service: Served) -> None:
     code = post(page_service, "/api/search/code", **body).json()
     assert "encode_image('picture.jpg')" in code["sql"]
     assert code["command"].endswith("""-- '1.5:https://example.org/it'"'"'s.jpg'""")
-    assert code["notes"] == ["picture.jpg stands for your picture's file"]
+    assert code["notes"] == ["replace picture.jpg with your picture's file"]
 
 
 def test_words_that_look_like_a_row_are_no_command(page_service: Served) -> None:

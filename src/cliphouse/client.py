@@ -1,4 +1,4 @@
-"""A client of the service, for the command line and for programs."""
+"""A client of ``cliphouse serve``, for the command line and for programs."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _SECONDS = 120.0
 
 
 class Client:
-    """Talks to ``cliphouse serve`` at ``url``.
+    """Searches the tables of ``cliphouse serve`` at ``url``.
 
     >>> with Client("http://127.0.0.1:1234") as service:
     ...     results = service.search_many(["a red circle"], Request(k=5))
 
-    Its methods raise ServiceError where the service cannot be reached or failed, and the error
-    that the service names where a question cannot be asked.
+    Its methods raise ServiceError if the service cannot be reached or fails. If the service refuses
+    a request, they raise the error that it names, such as QueryError.
     """
 
     def __init__(self, url: str, api_key: str | None = None) -> None:
@@ -36,7 +36,7 @@ class Client:
         try:
             self._http = httpx.Client(base_url=self.url, headers=headers, timeout=_SECONDS)
         except (httpx.InvalidURL, ValueError) as error:
-            raise UserError(f"--server {url}: no address of a service: {error}") from error
+            raise UserError(f"--server {url}: not the address of a service: {error}") from error
 
     def search_many(
         self,
@@ -44,20 +44,23 @@ class Client:
         request: Request,
         table: str | None = None,
     ) -> list[SearchResult]:
-        """A result for each query, or sum of operands; pictures and vectors are read here and
-        sent. A condition in SQL is not for services."""
-        given = _options(request) | ({} if table is None else {"table": table})
-        asked = [{"operands": list(map(operand_to_json, one_query(query)))} for query in queries]
+        """Search for each query or sum of operands. Returns a result for each, in their order.
+
+        The client reads picture and vector files and sends their contents. Raises QueryError if
+        ``request`` has a condition in SQL, which the service does not accept.
+        """
+        options = _options(request) | ({} if table is None else {"table": table})
+        bodies = [{"operands": list(map(operand_to_json, one_query(query)))} for query in queries]
         found: list[SearchResult] = []
-        for start in range(0, len(asked), MAX_BATCH):
-            body = given | {"queries": asked[start : start + MAX_BATCH]}
-            answer = self._ask("POST", "/api/search/batch", json=body)
+        for start in range(0, len(bodies), MAX_BATCH):
+            body = options | {"queries": bodies[start : start + MAX_BATCH]}
+            answer = self._send("POST", "/api/search/batch", json=body)
             found += [_result(result) for result in answer["results"]]
         return found
 
     def info(self, table: str | None = None) -> TableSummary:
-        """What a table of the service holds."""
-        answer = self._ask("GET", "/api/info", params={} if table is None else {"table": table})
+        """Describe a table of the service; the default table if ``table`` is None."""
+        answer = self._send("GET", "/api/info", params={} if table is None else {"table": table})
         return _summary(answer["summary"] | {"database": self.url})
 
     def close(self) -> None:
@@ -69,9 +72,9 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _ask(self, method: str, path: str, **given: Any) -> dict[str, Any]:
+    def _send(self, method: str, path: str, **content: Any) -> dict[str, Any]:
         try:
-            response = self._http.request(method, path, **given)
+            response = self._http.request(method, path, **content)
             answer = response.json()
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             reason = str(error) or type(error).__name__
@@ -83,13 +86,13 @@ class Client:
         raise self._failure(response.status_code, answer)
 
     def _failure(self, status: int, answer: object) -> Exception:
-        told = answer.get("error") if isinstance(answer, dict) else None
-        if not isinstance(told, dict):
+        detail = answer.get("error") if isinstance(answer, dict) else None
+        if not isinstance(detail, dict):
             return ServiceError(f"{self.url}: answers {status}; is it cliphouse serve?")
-        message = f"{self.url}: {told.get('message')}"
+        message = f"{self.url}: {detail.get('message')}"
         if status == 401:
-            return UserError(f"{message} (here: --api-key or CLIPHOUSE_API_KEY)")
-        kind = error_class(str(told.get("type")))
+            return UserError(f"{message} (in the command line: --api-key or CLIPHOUSE_API_KEY)")
+        kind = error_class(str(detail.get("type")))
         if kind is not None and issubclass(kind, UserError):
             return kind(message)
         return UserError(message) if status in (400, 404, 413, 422) else ServiceError(message)
@@ -108,7 +111,7 @@ def _result(answer: Mapping[str, Any]) -> SearchResult:
 
 
 def _hit(answer: Mapping[str, Any]) -> Hit:
-    """JSON has no NaN, which stands for what is unknown."""
+    """A hit from JSON, whose null stands for an unknown number."""
     return Hit.from_dict({n: float("nan") if v is None else v for n, v in answer.items()})
 
 

@@ -1,4 +1,4 @@
-"""The search service: a table on HTTP, for programs and for clip-retrieval's clients.
+"""The search service: serves tables over HTTP to programs and to clients of clip-retrieval.
 
-The names are in its modules: the command line reads the settings without the web framework.
+Import names from its modules. The command line reads the settings without the web framework.
 """

@@ -1,4 +1,4 @@
-"""Who may ask, by which name, and how often: settled before anything of the request is read."""
+"""Access control: checks Host header, API key and rate limit before the body is read."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from cliphouse.server.failures import refuse
 from cliphouse.server.keys import KeyRing
 from cliphouse.server.settings import ServeSettings
 
-# These say that it runs, and how to ask it, but nothing of what it holds; the page asks for a key.
+# These need no key, because they show nothing of the tables. The page asks for a key itself.
 OPEN_PATHS = frozenset(("/", "/health", "/health/live", "/docs", "/openapi.json"))
 _OPEN_FOLDER = "/page/"
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
-class Access:
-    """Refuses a request with a foreign Host (400), without a key (401), or too many of them (429).
+class AccessMiddleware:
+    """Middleware that refuses a wrong Host (400), a missing key (401) and excess requests (429).
 
-    A page anywhere can have its name point at this machine (DNS rebinding); a service on loopback
-    without keys therefore answers to its own names only.
+    A foreign web page can point its own name at this machine (DNS rebinding). A service on loopback
+    therefore answers only to its own names.
     """
 
     def __init__(self, app: ASGIApp, settings: ServeSettings) -> None:
@@ -51,26 +51,26 @@ class Access:
         if self._hosts and _host(headers.get("host", "")) not in self._hosts:
             return refuse(
                 400,
-                "this Host is not one of the service's; start it with --allow-host",
+                "the service does not answer to this Host; allow it with --allow-host",
                 "host",
             )
         if scope["path"] in OPEN_PATHS or scope["path"].startswith(_OPEN_FOLDER):
             return None
-        asker = _address(scope)
+        client = _client_network(scope)
         if not self._keys.is_open:
             name = self._keys.recognise(_given_key(headers))
             if name is None:
                 return refuse(
                     401,
-                    "give a valid API key: Authorization: Bearer KEY, or X-Api-Key: KEY",
+                    "send a valid API key: Authorization: Bearer KEY, or X-Api-Key: KEY",
                     "api_key",
                     {"WWW-Authenticate": "Bearer"},
                 )
-            scope.setdefault("state", {})["key"] = asker = name
-        if self._rate and (wait := self._rate.wait(asker)):
+            scope.setdefault("state", {})["key"] = client = name
+        if self._rate and (wait := self._rate.wait(client)):
             return refuse(
                 429,
-                f"more than {self._rate.text}; ask again in {wait} s",
+                f"more than {self._rate.text}; try again in {wait} s",
                 "rate_limit",
                 {"Retry-After": str(wait)},
             )
@@ -78,32 +78,34 @@ class Access:
 
 
 class Rate:
-    """How often one client may ask, over a moving window."""
+    """A rate limit for each client, over a moving window."""
 
     def __init__(self, text: str) -> None:
-        """Raises UserError where ``text`` is no rate such as 120/minute."""
+        """``text`` is a rate such as 120/minute. Raises UserError if it is not."""
         self.text = text
         self._item = parse_rate(text)
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
-    def wait(self, asker: str) -> int:
-        """Counts a request; 0 where it is allowed, else the seconds to wait."""
-        if self._limiter.hit(self._item, asker):
+    def wait(self, client: str) -> int:
+        """Count a request. Returns 0 if it is allowed, else the seconds to wait."""
+        if self._limiter.hit(self._item, client):
             return 0
-        reset = self._limiter.get_window_stats(self._item, asker).reset_time
+        reset = self._limiter.get_window_stats(self._item, client).reset_time
         return max(1, math.ceil(reset - time.time()))
 
 
 def parse_rate(text: str) -> RateLimitItem:
-    """Raises UserError where ``text`` is no rate such as 120/minute."""
+    """Parse a rate such as 120/minute. Raises UserError if ``text`` is not a rate."""
     try:
         return parse(text)
     except ValueError:
-        raise UserError(f"--rate {text}: give a number and a time, as in 120/minute") from None
+        raise UserError(
+            f"--rate {text}: give a number and a unit of time, as in 120/minute"
+        ) from None
 
 
 def _host_names(settings: ServeSettings) -> frozenset[str]:
-    """The names it answers to; none where any will do."""
+    """The Host names that the service answers to; empty if it answers to any."""
     if settings.hosts:
         own = _LOOPBACK_NAMES if settings.is_loopback else (settings.host,)
         return frozenset(name.lower() for name in (*own, *settings.hosts))
@@ -111,7 +113,7 @@ def _host_names(settings: ServeSettings) -> frozenset[str]:
 
 
 def _host(header: str) -> str:
-    """The name in a Host header, without its port."""
+    """The name in a Host header, in lower case and without the port."""
     if header.startswith("["):
         return header.partition("]")[0].lower() + "]"
     return header.partition(":")[0].lower()
@@ -125,16 +127,18 @@ def _given_key(headers: Headers) -> str:
 
 
 def _password(credentials: str) -> str:
-    """Of a name and a password in base64: what a client sends that can be told only a URL, as in
-    https://:KEY@host/ (RFC 7617). The name may be anything."""
+    """The password of basic credentials in base64 (RFC 7617). The user name is ignored.
+
+    A client that accepts only a URL sends its key this way, as in https://:KEY@host/.
+    """
     try:
         return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
     except ValueError:
         return ""
 
 
-def _address(scope: Scope) -> str:
-    """Whom to count without a key; of IPv6 a whole network, which one machine may have."""
+def _client_network(scope: Scope) -> str:
+    """The address that a rate limit counts. For IPv6 it is the /64 network of one machine."""
     client: Sequence[str] = scope.get("client") or ("unknown",)
     try:
         address = ipaddress.ip_address(client[0])

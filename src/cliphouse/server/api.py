@@ -1,4 +1,4 @@
-"""/api: searching, rows and what a table holds."""
+"""Routes under /api: search, rows and the description of a table."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from cliphouse.server.settings import MAX_DEPTH
 from cliphouse.vocabulary import Modality
 
 router = APIRouter(prefix="/api", responses=RESPONSES)
-TableName = Annotated[Name | None, Query(description="By default the first that is served")]
+TableName = Annotated[Name | None, Query(description="The first served table by default")]
 
 
 def service_of(request: Request) -> Service:
@@ -41,7 +41,7 @@ def service_of(request: Request) -> Service:
 
 @router.post("/search", response_model=None, responses={200: {"model": SearchAnswer}})
 async def search(request: Request, body: SearchBody) -> Response:
-    """Find the rows nearest to words, a picture, a vector, a row, or a sum of these."""
+    """Find the rows nearest to words, a picture, a vector, a row, or a weighted sum of these."""
     found = await service_of(request).search(
         body.table, body.to_operands(), body.to_request(), body.count
     )
@@ -51,9 +51,9 @@ async def search(request: Request, body: SearchBody) -> Response:
 @router.post("/search/upload", response_model=None, responses={200: {"model": SearchAnswer}})
 async def search_by_upload(
     request: Request,
-    picture: Annotated[UploadFile, File(description="A picture's file")],
+    picture: Annotated[UploadFile, File(description="The picture file")],
     options: Annotated[
-        str, Form(description="The body of /api/search as JSON: how to search, and what else for")
+        str, Form(description="The body of /api/search as JSON: options and further operands")
     ] = "{}",
 ) -> Response:
     """Find the rows nearest to an uploaded picture."""
@@ -68,8 +68,8 @@ async def search_by_upload(
 
 @router.post("/search/batch", response_model=None, responses={200: {"model": BatchAnswer}})
 async def search_batch(request: Request, body: BatchBody) -> Response:
-    """Several searches at once, asked alike; words are encoded together."""
-    queries = [asked.to_operands() for asked in body.queries]
+    """Run several searches with the same options. Words are encoded in one batch."""
+    queries = [query.to_operands() for query in body.queries]
     results = await service_of(request).search_many(
         body.table, queries, body.to_request(), body.count
     )
@@ -78,7 +78,7 @@ async def search_batch(request: Request, body: BatchBody) -> Response:
 
 @router.get("/items/{id}", response_model=None, responses={200: {"model": dict[str, object]}})
 async def item(request: Request, id: Id, table: TableName = None) -> Response:
-    """A row: all its columns but the embeddings."""
+    """Get a row: all its columns except the embeddings."""
     service = service_of(request)
     rows = await service.items(table, [id])
     if not rows:
@@ -94,21 +94,21 @@ async def neighbours(
     k: Annotated[int, Query(ge=1, le=MAX_DEPTH - 1)] = 10,
     modality: Modality = "image",
 ) -> Response:
-    """The rows nearest to a row, itself not among them."""
+    """Find the rows nearest to a row, without the row itself."""
     service = service_of(request)
     if not await service.items(table, [id]):
         raise MissingError(f"table {service.resolve(table)} has no row {id}")
-    how = SearchRequest(modality=modality, k=k + 1)
-    found = (await service.search(table, (Operand(id=id),), how)).to_dict()
+    options = SearchRequest(modality=modality, k=k + 1)
+    found = (await service.search(table, (Operand(id=id),), options)).to_dict()
     found["hits"] = [hit for hit in found["hits"] if hit["id"] != id][:k]
     return json_answer(found | {"cursor": None})
 
 
 @router.get("/info", response_model=None, responses={200: {"model": InfoAnswer}})
 async def info(request: Request, table: TableName = None) -> Response:
-    """The tables there are, and what one of them holds."""
+    """List the tables, and describe one of them."""
     service = service_of(request)
-    # Where its files lie is the owner's own matter.
+    # Clients do not learn the path or the address of the database.
     summary = asdict(await service.info(table)) | {"database": ""}
     return json_answer(
         {

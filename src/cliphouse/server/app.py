@@ -1,4 +1,4 @@
-"""The service as a web application: its rooms put together."""
+"""Builds the web application from the routes and the middleware."""
 
 from __future__ import annotations
 
@@ -12,50 +12,52 @@ from starlette.middleware.cors import CORSMiddleware
 
 import cliphouse
 from cliphouse.server import api, copies, dialect, health, images, page, reference, stats
-from cliphouse.server.access import Access
-from cliphouse.server.body import Bodies
+from cliphouse.server.access import AccessMiddleware
+from cliphouse.server.body import BodyMiddleware
 from cliphouse.server.failures import handle_failures
 from cliphouse.server.images import Pictures
-from cliphouse.server.observe import Observe
+from cliphouse.server.observe import ObserveMiddleware
 from cliphouse.server.service import Service
 from cliphouse.server.settings import ServeSettings
 from cliphouse.server.stats import StatisticsCache
 
 
 def create_app(settings: ServeSettings, service: Service | None = None) -> FastAPI:
-    """The application that ``settings`` describe; handlers find the service as
-    ``request.app.state.service``. A ``service`` that is given is started and closed by its owner.
+    """Build the application for ``settings``.
+
+    Handlers find the service as ``request.app.state.service``. The application starts and closes
+    the service, unless the caller passes its own ``service``.
     """
-    mine = service or Service(settings)
+    app_service = service or Service(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         if service is None:
-            await asyncio.to_thread(mine.start)
+            await asyncio.to_thread(app_service.start)
         yield
         if service is None:
-            await asyncio.to_thread(mine.close)
+            await asyncio.to_thread(app_service.close)
 
     app = FastAPI(
         title="cliphouse",
-        summary="Search image-text pairs by words or by picture",
+        summary="Search image-text pairs with words or pictures",
         version=cliphouse.__version__,
         lifespan=lifespan,
-        middleware=_layers(settings, mine),
+        middleware=_middleware(settings, app_service),
         docs_url=None,
         redoc_url=None,
     )
-    app.state.service = mine
+    app.state.service = app_service
     app.state.pictures = Pictures(settings.pictures, settings.limits)
-    app.state.statistics = StatisticsCache(mine)
+    app.state.statistics = StatisticsCache(app_service)
     handle_failures(app)
-    for room in (api, copies, stats, images, dialect, health, reference, page):
-        app.include_router(room.router)
+    for module in (api, copies, stats, images, dialect, health, reference, page):
+        app.include_router(module.router)
     return app
 
 
-def _layers(settings: ServeSettings, service: Service) -> list[Middleware]:
-    """From the outermost to the innermost."""
+def _middleware(settings: ServeSettings, service: Service) -> list[Middleware]:
+    """The middleware, from the outermost to the innermost."""
     cors = Middleware(
         CORSMiddleware,
         allow_origins=settings.cors,
@@ -64,8 +66,8 @@ def _layers(settings: ServeSettings, service: Service) -> list[Middleware]:
         expose_headers=("Retry-After", "X-Cliphouse-Ignored"),
     )
     return [
-        Middleware(Observe, metrics=service.metrics, with_queries=settings.log_queries),
+        Middleware(ObserveMiddleware, metrics=service.metrics, with_queries=settings.log_queries),
         *([cors] if settings.cors else []),
-        Middleware(Access, settings=settings),
-        Middleware(Bodies, limits=settings.limits, metrics=service.metrics),
+        Middleware(AccessMiddleware, settings=settings),
+        Middleware(BodyMiddleware, limits=settings.limits, metrics=service.metrics),
     ]

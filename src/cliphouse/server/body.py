@@ -1,5 +1,4 @@
-"""A request's body, read within its limits before its handler runs, and a handler that stops when
-its client has gone."""
+"""Reads request bodies within limits, and cancels a handler if its client disconnects."""
 
 from __future__ import annotations
 
@@ -15,12 +14,15 @@ from cliphouse.server.metrics import Metrics
 from cliphouse.server.settings import Limits
 
 _DRAIN_SECONDS = 2.0
-_HELD = 10  # all bodies together may take so many times the room of one
+_MAX_HELD = 10  # all bodies together may take this many times the limit of one
 
 
-class Bodies:
-    """Reads every body whole, chunked ones too, and refuses one that is too large (413), too slow
-    (408), or has no room beside the others (503)."""
+class BodyMiddleware:
+    """Middleware that reads each request body completely before its handler runs.
+
+    It refuses a body that is too large (413) or too slow (408), also if it is chunked. It refuses a
+    request if all bodies together need too much memory (503).
+    """
 
     def __init__(self, app: ASGIApp, limits: Limits, metrics: Metrics) -> None:
         self._app = app
@@ -38,7 +40,7 @@ class Bodies:
             if body.is_cut_off:
                 self._metrics.gone.inc()
             elif refusal is not None:
-                self._held -= len(body.data)  # others may have its room at once
+                self._held -= len(body.data)  # frees the memory for other requests
                 body.data.clear()
                 await self._refuse(refusal, scope, receive, send)
             else:
@@ -47,7 +49,7 @@ class Bodies:
             self._held -= len(body.data)
 
     async def _read(self, scope: Scope, receive: Receive, body: _Body) -> ASGIApp | None:
-        """Fill ``body``; returns what to answer where it cannot be."""
+        """Fill ``body``. Returns the response that refuses it, or None."""
         most = self._limits.body_bytes
         too_large = refuse(
             413, f"the body is larger than {most:,} bytes", "too_large", {"Connection": "close"}
@@ -63,11 +65,11 @@ class Bodies:
             )
         if len(body.data) > most:
             return too_large
-        if self._held > _HELD * most:
+        if self._held > _MAX_HELD * most:
             self._metrics.overloaded.inc()
             return refuse(
                 503,
-                "too many large requests at once; ask again later",
+                "there are too many large requests; try again later",
                 OverloadError.code,
                 {"Retry-After": "2", "Connection": "close"},
             )
@@ -75,7 +77,7 @@ class Bodies:
 
     async def _fill(self, receive: Receive, body: _Body) -> None:
         most = self._limits.body_bytes
-        while len(body.data) <= most and self._held <= _HELD * most:
+        while len(body.data) <= most and self._held <= _MAX_HELD * most:
             message = await receive()
             if message["type"] == "http.disconnect":
                 body.is_cut_off = True
@@ -87,8 +89,10 @@ class Bodies:
                 return
 
     async def _refuse(self, refusal: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, and then let some more of the body come: to a connection that is closed with
-        bytes unread the answer would be lost."""
+        """Send the refusal, then read more of the body for a while.
+
+        If the connection closed with unread bytes, the client would lose the response.
+        """
 
         async def drain() -> None:
             left = self._limits.body_bytes
@@ -98,7 +102,7 @@ class Bodies:
                 if not message.get("more_body", False):
                     return
 
-        async def tell(message: Message) -> None:
+        async def send_then_drain(message: Message) -> None:
             if message["type"] == "http.response.body":
                 await send({**message, "more_body": True})
                 with suppress(asyncio.TimeoutError):
@@ -106,42 +110,42 @@ class Bodies:
                 message = {"type": "http.response.body", "body": b""}
             await send(message)
 
-        await refusal(scope, receive, tell)
+        await refusal(scope, receive, send_then_drain)
 
     async def _answer(self, scope: Scope, body: _Body, receive: Receive, send: Send) -> None:
-        """Run the handler; a client that goes away before the answer cancels it."""
-        gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        given = False
-        answered = False
+        """Run the handler, and cancel it if the client disconnects before the response."""
+        disconnected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        is_body_sent = False
+        is_answered = False
 
-        async def give() -> Message:
-            nonlocal given
-            if not given:
-                given = True
+        async def receive_body() -> Message:
+            nonlocal is_body_sent
+            if not is_body_sent:
+                is_body_sent = True
                 return {"type": "http.request", "body": bytes(body.data), "more_body": False}
-            await asyncio.shield(gone)
+            await asyncio.shield(disconnected)
             return {"type": "http.disconnect"}
 
-        async def tell(message: Message) -> None:
-            nonlocal answered
+        async def send_response(message: Message) -> None:
+            nonlocal is_answered
             await send(message)
             if message["type"] == "http.response.body" and not message.get("more_body", False):
-                answered = True
+                is_answered = True
 
-        async def watch() -> None:
+        async def wait_for_disconnect() -> None:
             while (await receive())["type"] != "http.disconnect":
                 pass
-            if not gone.done():
-                gone.set_result(None)
+            if not disconnected.done():
+                disconnected.set_result(None)
 
         async def handle() -> None:
-            await self._app(scope, give, tell)
+            await self._app(scope, receive_body, send_response)
 
         handler = asyncio.create_task(handle())
-        watcher = asyncio.create_task(watch())
+        watcher = asyncio.create_task(wait_for_disconnect())
         try:
             await asyncio.wait({handler, watcher}, return_when=asyncio.FIRST_COMPLETED)
-            if not handler.done() and not answered:
+            if not handler.done() and not is_answered:
                 handler.cancel()
                 self._metrics.gone.inc()
                 await asyncio.wait({handler})
@@ -153,7 +157,7 @@ class Bodies:
 
 
 class _Body:
-    """What has arrived. ``is_cut_off`` where the client left before the end."""
+    """The received bytes. ``is_cut_off`` is set if the client disconnected before the end."""
 
     def __init__(self) -> None:
         self.data = bytearray()

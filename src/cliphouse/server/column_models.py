@@ -1,4 +1,4 @@
-"""REST's models that are made from the table's columns: filters, hits, clip-retrieval's results and
+"""REST models that are made from the table's columns: filters, hits, clip-retrieval's results and
 statistics."""
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from cliphouse.search.filter import FilterField, filter_fields
 from cliphouse.search.results import HitField, hit_fields
 from cliphouse.server.strict import Strict
 
-MAX_CONTAINED = 500  # characters of a text that is looked for
+MAX_CONTAINED = 500  # characters of the text in a filter
 MAX_HOST = 253
 _Texts = Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=100)]
 _Shards = Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(max_length=10_000)]
@@ -26,26 +26,29 @@ _VALUES: dict[FilterKind, Any] = {
     "not_in": _Texts,
 }
 _RESULT_WORDS = ("id", "similarity", "image")
-_FILTER = "Which rows may be found: all that is given must hold. Bounds belong to the range."
+_FILTER = (
+    "Conditions on the rows to find. A row must meet all of them. Ranges include their bounds."
+)
 _HIT = """
-A row that was found. ``score`` is the cosine similarity to the query, ``distance`` in the
-metric asked for; ``similarity`` is of the row's own picture and caption; ``folded`` counts
-the near-duplicates left out in its favour.
+A row that was found. ``score`` is the cosine similarity to the query. ``distance`` is the distance
+to the query in the chosen metric. ``similarity`` is the similarity of the row's own picture and
+caption. ``folded`` counts the near-duplicates that this row replaces.
 """
 _RESULT = """
-A row that was found. All but the first two are there for the first ``num_images`` rows, as far as
-the table has them; ``image`` is a JPEG in base64, of a picture that is a file here.
+A row that was found. Only the first ``num_images`` rows have more than ``id`` and ``similarity``,
+and only the columns that the table has. ``image`` is a JPEG in base64, if the picture is a local
+file.
 """
 _STATISTICS = """
-What the rows are like. ``counted`` of ``rows`` were looked at: all of them up to 4,000,000, else
-blocks from the whole table. A list is empty if the table lacks its column. ``width`` and ``height``
-end with a bin for everything beyond 2,048 pixels; the others hold at most 20 values, the most
-frequent first.
+Statistics of the rows. They count ``counted`` of ``rows``: all rows up to 4,000,000, else a sample
+of blocks from the whole table. A list is empty if the table lacks its column. ``width`` and
+``height`` end with a bin for everything above 2,048 pixels. Lists of values have at most 20
+entries, the most frequent first.
 """
 
 
 def filter_model(columns: Sequence[Column] = COLUMNS) -> type[Strict]:
-    """A model with the fields of a Filter on ``columns``."""
+    """Make the model of a Filter on ``columns``."""
     fields: dict[str, Any] = {
         field.name: (_value(field) | None, None) for field in filter_fields(columns).values()
     }
@@ -53,7 +56,7 @@ def filter_model(columns: Sequence[Column] = COLUMNS) -> type[Strict]:
 
 
 def hit_model(columns: Sequence[Column] = COLUMNS) -> type[BaseModel]:
-    """A model of what Hit.to_dict returns for hits of ``columns``; JSON has no NaN."""
+    """Make the model of Hit.to_dict for ``columns``. A NaN is null, because JSON has none."""
     fields: dict[str, Any] = {
         "id": (int, ...),
         "score": (float | None, ...),
@@ -65,12 +68,12 @@ def hit_model(columns: Sequence[Column] = COLUMNS) -> type[BaseModel]:
 
 
 def result_fields(columns: Sequence[Column] = COLUMNS) -> tuple[HitField, ...]:
-    """The columns of a result of clip-retrieval's: those whose names are not words of its own."""
+    """The columns in a result of clip-retrieval, without those named like its own fields."""
     return tuple(field for field in hit_fields(columns) if field.name not in _RESULT_WORDS)
 
 
 def result_model(columns: Sequence[Column] = COLUMNS) -> type[BaseModel]:
-    """A model of clip-retrieval's result on a table of ``columns``."""
+    """Make the model of a result of clip-retrieval for ``columns``."""
     fields: dict[str, Any] = {
         "id": (int, ...),
         "similarity": (float, ...),
@@ -81,7 +84,7 @@ def result_model(columns: Sequence[Column] = COLUMNS) -> type[BaseModel]:
 
 
 def statistics_model(columns: Sequence[Column] = COLUMNS) -> type[BaseModel]:
-    """A model of what TableStatistics.to_dict returns for a table of ``columns``."""
+    """Make the model of TableStatistics.to_dict for ``columns``."""
     fields: dict[str, Any] = {
         "rows": (int, ...),
         "counted": (int, ...),
@@ -92,7 +95,7 @@ def statistics_model(columns: Sequence[Column] = COLUMNS) -> type[BaseModel]:
 
 
 def _value(field: FilterField) -> Any:
-    """The type of the field's value, with its bounds."""
+    """The type of the field's value, with its limits."""
     if field.kind in _VALUES:
         return _VALUES[field.kind]
     assert isinstance(field.column.type, Scalar)

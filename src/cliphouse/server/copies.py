@@ -1,4 +1,4 @@
-"""A search to take away: its hits as a file, and the search itself as a command, Python and SQL."""
+"""Routes that export a search: its hits as a file, and the search as a command, Python and SQL."""
 
 from __future__ import annotations
 
@@ -34,9 +34,11 @@ _FILE: dict[int | str, dict[str, Any]] = {
 
 
 class CodeAnswer(BaseModel):
-    """The same search for a shell, for Python, and as an exact search in SQL (which folds no
-    near-duplicates). ``command`` is null where its words would be taken for something else there.
-    ``notes`` say what has to be replaced."""
+    """The same search as a shell command, as Python, and as an exact search in SQL.
+
+    The SQL does not fold near-duplicates. ``command`` is null if the command line would read the
+    words as something else. ``notes`` list the placeholders to replace.
+    """
 
     command: str | None
     python: str
@@ -48,7 +50,7 @@ class CodeAnswer(BaseModel):
 async def download(
     request: Request, body: SearchBody, format: Annotated[FileFormat, Query()] = "json"
 ) -> Response:
-    """The hits of a search as a file: JSON as /api/search answers, CSV or parquet."""
+    """Search, and return the hits as a file: the JSON of /api/search, CSV or parquet."""
     result = await service_of(request).search(
         body.table, body.to_operands(), body.to_request(), body.count
     )
@@ -62,7 +64,7 @@ async def download(
 
 @router.post("/search/code", response_model=None, responses={200: {"model": CodeAnswer}})
 async def code(request: Request, body: SearchBody) -> Response:
-    """The search as a command line, as Python and as SQL."""
+    """Write the search as a command line, as Python and as SQL."""
     service = service_of(request)
     table = service.resolve(body.table)
     recipe = Recipe(body.to_operands(), body.to_request(), _database(service), table)
@@ -87,7 +89,7 @@ def _encode(result: SearchResult, format: FileFormat) -> bytes:
 
 
 def _database(service: Service) -> str:
-    """Where the files lie is told to nobody but a user of this machine."""
+    """The database's address. Only users of this machine see the full path of a folder."""
     settings = service.settings
     address = parse_address(settings.db)
     is_own = settings.is_loopback and not settings.keys and not settings.hosts

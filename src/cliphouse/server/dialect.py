@@ -1,10 +1,15 @@
-"""clip-retrieval's REST calls, so that what was written for it needs only another address.
+"""clip-retrieval's REST routes, so that its clients need only another URL.
 
-The behaviour is that of its published service (README and clip_back of version 2.45): the fields
-and their defaults, text before image before image_url before embedding_input, a body that is JSON
-whatever its Content-Type says, results that past ``num_images`` carry an id and a similarity only.
-What it answered with an HTML page and status 500 is an error with its reason here. What there is
-no model for is accepted, left undone, and named in the header ``X-Cliphouse-Ignored``.
+They behave like its published service (README and clip_back of version 2.45):
+
+- The fields and their defaults are the same.
+- Of several queries, text comes first, then image, image_url and embedding_input.
+- A body is read as JSON with any Content-Type.
+- Results after the first ``num_images`` have only an id and a similarity.
+
+Some requests made clip-retrieval answer with an HTML page and status 500. Here they get an error
+with a reason. Options that need a missing model are ignored and named in the header
+``X-Cliphouse-Ignored``.
 """
 
 from __future__ import annotations
@@ -38,10 +43,10 @@ from cliphouse.server.summary import summarise_metrics
 IGNORED_HEADER = "X-Cliphouse-Ignored"
 UNSAFE = next(column.unwanted for column in COLUMNS if column.name == "NSFW")
 _DETAILS = result_fields()
-DEDUP = 0.94  # the cosine similarity from which clip-retrieval took two pictures for one
+DEDUP = 0.94  # the cosine similarity from which clip-retrieval treats two pictures as duplicates
 MAX_TEXT = 10_000
 MAX_DIM = 16_384
-MAX_PICTURES = 100  # an answer's results that come with their picture, where it is a file here
+MAX_PICTURES = 100  # at most so many results include their picture, if it is a local file
 PICTURE_SIZE = 512
 _Number = Annotated[float, Field(ge=-3.4e38, le=3.4e38, allow_inf_nan=False)]  # a float32
 _WITHOUT_MODEL = ("use_violence_detector", "use_mclip", "aesthetic_score", "aesthetic_weight")
@@ -51,10 +56,10 @@ _Body = TypeVar("_Body", bound=BaseModel)
 
 
 class KnnBody(BaseModel):
-    """What /knn-service takes; null says the same as nothing."""
+    """The request body of /knn-service. A field that is null counts as missing."""
 
     text: Annotated[str, Field(max_length=MAX_TEXT)] | None = None
-    image: str | None = Field(None, description="A picture's file in base64")
+    image: str | None = Field(None, description="A picture file in base64")
     image_url: str | None = None
     embedding_input: Annotated[list[_Number], Field(min_length=1, max_length=MAX_DIM)] | None = None
     modality: Literal["image", "text"] | None = Field(None, description="image by default")
@@ -76,21 +81,21 @@ class KnnBody(BaseModel):
 
 
 class MetadataBody(BaseModel):
-    """What /metadata takes."""
+    """The request body of /metadata."""
 
     ids: Annotated[list[Id], Field(max_length=MAX_DEPTH)]
     indice_name: str | None = Field(None, description="A table; the server's first by default")
 
 
 class MetadataAnswer(BaseModel):
-    """A row: its columns but the embeddings."""
+    """A row: its columns except the embeddings."""
 
     id: int
     metadata: dict[str, object]
 
 
 def _json_of(body: type[BaseModel]) -> dict[str, Any]:
-    """How OpenAPI describes a body that is read whatever its Content-Type."""
+    """The OpenAPI description of a body that may have any Content-Type."""
     content = {"application/json": {"schema": body.model_json_schema()}}
     return {"requestBody": {"required": True, "content": content}}
 
@@ -102,12 +107,12 @@ def _json_of(body: type[BaseModel]) -> dict[str, Any]:
     openapi_extra=_json_of(KnnBody),
 )
 async def knn_service(request: Request) -> Response:
-    """The rows nearest to words, a picture or a vector."""
+    """Find the rows nearest to words, a picture or a vector."""
     body = await _read(request, KnnBody)
     service = service_of(request)
     table = service.resolve(_table(body.indice_name))
     columns = service.columns(table)
-    result = await service.search(table, (_operand(body),), _how(body, columns))
+    result = await service.search(table, (_operand(body),), _to_request(body, columns))
     rows: list[dict[str, Any]] = [{"id": hit.id, "similarity": hit.score} for hit in result]
     detailed = result[: _num_images(body)]
     for row, hit in zip(rows, detailed, strict=False):
@@ -124,7 +129,7 @@ async def knn_service(request: Request) -> Response:
     openapi_extra=_json_of(MetadataBody),
 )
 async def metadata(request: Request) -> Response:
-    """All that is known of rows, by their ids, without embeddings."""
+    """Get rows by their ids, without embeddings."""
     body = await _read(request, MetadataBody)
     service = service_of(request)
     table = service.resolve(_table(body.indice_name))
@@ -137,13 +142,13 @@ async def metadata(request: Request) -> Response:
 
 @router.get("/indices-list")
 async def indices_list(request: Request) -> list[str]:
-    """The names that ``indice_name`` may be; the first is the default."""
+    """List the names that ``indice_name`` accepts. The first is the default."""
     return service_of(request).tables
 
 
 @router.get("/metrics-summary", response_class=PlainTextResponse)
 async def metrics_summary(request: Request) -> str:
-    """Where the time of searches goes, for people; /metrics is for Prometheus."""
+    """Summarise for people how long each step of a search takes. /metrics is for Prometheus."""
     return summarise_metrics(service_of(request).metrics)
 
 
@@ -155,22 +160,24 @@ async def _read(request: Request, kind: type[_Body]) -> _Body:
 
 
 def _table(indice_name: str | None) -> str | None:
-    """Hyphens, which a table's name cannot have, are read as _."""
+    """The table's name. A name cannot have hyphens, so they become underscores."""
     return None if indice_name is None else indice_name.replace("-", "_")
 
 
 def _ignored(body: KnnBody, columns: frozenset[str]) -> list[str]:
-    """The fields that asked for something and were left undone."""
+    """The names of the options that were set but have no effect."""
     ignored = [name for name in _WITHOUT_MODEL if getattr(body, name) not in (None, False, "")]
     if body.use_safety_model and "NSFW" not in columns:
         ignored.append("use_safety_model")
     return ignored
 
 
-def _how(body: KnnBody, columns: frozenset[str]) -> SearchRequest:
+def _to_request(body: KnnBody, columns: frozenset[str]) -> SearchRequest:
     k = body.num_result_ids or _num_images(body)
     if k == 0:
-        raise QueryError("num_images is 0 and num_result_ids is not given: nothing is asked for")
+        raise QueryError(
+            "num_images is 0 and num_result_ids is missing, so there would be no results"
+        )
     is_safe = body.use_safety_model and "NSFW" in columns
     return SearchRequest(
         modality=body.modality or "image",
@@ -201,7 +208,7 @@ def _details(hit: Hit, columns: frozenset[str]) -> dict[str, Any]:
 
 
 async def _add_pictures(request: Request, rows: Sequence[dict[str, Any]]) -> None:
-    """Give the first rows whose picture is a file that may be shown its JPEG, in base64."""
+    """Add a JPEG in base64 to each of the first rows whose picture may be sent."""
     service = service_of(request)
     pictures: Pictures = request.app.state.pictures
     if not service.settings.pictures:

@@ -1,4 +1,4 @@
-"""The encoder of each table, loaded before the first question comes."""
+"""The encoder of each table, loaded before the first request."""
 
 from __future__ import annotations
 
@@ -20,31 +20,34 @@ _TRIALS: Mapping[Kind, Callable[[Encoder], object]] = {
 }
 
 
-# ONNX Runtime's threads wait for one another by spinning. With all cores to themselves they take
-# them from the engine that searches beside them: a search by words then cost a third more
-# processor time with the tiny model, and two thirds more with ViT-B/32 (measured on two cores).
+# ONNX Runtime's threads wait by spinning. With one thread per core they slow down the engine, which
+# searches at the same time. A search by words then took a third more processor time with the tiny
+# model, and two thirds more with ViT-B/32 (measured on two cores).
 _THREADS = max(1, (os.cpu_count() or 1) // 2)
 
 
 @dataclass(frozen=True)
-class _Warm:
-    """An encoder, and what each half of it has against encoding, if anything."""
+class _LoadedEncoder:
+    """An encoder, and for each kind of query that fails the reason."""
 
     encoder: Encoder
     problems: Mapping[Kind, str]
 
 
 class Encoders:
-    """The encoders of a service; tables of one model share theirs. A half of a model that is not on
-    this machine leaves the other in use. ``model_dir`` is where a model's files lie offline."""
+    """Loads and keeps the encoders of a service. Tables with the same model share one encoder.
+
+    If this machine lacks one half of a model, the other half still works. ``model_dir`` is a folder
+    with the files of a model.
+    """
 
     def __init__(self, model_dir: str | None = None) -> None:
         self._model_dir = model_dir
-        self._by_model: dict[str, _Warm] = {}
-        self._by_table: dict[str, _Warm | str] = {}
+        self._by_model: dict[str, _LoadedEncoder] = {}
+        self._by_table: dict[str, _LoadedEncoder | str] = {}
 
-    def warm(self, table: Table) -> None:
-        """Load the encoder of ``table``."""
+    def load(self, table: Table) -> None:
+        """Load the encoder of ``table`` and try both kinds of query."""
         try:
             name = table.encoder.name
         except ModelError as error:
@@ -52,34 +55,34 @@ class Encoders:
             return
         if name not in self._by_model:
             encoder = load_encoder(name, self._model_dir, _THREADS)
-            tried = {kind: _problem(encoder, trial) for kind, trial in _TRIALS.items()}
-            problems = {kind: told for kind, told in tried.items() if told is not None}
-            self._by_model[name] = _Warm(encoder, problems)
+            tried = {kind: _try(encoder, trial) for kind, trial in _TRIALS.items()}
+            problems = {kind: reason for kind, reason in tried.items() if reason is not None}
+            self._by_model[name] = _LoadedEncoder(encoder, problems)
         self._by_table[table.name] = self._by_model[name]
 
     def problems(self) -> list[str]:
-        """A line for each table and kind of query that there is no encoder for."""
+        """A line for each table and kind of query that cannot be encoded, with the reason."""
         return [
-            f"table {table}: no search by {kind}: {told}"
+            f"table {table}: no search by {kind}: {reason}"
             for table in self._by_table
             for kind in _TRIALS
-            if (told := self._against(table, kind)) is not None
+            if (reason := self._problem(table, kind)) is not None
         ]
 
     def get(self, table: str, kind: Kind) -> Encoder:
-        """Raises ModelError where there is none for this kind of query."""
-        told = self._against(table, kind)
-        warm = self._by_table[table]
-        if told is not None or isinstance(warm, str):
-            raise ModelError(f"table {table} cannot be searched by {kind}: {told}")
-        return warm.encoder
+        """The encoder of ``table``. Raises ModelError if it cannot encode this kind of query."""
+        reason = self._problem(table, kind)
+        loaded = self._by_table[table]
+        if reason is not None or isinstance(loaded, str):
+            raise ModelError(f"table {table} cannot be searched by {kind}: {reason}")
+        return loaded.encoder
 
-    def _against(self, table: str, kind: Kind) -> str | None:
-        warm = self._by_table[table]
-        return warm if isinstance(warm, str) else warm.problems.get(kind)
+    def _problem(self, table: str, kind: Kind) -> str | None:
+        loaded = self._by_table[table]
+        return loaded if isinstance(loaded, str) else loaded.problems.get(kind)
 
 
-def _problem(encoder: Encoder, trial: Callable[[Encoder], object]) -> str | None:
+def _try(encoder: Encoder, trial: Callable[[Encoder], object]) -> str | None:
     try:
         trial(encoder)
     except ModelError as error:

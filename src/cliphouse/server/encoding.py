@@ -1,4 +1,4 @@
-"""One thread that encodes: what waits while it is busy goes through the model in one batch."""
+"""A thread that encodes queries. Queries that arrive while it is busy form the next batch."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Vector = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class _Wanted:
-    """Words or a picture, and where its vector goes."""
+class _Job:
+    """Words or a picture to encode, and the future of its vector."""
 
     encoder: Encoder
     item: str | Image.Image
@@ -30,34 +30,39 @@ class _Wanted:
 
     @property
     def batch(self) -> tuple[int, bool]:
-        """Alike for what one call of an encoder takes."""
+        """A key: jobs with equal keys can share one call of the encoder."""
         return id(self.encoder), isinstance(self.item, str)
 
 
 class EncoderThread:
-    """Encodes words and pictures for everyone. An idle thread encodes at once, with no waiting for
-    others; under load batches form by themselves."""
+    """Encodes words and pictures for all requests, in batches under load.
+
+    An idle thread starts immediately. It does not wait for a batch to fill.
+    """
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._queue: queue.SimpleQueue[_Wanted | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="encoder", daemon=True)
         self._thread.start()
 
     @property
     def waiting(self) -> int:
-        """How many queries no batch has taken."""
+        """The number of queries in the queue."""
         return self._queue.qsize()
 
     async def encode(self, encoder: Encoder, item: str | Image.Image) -> Vector:
-        """The vector of words or of a picture, float32 of shape (dim,). Raises ModelError where
-        the model cannot be loaded. Cancelled before its turn, it is not encoded."""
-        wanted = _Wanted(encoder, item)
-        self._queue.put(wanted)
-        return await asyncio.wrap_future(wanted.vector)
+        """Encode words or a picture to a vector, float32 of shape (dim,).
+
+        A query that is cancelled in the queue is not encoded. Raises ModelError if the model cannot
+        be loaded.
+        """
+        job = _Job(encoder, item)
+        self._queue.put(job)
+        return await asyncio.wrap_future(job.vector)
 
     def close(self) -> None:
-        """Encode what waits, then end."""
+        """Encode the queries in the queue, then stop the thread."""
         self._queue.put(None)
         self._thread.join()
 
@@ -68,31 +73,31 @@ class EncoderThread:
             while len(taken) < MAX_BATCH and not self._queue.empty():
                 taken.append(self._queue.get())
             is_open = None not in taken
-            self._encode([wanted for wanted in taken if wanted is not None])
+            self._encode([job for job in taken if job is not None])
 
-    def _encode(self, taken: Sequence[_Wanted]) -> None:
-        batches: dict[tuple[int, bool], list[_Wanted]] = {}
-        for wanted in taken:
-            if wanted.vector.set_running_or_notify_cancel():
-                batches.setdefault(wanted.batch, []).append(wanted)
+    def _encode(self, taken: Sequence[_Job]) -> None:
+        batches: dict[tuple[int, bool], list[_Job]] = {}
+        for job in taken:
+            if job.vector.set_running_or_notify_cancel():
+                batches.setdefault(job.batch, []).append(job)
         for batch in batches.values():
             try:
                 vectors = self._vectors(batch)
-            except BaseException as error:  # noqa: BLE001 - handed over to those who wait
-                for wanted in batch:
-                    wanted.vector.set_exception(error)
+            except BaseException as error:  # noqa: BLE001 - passed on to the waiting requests
+                for job in batch:
+                    job.vector.set_exception(error)
             else:
-                for wanted, vector in zip(batch, vectors, strict=True):
-                    wanted.vector.set_result(vector)
+                for job, vector in zip(batch, vectors, strict=True):
+                    job.vector.set_result(vector)
 
-    def _vectors(self, batch: Sequence[_Wanted]) -> Vector:
+    def _vectors(self, batch: Sequence[_Job]) -> Vector:
         encoder = batch[0].encoder
-        texts = [wanted.item for wanted in batch if isinstance(wanted.item, str)]
+        texts = [job.item for job in batch if isinstance(job.item, str)]
         self._metrics.batch.observe(len(batch))
         if texts:
             with self._metrics.text_clip.time():
                 return encoder.encode_text(texts)
         with self._metrics.image_clip.time():
             return encoder.encode_image(
-                [wanted.item for wanted in batch if not isinstance(wanted.item, str)]
+                [job.item for job in batch if not isinstance(job.item, str)]
             )

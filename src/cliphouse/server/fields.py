@@ -1,4 +1,4 @@
-"""What the page's forms and charts offer: filters, statistics and search modes."""
+"""Describes the filters, statistics and search modes that the page can offer."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ ControlKind = Literal["contains", "host", "one_of", "hide", "range"]
 
 
 class FilterControl(BaseModel):
-    """A control for filters on a column. ``fields`` are those of a filter that it sets: the text of
-    a control ``contains`` or ``host``; a list with the chosen value of ``one_of``; a list of values
-    to be left out by ``hide``, the first or all of ``unwanted``; the two bounds of a ``range``,
-    from ``low`` to ``high``."""
+    """A control for a filter on a column. It sets the filter's ``fields``, by its ``kind``:
+
+    - ``contains`` and ``host`` set a text.
+    - ``one_of`` sets a list with the chosen value.
+    - ``hide`` sets a list of values to leave out: the first or all of ``unwanted``.
+    - ``range`` sets two bounds between ``low`` and ``high``.
+    """
 
     kind: ControlKind
     column: str
@@ -34,8 +37,8 @@ class FilterControl(BaseModel):
 
 
 class StatisticAnswer(BaseModel):
-    """A list of /api/stats: ``histogram`` and ``pixels`` have bins, ``values`` and ``sites``
-    shares."""
+    """A list in the answer of /api/stats. ``histogram`` and ``pixels`` have bins; ``values`` and
+    ``sites`` have shares."""
 
     name: str
     kind: Literal["histogram", "pixels", "values", "sites"]
@@ -43,7 +46,7 @@ class StatisticAnswer(BaseModel):
 
 
 class ModeAnswer(BaseModel):
-    """A search mode; ``mark`` stands between its name and its width, empty if it has none."""
+    """A search mode. ``mark`` separates its name from its width; it is empty without a width."""
 
     name: str
     label: str
@@ -51,7 +54,7 @@ class ModeAnswer(BaseModel):
 
 
 class FieldsAnswer(BaseModel):
-    """What forms and charts offer, in the order in which they show it; a table may lack columns."""
+    """The filters, statistics and modes, in display order. A table may lack some of the columns."""
 
     filters: list[FilterControl]
     statistics: list[StatisticAnswer]
@@ -59,7 +62,7 @@ class FieldsAnswer(BaseModel):
 
 
 def describe_fields(columns: Sequence[Column] = COLUMNS) -> FieldsAnswer:
-    """What a page offers for ``columns``."""
+    """Describe the controls and charts for ``columns``."""
     controls = [control for column in columns for control in _controls(column)]
     order = ("contains", "host", "one_of", "hide", "range")
     controls.sort(key=lambda control: order.index(control.kind))
@@ -78,7 +81,7 @@ def _modes() -> Iterator[ModeAnswer]:
 
 
 def _controls(column: Column) -> Iterator[FilterControl]:
-    """A column whose values are hidden by default has no other choice of them."""
+    """The controls of a column. One with a ``hide`` control has no ``one_of`` control."""
     fields = {field.kind: field.name for field in filter_fields([column]).values()}
     name, label = column.name, column.label or column.name
     if "contains" in fields:

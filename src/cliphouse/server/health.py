@@ -1,4 +1,4 @@
-"""/health for those who watch over the service, /metrics for Prometheus."""
+"""Routes for monitoring: /health, /health/live and /metrics."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ router = APIRouter()
 
 
 class HealthAnswer(BaseModel):
-    """``ready`` where searches are answered; ``waiting`` where the service starts or ends."""
+    """``ready`` if searches are answered, ``waiting`` while the service starts or stops."""
 
     status: Literal["ready", "waiting", "alive"]
 
 
 @router.get("/health", response_model=HealthAnswer, responses={503: {"model": HealthAnswer}})
 async def ready(request: Request) -> Response:
-    """Whether searches are answered."""
+    """Report whether the service answers searches."""
     if service_of(request).is_ready:
         return json_answer({"status": "ready"})
     return json_answer({"status": "waiting"}, 503, {"Retry-After": "2"})
@@ -31,7 +31,7 @@ async def ready(request: Request) -> Response:
 
 @router.get("/health/live")
 async def live() -> HealthAnswer:
-    """Whether the process answers at all."""
+    """Report that the process runs."""
     return HealthAnswer(status="alive")
 
 
@@ -41,5 +41,5 @@ async def live() -> HealthAnswer:
     responses={200: {"content": {"text/plain": {}}, "description": "Prometheus's text format"}},
 )
 async def metrics(request: Request) -> Response:
-    """Figures for Prometheus: the time of every step, errors, and the line of waiting searches."""
+    """Metrics for Prometheus: the time of each step, errors, and the length of the queue."""
     return Response(service_of(request).metrics.exposition(), media_type=CONTENT_TYPE)

@@ -1,4 +1,4 @@
-"""/api/image: pictures of this machine, only from the folders that the service may show."""
+"""The route /api/image: sends local pictures, only from the allowed folders."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ router = APIRouter(prefix="/api", responses=RESPONSES)
 MAX_SIZE = 1024
 _KEPT_BYTES = 64_000_000
 _QUALITY = 85
-# A picture is shown and nothing else, whatever its bytes would be elsewhere.
+# A browser must not run anything in these files, whatever their bytes are.
 _HEADERS = {"Content-Security-Policy": "default-src 'none'; sandbox"}
 _PICTURE = {"content": {"image/*": {}}, "description": "The picture's bytes"}
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A picture's bytes and their content type."""
+class EncodedPicture:
+    """The bytes of a picture file and their content type."""
 
     data: bytes
     media_type: str
@@ -46,23 +46,23 @@ class Shown:
 
 
 class Pictures:
-    """The pictures below ``folders``, and the thumbnails made of them, as many as fit into 64 MB.
+    """Reads the pictures below ``folders`` and keeps up to 64 MB of thumbnails.
 
-    Its methods may be called from several threads.
+    Several threads may call its methods.
     """
 
     def __init__(self, folders: Sequence[Path], limits: Limits) -> None:
         self._folders = [folder.resolve() for folder in folders]
         self._limits = limits
-        self._kept: OrderedDict[tuple[Path, int, int], Shown] = OrderedDict()
+        self._kept: OrderedDict[tuple[Path, int, int], EncodedPicture] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
 
-    def show(self, url: str, size: int | None) -> Shown:
-        """The picture that a row's ``url`` names: as it is, or as a JPEG of at most ``size`` pixels
-        a side.
+    def show(self, url: str, size: int | None) -> EncodedPicture:
+        """The picture at a row's ``url``, or its thumbnail of at most ``size`` pixels a side.
 
-        Raises MissingError where it is no file below the folders, or no picture.
+        Raises MissingError if it is not a file below the folders or not a picture, PictureError if
+        it is too large or cannot be decoded.
         """
         path = self._find(url)
         if size is None:
@@ -82,21 +82,23 @@ class Pictures:
         return made
 
     def _find(self, url: str) -> Path:
-        """Links are followed before it is asked where the file lies."""
+        """The real path of a picture. Follows links before it checks the folder."""
         path = _local_path(url)
         if path is None:
-            raise MissingError("this row's picture is not a file here; its url says where it is")
+            raise MissingError("this row's picture is not a local file; see its url")
         try:
             real = path.resolve(strict=True)
         except (OSError, ValueError, RuntimeError):
-            raise MissingError("this row's picture is not there") from None
+            raise MissingError("the file of this row's picture does not exist") from None
         if not real.is_file() or not any(real.is_relative_to(folder) for folder in self._folders):
-            raise MissingError("this row's picture is not below a folder that may be shown")
+            raise MissingError("this row's picture is not in a folder that the service may send")
         return real
 
-    def _whole(self, path: Path) -> Shown:
+    def _whole(self, path: Path) -> EncodedPicture:
         if path.stat().st_size > self._limits.picture_bytes:
-            raise PictureError("this row's picture is too large to be sent; ask for a ?size=")
+            raise PictureError(
+                "this row's picture is too large to send; request a thumbnail with ?size="
+            )
         data = path.read_bytes()
         try:
             with Image.open(io.BytesIO(data)) as image:
@@ -104,16 +106,16 @@ class Pictures:
         except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
             media_type = None
         if media_type is None or not media_type.startswith("image/"):
-            raise MissingError("this row's file is no picture")
-        return Shown(data, media_type)
+            raise MissingError("this row's file is not a picture")
+        return EncodedPicture(data, media_type)
 
-    def _thumbnail(self, path: Path, size: int) -> Shown:
+    def _thumbnail(self, path: Path, size: int) -> EncodedPicture:
         with path.open("rb") as stream:
             image = read_picture(stream, "this row's picture", self._limits.picture_pixels)
         image.thumbnail((size, size), Image.Resampling.LANCZOS)
         made = io.BytesIO()
         image.save(made, "JPEG", quality=_QUALITY)
-        return Shown(made.getvalue(), "image/jpeg")
+        return EncodedPicture(made.getvalue(), "image/jpeg")
 
 
 @router.get("/image/{id}", response_class=Response, responses={200: _PICTURE})
@@ -125,7 +127,7 @@ async def image(
         int | None, Query(ge=16, le=MAX_SIZE, description="Longest side of a thumbnail")
     ] = None,
 ) -> Response:
-    """A row's picture, where it is a file of this machine in a folder that may be shown."""
+    """Get a row's picture, if it is a local file in an allowed folder."""
     service = service_of(request)
     rows = await service.items(table, [id])
     if not rows:
@@ -141,7 +143,7 @@ async def image(
 
 
 def _local_path(url: str) -> Path | None:
-    """The file that a row's url names, None where it is an address elsewhere."""
+    """The path in a row's url, or None if the url is a web address."""
     if url.startswith("file://"):
         parts = urlsplit(url)
         return Path(unquote(parts.path)) if parts.netloc in ("", "localhost") else None

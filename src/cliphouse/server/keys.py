@@ -1,4 +1,4 @@
-"""API keys: only their hashes are kept, and compared in constant time."""
+"""API keys. The service keeps only their hashes and compares them in constant time."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 
 from cliphouse.errors import UserError
 
-MIN_LENGTH = 16  # keys are random, not words: a hash without salt is then as good as one with
+MIN_LENGTH = 16  # keys are random, so their hashes need no salt
 
 
 def hash_key(key: str) -> str:
-    """SHA-256 of a key, in hexadecimal. Raises UserError where the key is too short to be one."""
+    """The SHA-256 hash of a key in hexadecimal. Raises UserError if the key is too short."""
     if len(key) < MIN_LENGTH:
         raise UserError(
             f"an API key has {len(key)} characters; it needs {MIN_LENGTH}, as from: "
@@ -24,10 +24,10 @@ def hash_key(key: str) -> str:
 
 
 def read_key_file(path: Path) -> tuple[str, ...]:
-    """The hashes in a file, one a line, as ``sha256sum`` prints them; what follows a hash is a
-    note, and ``#`` begins a comment.
+    """Read the hashes in a file, one per line, as ``sha256sum`` prints them.
 
-    Raises UserError where the file cannot be read, or holds anything else, such as a bare key.
+    The rest of a line is a note. ``#`` begins a comment. Raises UserError if the file cannot be
+    read or contains anything else, such as a plain key.
     """
     try:
         lines = path.read_text("utf-8").splitlines()
@@ -50,7 +50,7 @@ def read_key_file(path: Path) -> tuple[str, ...]:
 
 
 class KeyRing:
-    """The keys that open a service; with none, it is open."""
+    """The API keys that a service accepts. Without keys it is open to everyone."""
 
     def __init__(self, hashes: Sequence[str]) -> None:
         self._hashes = tuple(hashes)
@@ -60,8 +60,10 @@ class KeyRing:
         return not self._hashes
 
     def recognise(self, key: str) -> str | None:
-        """A short name for a key that is one of them, fit for a log; None for any other. Every
-        hash is compared, so that the time tells nothing."""
+        """A short name of a valid key for the log, or None for any other key.
+
+        It compares every hash, so that the time reveals nothing.
+        """
         digest = _digest(key)
         matches = [hmac.compare_digest(digest, known) for known in self._hashes]
         return digest[:8] if any(matches) else None

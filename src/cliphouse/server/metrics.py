@@ -1,6 +1,6 @@
-"""What Prometheus may ask: how long each step takes, what fails, and how long the line is.
+"""Metrics for Prometheus: the time of each step, errors, and the length of the queues.
 
-Steps have the names that clip-retrieval gave them, so its dashboards go on working.
+The steps keep the names that clip-retrieval gave them, so its dashboards still work.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BATCHES = (1, 2, 4, 8, 16, 32)
 
 
 class Queue(Protocol):
-    """Work that waits."""
+    """A queue of work."""
 
     @property
     def waiting(self) -> int: ...
@@ -41,7 +41,7 @@ class Pool(Queue, Protocol):
 
 
 class Metrics:
-    """The figures of one service, in a registry of its own. Times are in seconds."""
+    """The metrics of one service, in their own registry. Times are in seconds."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -73,7 +73,7 @@ class Metrics:
             "cliphouse_searches", "Searches by mode", ("mode",), registry=self.registry
         )
         for mode in METHODS:
-            self.searches.labels(mode)  # 0 until one is made
+            self.searches.labels(mode)  # report 0 before the first search
         self.requests = Counter(
             "cliphouse_requests",
             "Answers by route and status",
@@ -98,7 +98,7 @@ class Metrics:
         )
 
     def watch(self, workers: Pool, encoding: Queue) -> None:
-        """Figures that are read when they are asked for."""
+        """Add gauges that read the lengths of the queues on each request."""
         for name, text, read in (
             ("cliphouse_queue_length", "Searches that wait for a worker", lambda: workers.waiting),
             ("cliphouse_searches_running", "Searches that run", lambda: workers.running),
@@ -107,7 +107,7 @@ class Metrics:
             Gauge(name, text, registry=self.registry).set_function(read)
 
     def exposition(self) -> bytes:
-        """All of it in Prometheus's text format."""
+        """All metrics in Prometheus's text format."""
         return generate_latest(self.registry)
 
     def _step(self, name: str, text: str) -> Histogram:

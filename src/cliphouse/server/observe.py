@@ -1,4 +1,4 @@
-"""The outermost layer: what is told about every request, and the headers of every answer."""
+"""The outermost middleware: the log, the metrics and the security headers of each request."""
 
 from __future__ import annotations
 
@@ -20,16 +20,18 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Frame-Options": "DENY",
     "Cross-Origin-Opener-Policy": "same-origin",
-    # Pages of the service's own: scripts and styles as files, pictures from anywhere they may be.
+    # Scripts and styles come only from the service, pictures from any site.
     "Content-Security-Policy": "default-src 'self'; img-src 'self' https: http: data: blob:; "
     "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
 }
 
 
-class Observe:
-    """Counts and logs requests, sets the headers that keep browsers safe, and turns a fault of the
-    service's own into JSON."""
+class ObserveMiddleware:
+    """Middleware that counts and logs requests, and sets security headers for browsers.
+
+    It answers an unexpected exception with status 500 and JSON.
+    """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, with_queries: bool) -> None:
         self._app = app
@@ -43,7 +45,7 @@ class Observe:
         started = time.perf_counter()
         status = 0
 
-        async def tell(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -53,17 +55,17 @@ class Observe:
             await send(message)
 
         try:
-            await self._app(scope, receive, tell)
+            await self._app(scope, receive, send_with_headers)
         except Exception:
-            log.exception("a fault of cliphouse itself, at %s", scope["path"])
+            log.exception("internal error in cliphouse, at %s", scope["path"])
             self._metrics.errors.labels(FAULT).inc()
             if not status:
-                fault = refuse(500, "a fault of cliphouse itself; its log says more", FAULT)
-                await fault(scope, receive, tell)
+                response = refuse(500, "internal error in cliphouse; see its log", FAULT)
+                await response(scope, receive, send_with_headers)
         finally:
-            self._tell(scope, status, time.perf_counter() - started)
+            self._record(scope, status, time.perf_counter() - started)
 
-    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")
         method = scope["method"] if scope["method"] in _METHODS else "other"
         self._metrics.requests.labels(method, route, status or "gone").inc()

@@ -1,4 +1,4 @@
-"""/: the search page, plain files that need nothing from elsewhere."""
+"""The search page at /: static files that load nothing from other sites."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _MEDIA_TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-# Only the page's own files act; pictures may come from wherever rows say they are. No text ever
-# becomes markup: the browser itself refuses to parse any.
+# Scripts come only from the page's own files; pictures come from the rows' urls. Text never becomes
+# markup, because the browser refuses to parse it.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' https: http: data: blob:; base-uri 'none'; form-action 'none'; "
@@ -31,7 +31,7 @@ _POLICY = (
 
 @dataclass(frozen=True)
 class PageFile:
-    """A file of the page, its content type and the tag of this version of it."""
+    """A file of the page, its content type, and an ETag for this version."""
 
     data: bytes
     media_type: str
@@ -40,7 +40,7 @@ class PageFile:
 
 @cache
 def page_files() -> dict[str, PageFile]:
-    """The files of the page by their names."""
+    """Read the files of the page, by name."""
     return {path.name: _read(path) for path in _FOLDER.iterdir() if path.suffix in _MEDIA_TYPES}
 
 
@@ -55,7 +55,7 @@ async def file(request: Request, name: str) -> Response:
 
 
 def _send(request: Request, name: str) -> Response:
-    """A browser asks each time whether its copy is the newest, so that no page mixes versions."""
+    """Send a file. The browser revalidates its copy each time, so a page never mixes versions."""
     found = page_files().get(name)
     if found is None:
         raise MissingError("the page has no such file")

@@ -1,5 +1,5 @@
-"""A search written down for people to copy: every value quoted, so that none is ever more than a
-value where it is pasted."""
+"""Writes a search as code to copy. Every value is quoted, so a shell or Python reads it as a value
+and never runs it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from cliphouse.search.option import Option
 from cliphouse.search.query.operand import KINDS, Operand, spell_operand
 from cliphouse.search.request import Request
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")  # what a terminal would act upon
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")  # characters that control a terminal
 _VECTOR = "vector.npy"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to ask the same of ``table`` in ``database`` elsewhere."""
+    """Writes a search of ``table`` in ``database`` as a command and as a Python program."""
 
     operands: Sequence[Operand]
     request: Request
@@ -29,8 +29,11 @@ class Recipe:
     table: str
 
     def command(self) -> str | None:
-        """A line for a POSIX shell; None if the command line would take words for a row, a file or
-        an address, or the cursor for that of a search without this filter."""
+        """A command line for a POSIX shell, or None if it would be another search.
+
+        That is so if it would read words as a row, a file or an address, or if the search has both
+        a filter and a cursor.
+        """
         first, rest = self._ordered()
         texts = [spell_operand(operand) for operand in (first, *rest)]
         if None in texts or (self.request.filter and self.request.cursor):
@@ -42,7 +45,7 @@ class Recipe:
         return shlex.join(_CONTROL.sub(" ", word) for word in words)
 
     def python(self) -> str:
-        """A program that prints the hits."""
+        """A Python program that prints the hits."""
         first, rest = self._ordered()
         sides = {
             side: [_argument(operand) for operand in rest if _side(operand) == side]
@@ -60,18 +63,20 @@ class Recipe:
         )
 
     def notes(self) -> list[str]:
-        """What has to be replaced by hand, and what the statement in SQL leaves out."""
+        """Notes about placeholders to replace and about options that the SQL leaves out."""
         notes = [
-            f"{PICTURE} stands for your picture's file" * any(map(_is_picture, self.operands)),
-            f"{_VECTOR} stands for your vector's file"
+            f"replace {PICTURE} with your picture's file" * any(map(_is_picture, self.operands)),
+            f"replace {_VECTOR} with your vector's file"
             * any(operand.vector is not None for operand in self.operands),
         ]
         notes += [f"the SQL leaves out {n}={v!r}" for n, v in left_out(self.request).items()]
         return [note for note in notes if note]
 
     def _ordered(self) -> tuple[Operand, list[Operand]]:
-        """The query proper, which cannot be subtracted, and the others; files stand for what they
-        cannot spell."""
+        """The main query, which must have a positive weight, and the other operands.
+
+        Placeholder files replace pictures and vectors, which code cannot contain.
+        """
         operands = [_with_file(operand) for operand in self.operands]
         first = next(operand for operand in operands if operand.weight > 0)
         operands.remove(first)
@@ -97,7 +102,7 @@ def _with_file(operand: Operand) -> Operand:
 
 
 def _word(option: Option, value: Any) -> str:
-    """An option as a word of the command line, where people write a filter in SQL."""
+    """An option as a word of the command line. There a filter is SQL."""
     if isinstance(value, Filter):
         return f"--where={written_out(value.condition())}"
     return option.word(value)
@@ -108,7 +113,7 @@ def _value(option: Option, value: Any) -> str:
 
 
 def _argument(operand: Operand) -> str:
-    """An operand as an argument in Python."""
+    """An operand as an argument of a call in Python."""
     text = spell_operand(operand)
     if text is not None:
         return repr(text)

@@ -1,5 +1,5 @@
-"""/docs: the OpenAPI document to read and to try. Its scripts come from a content network, so only
-this page may load them."""
+"""The page /docs, which shows the OpenAPI document. Its scripts come from a CDN, and only this page
+may load them."""
 
 from __future__ import annotations
 

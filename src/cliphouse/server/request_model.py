@@ -1,4 +1,4 @@
-"""REST's model of how to search, made from the fields of Request."""
+"""The REST model of the search options, made from the fields of Request."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from cliphouse.server.settings import MAX_DEPTH
 from cliphouse.server.strict import Strict
 
 _MODELS: dict[type, Any] = {Filter: FilterBody}
-# A service lets its clients go less far than a request may go.
-_NARROWER: dict[str, dict[str, Any]] = {
+# Tighter limits than those of Request, because clients share the service.
+_TIGHTER: dict[str, dict[str, Any]] = {
     "k": {"most": MAX_DEPTH},
     "offset": {"most": MAX_DEPTH},
     "ef": {"most": 10_000},
@@ -26,10 +26,10 @@ _OFFERED = {option.name: option for option in options_of(Request) if not option.
 
 
 class RequestModel(Strict):
-    """A body that says how to search."""
+    """A request body with search options."""
 
     def to_request(self) -> Request:
-        """Raises QueryError if a value is out of range."""
+        """Make the Request. Raises QueryError if a value is out of range."""
         return Request.read(self.model_dump(include=set(_OFFERED), exclude_none=True))
 
 
@@ -39,7 +39,7 @@ def _field(option: Option) -> tuple[Any, Any]:
         kind = Literal[option.choices()]
     elif option.kind in _MODELS:
         kind = _MODELS[option.kind]
-    elif bounds := _bounds(replace(option, **_NARROWER.get(option.name, {}))):
+    elif bounds := _bounds(replace(option, **_TIGHTER.get(option.name, {}))):
         kind = Annotated[kind, Field(**bounds)]
     if option.default is None:
         kind = kind | None

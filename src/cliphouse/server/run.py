@@ -1,4 +1,4 @@
-"""Serving until a signal says to end."""
+"""Runs the service until a signal stops it."""
 
 from __future__ import annotations
 
@@ -19,22 +19,24 @@ from cliphouse.server.app import create_app
 from cliphouse.server.service import Service
 from cliphouse.server.settings import ServeSettings
 
-_FINISH_SECONDS = 30  # what requests under way have to end when the service does
+_FINISH_SECONDS = 30  # how long running requests may take after the signal
 _BACKLOG = 512
 
 
 @dataclass(frozen=True)
 class Ready:
-    """A service that answers. ``problems`` are lines about tables that words cannot search."""
+    """A running service. ``problems`` are lines about tables that it cannot search by words or by
+    pictures."""
 
     address: str
     problems: Sequence[str]
 
 
 def serve(settings: ServeSettings, announce: Callable[[Ready], None]) -> None:
-    """Serve until SIGINT or SIGTERM, then finish what runs. ``announce`` is called once it answers.
+    """Serve until SIGINT or SIGTERM, then finish the running requests.
 
-    Raises UserError where the port is taken, TableError where a table is not to be had.
+    It calls ``announce`` when the service is ready. Raises UserError if it cannot listen on the
+    port, TableError if a table does not exist or cannot be opened.
     """
     with _listen(settings) as listener:
         address = _shown(settings.host, listener.getsockname()[1])
@@ -64,17 +66,16 @@ def serve(settings: ServeSettings, announce: Callable[[Ready], None]) -> None:
 class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
         super().__init__(config)
-        self._tell = started
+        self._on_started = started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._tell()
+        self._on_started()
 
 
 @contextmanager
 def _end_quietly() -> Iterator[None]:
-    """uvicorn raises the signal that ended it once more when it is done, for those around it; here
-    there is nothing left to end."""
+    """Ignore the signal that uvicorn raises again after it has stopped. Nothing is left to stop."""
     handled = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, lambda *_: None) for number in handled]
     try:
@@ -91,8 +92,8 @@ def _listen(settings: ServeSettings) -> socket.socket:
         listener = socket.create_server(
             (host, settings.port), family=family, backlog=_BACKLOG, reuse_port=False
         )
-        # asyncio sets this only on sockets made for TCP by name; without it the second part of an
-        # answer waits 40 ms for the first to be acknowledged.
+        # asyncio sets this only if the socket names TCP as its protocol, which this one does not.
+        # Without it, the second part of a response waits 40 ms for the first to be acknowledged.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listener
     except (OSError, OverflowError) as error:
@@ -109,7 +110,7 @@ def _shown(host: str, port: int) -> str:
 
 @contextmanager
 def log_to_standard_error() -> Iterator[None]:
-    """One line a request, with the time, until the end of the block."""
+    """Log a line for each request to standard error until the block ends."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     logger = logging.getLogger("cliphouse.server")

@@ -1,4 +1,4 @@
-"""The bodies of requests and answers: what may be asked, within which bounds."""
+"""The models of request and response bodies, with the limits of each field."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ Name = Annotated[str, Field(min_length=1, max_length=128)]
 
 
 class Part(Strict):
-    """What is searched for: one of these, or several that are summed."""
+    """A query: one of these fields, or several that are summed."""
 
     words: Words | None = Field(None, examples=["a red circle"])
-    picture: str | None = Field(None, description="A picture's file in base64")
+    picture: str | None = Field(None, description="A picture file in base64")
     picture_url: Annotated[str, Field(max_length=4000)] | None = Field(
-        None, description="Fetched by the service, from public addresses only"
+        None, description="The URL of a picture. The service fetches it, from public addresses only"
     )
     vector: Annotated[list[Number], Field(min_length=1, max_length=16_384)] | None = Field(
-        None, description="As many numbers as the table has dimensions"
+        None, description="A vector with the dimension of the table"
     )
-    id: Id | None = Field(None, description="A row, by its own embedding")
+    id: Id | None = Field(None, description="The id of a row, whose embedding becomes the query")
 
 
 class OperandBody(Part):
-    """Exactly one thing, and its weight: negative to get away from it."""
+    """One part of a query and its weight, which is negative to subtract it."""
 
     weight: Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)] = 1.0
 
     def to_operand(self) -> Operand:
-        """Raises QueryError if it is none, or more than one."""
+        """Make the Operand. Raises QueryError unless exactly one field is set."""
         return operand_from_json(self.model_dump(exclude_none=True))
 
 
 class Options(RequestBody):
-    """How to search: the fields of Request, and of which table."""
+    """The search options: the fields of Request, and the table."""
 
-    table: Name | None = Field(None, description="By default the first that is served")
+    table: Name | None = Field(None, description="The first served table by default")
     count: bool = Field(
-        False, description="Count the rows read; null where other requests ran at the same time"
+        False, description="Count the rows read; null if other requests ran at the same time"
     )
 
 
@@ -62,7 +62,7 @@ class QueryBody(Part):
     operands: list[OperandBody] = Field([], max_length=MAX_OPERANDS)
 
     def to_operands(self) -> tuple[Operand, ...]:
-        """Everything that is summed. Raises QueryError if an operand is none."""
+        """All operands of the sum. Raises QueryError if an operand is empty or ambiguous."""
         named = self.model_dump(include=set(KINDS), exclude_none=True)
         return (
             *(operand_from_json({kind: value}) for kind, value in named.items()),
@@ -71,17 +71,17 @@ class QueryBody(Part):
 
 
 class SearchBody(QueryBody, Options):
-    """A search."""
+    """A search: a query and its options."""
 
 
 class BatchBody(Options):
-    """Several searches asked alike."""
+    """Several queries with the same options."""
 
     queries: Annotated[list[QueryBody], Field(min_length=1, max_length=MAX_BATCH)]
 
 
 class SearchAnswer(BaseModel):
-    """What was found, nearest first; ``cursor`` goes on after it, null at the end."""
+    """The hits, nearest first. ``cursor`` leads to the next page; it is null at the end."""
 
     hits: list[HitAnswer]
     search: SearchStats
@@ -89,14 +89,17 @@ class SearchAnswer(BaseModel):
 
 
 class BatchAnswer(BaseModel):
-    """An answer for each query, in their order."""
+    """A result for each query, in the order of the queries."""
 
     results: list[SearchAnswer]
 
 
 class InfoAnswer(BaseModel):
-    """``tables`` are the names that a search may give, the first the default; ``summary`` is what
-    ``cliphouse info --json`` prints of one, and ``fields`` what can be asked of its columns."""
+    """The tables, and a description of one of them.
+
+    ``tables`` are the names that a search accepts; the first is the default. ``summary`` is what
+    ``cliphouse info --json`` prints. ``fields`` are the filters, statistics and modes on offer.
+    """
 
     version: str
     tables: list[str]

@@ -1,5 +1,5 @@
-"""The tables on offer, and every question to them: bounded, batched, and given up when its client
-has gone."""
+"""Runs the requests of many clients on the served tables: limited in number, batched, and cancelled
+if the client disconnects."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ _LEAST_LENGTH = 1e-6
 
 
 class Service:
-    """Searches ``settings.tables`` for many clients at once.
+    """Searches ``settings.tables`` for many clients at the same time.
 
-    ``start`` opens the database and loads the encoders; ``close`` finishes what was taken on. All
-    other methods belong to one event loop. Where it has as much to do as it takes on, they raise
-    OverloadError. Cancelling a call takes it out of the line.
+    ``start`` opens the database and loads the encoders. ``close`` finishes the accepted requests.
+    Call all other methods from one event loop. They raise OverloadError if the queue is full.
+    Cancelling a call removes it from the queue.
     """
 
     def __init__(self, settings: ServeSettings, fetch: Fetch | None = None) -> None:
-        """``fetch`` gets a picture's bytes from its URL; by default from public addresses only."""
+        """``fetch`` returns the bytes of a picture's URL; by default from public addresses only."""
         self.settings = settings
         self.metrics = Metrics()
         self._fetch = fetch or self._fetch_public
@@ -59,7 +59,7 @@ class Service:
         self._encoding: EncoderThread | None = None
         self._encoders = Encoders(settings.model_dir)
         self._columns: dict[str, frozenset[str]] = {}
-        self._inside = 0
+        self._active = 0
         self._admissions = 0
         self._fetching = ThreadPoolExecutor(_FETCHES, "fetch")
         self.decoding = ThreadPoolExecutor(_DECODERS, "decode")
@@ -74,15 +74,15 @@ class Service:
         return self._workers is not None
 
     def start(self) -> list[str]:
-        """Open the tables and load the encoders; returns a line for each table that cannot be
-        searched by words, or by pictures, saying why.
+        """Open the tables and load the encoders.
 
-        Raises TableError where a table is not there or another process holds the database.
+        Returns a line with the reason for each table that cannot be searched by words or by
+        pictures. Raises TableError if a table does not exist or another process holds the database.
         """
         tables = self._open_tables()
         try:
             for name, table in tables.items():
-                self._encoders.warm(table)
+                self._encoders.load(table)
                 self._columns[name] = frozenset(c.name for c in table.summary().columns)
             self._encoding = EncoderThread(self.metrics)
             self._workers = Workers(self._open_tables, self.settings.workers)
@@ -93,7 +93,7 @@ class Service:
         return self._encoders.problems()
 
     def close(self) -> None:
-        """Finish what was taken on, and let go of the database."""
+        """Finish the accepted requests and close the database."""
         workers, self._workers = self._workers, None
         for pool in (self._fetching, self.decoding):
             pool.shutdown()
@@ -109,11 +109,11 @@ class Service:
         request: Request,
         count: bool = False,
     ) -> SearchResult:
-        """The rows of ``table`` (None: the default) nearest to the sum of ``operands``; ``count``
-        asks for the rows read, which are known if nothing else ran beside it.
+        """Find the rows of ``table`` (None: the default) nearest to the sum of ``operands``.
 
-        Raises MissingError if there is no such table, QueryError, PictureError or ModelError
-        if the query cannot be asked, EngineError if the database fails.
+        With ``count`` the result has the number of rows read, if no other request ran at the same
+        time. Raises MissingError if there is no such table, QueryError, PictureError or ModelError
+        if the query is not possible, EngineError if the database fails.
         """
         return (await self.search_many(table, [operands], request, count))[0]
 
@@ -124,8 +124,11 @@ class Service:
         request: Request,
         count: bool = False,
     ) -> list[SearchResult]:
-        """A result for each query, all asked alike; words are encoded together. They count as one
-        request of a client."""
+        """Find the nearest rows for each query, with the same options.
+
+        Words are encoded in one batch. The queries count as one request. Raises what ``search``
+        raises.
+        """
         name = self.resolve(table)
         _check_depth(request)
         for operands in queries:
@@ -135,17 +138,19 @@ class Service:
                 log.info("search of %s: %s", name, shown)
         with self._admitted(), self.metrics.full.time():
             started = time.perf_counter()
-            asked = await asyncio.gather(*(self._encoded(name, query) for query in queries))
+            encoded = await asyncio.gather(*(self._encoded(name, query) for query in queries))
             encode_ms = (time.perf_counter() - started) * 1000 / max(len(queries), 1)
-            gone = threading.Event()
+            cancelled = threading.Event()
             admissions, is_alone = self._admissions, self._is_alone()
             try:
                 results = await self._work(
-                    lambda tables: _search(tables[name], asked, request, gone, count and is_alone)
+                    lambda tables: _search(
+                        tables[name], encoded, request, cancelled, count and is_alone
+                    )
                 )
             finally:
-                gone.set()
-            if self._admissions != admissions:  # the engine counts what all have read together
+                cancelled.set()
+            if self._admissions != admissions:  # the count includes other requests
                 results = [_uncounted(result) for result in results]
         for result in results:
             self.metrics.knn_index.observe(result.stats.search_ms / 1000)
@@ -160,23 +165,23 @@ class Service:
         ]
 
     async def items(self, table: str | None, ids: Sequence[int]) -> list[dict[str, Any]]:
-        """The rows of ``ids`` that are there, in that order, without embeddings."""
+        """Get the rows with these ``ids`` that exist, in that order, without embeddings."""
         name = self.resolve(table)
         with self._admitted(), self.metrics.metadata_get.time():
             return await self._work(lambda tables: tables[name].items(ids))
 
     async def info(self, table: str | None) -> TableSummary:
-        """What a table holds."""
+        """Describe a table."""
         name = self.resolve(table)
         with self._admitted():
             return await self._work(lambda tables: tables[name].summary())
 
     def columns(self, table: str | None) -> frozenset[str]:
-        """The names of a table's columns, as they were at the start."""
+        """The names of a table's columns, as they were at the start of the service."""
         return self._columns[self.resolve(table)]
 
     async def statistics(self, table: str | None) -> TableStatistics:
-        """What a table's rows are like."""
+        """Count the statistics of a table's rows."""
         name = self.resolve(table)
         with self._admitted():
             return await self._work(lambda tables: tables[name].statistics())
@@ -184,13 +189,13 @@ class Service:
     async def spell_out(
         self, table: str | None, operands: Sequence[Operand], request: Request
     ) -> str:
-        """A search as a SQL statement to copy (see cliphouse.search.literal)."""
+        """Write a search as a SQL statement to copy (see cliphouse.search.literal)."""
         name = self.resolve(table)
         with self._admitted():
             return await self._work(lambda tables: tables[name].spell_out(operands, request))
 
     def resolve(self, table: str | None) -> str:
-        """The table's name, the default's for None. Raises MissingError where it is not served."""
+        """The table's name; None means the default. Raises MissingError if it is not served."""
         if table is None:
             return self.settings.tables[0]
         if table not in self.settings.tables:
@@ -203,7 +208,7 @@ class Service:
         try:
             for name in settings.tables:
                 opened[name] = Table(settings.db, name, settings.model, settings.model_dir)
-                _ = opened[name].info  # a table that is not there must be told at once
+                _ = opened[name].info  # raises TableError now if the table does not exist
         except BaseException:
             for table in opened.values():
                 table.close()
@@ -212,34 +217,34 @@ class Service:
 
     @contextmanager
     def _admitted(self) -> Iterator[None]:
-        """Room for one request more, from its first step to its last.
+        """Admit a request and count it until the block ends.
 
-        Raises OverloadError where there is none.
+        Raises OverloadError if the queue is full.
         """
         if self._workers is None:
-            raise OverloadError("the service is starting or ending; ask again", retry_after=2)
-        if self._inside >= self.settings.workers + self.settings.limits.queue:
+            raise OverloadError("the service is starting or stopping; try again", retry_after=2)
+        if self._active >= self.settings.workers + self.settings.limits.queue:
             self.metrics.overloaded.inc()
             raise OverloadError(
-                f"{self._inside} requests are under way, as many as are taken on; ask again later"
+                f"{self._active} requests are running or waiting, the most allowed; try again later"
             )
-        self._inside += 1
+        self._active += 1
         self._admissions += 1
         try:
             yield
         finally:
-            self._inside -= 1
+            self._active -= 1
 
     def _is_alone(self) -> bool:
-        """Whether nothing runs but the request that asks; what a client left behind still may."""
-        return self._inside == 1 and self._workers is not None and self._workers.running == 0
+        """Whether no other request runs, not even one whose client has disconnected."""
+        return self._active == 1 and self._workers is not None and self._workers.running == 0
 
     async def _work(self, work: Callable[[Tables], _Result]) -> _Result:
         assert self._workers is not None
-        asked = time.perf_counter()
+        queued = time.perf_counter()
 
         def timed(tables: Tables) -> _Result:
-            self.metrics.queue_wait.observe(time.perf_counter() - asked)
+            self.metrics.queue_wait.observe(time.perf_counter() - queued)
             return work(tables)
 
         return await self._workers.run(timed)
@@ -248,7 +253,7 @@ class Service:
         return await asyncio.gather(*(self._read(table, operand) for operand in operands))
 
     async def _read(self, table: str, operand: Operand) -> Operand:
-        """What a worker can search for: a vector or a row, never a file of this machine."""
+        """An operand for a worker: a vector or a row, never a local file."""
         if operand.id is not None:
             return operand
         if operand.vector is not None:
@@ -294,21 +299,21 @@ class Service:
 def _check_depth(request: Request) -> None:
     if request.needed > MAX_DEPTH:
         raise QueryError(
-            f"row {request.needed:,} of a search is asked for; here it goes down to {MAX_DEPTH:,}"
+            f"this search needs {request.needed:,} rows; the service allows {MAX_DEPTH:,}"
         )
 
 
 def _search(
     table: Table,
-    asked: Sequence[Sequence[Operand]],
+    queries: Sequence[Sequence[Operand]],
     request: Request,
-    gone: threading.Event,
+    cancelled: threading.Event,
     count: bool,
 ) -> list[SearchResult]:
-    """A result for each, or fewer where nobody wants them any more."""
+    """A result for each query. Stops early if the request is cancelled."""
     results: list[SearchResult] = []
-    for operands in asked:
-        if gone.is_set():
+    for operands in queries:
+        if cancelled.is_set():
             break
         results += table.search_many([operands], request, count)
     return results
@@ -319,7 +324,7 @@ def _uncounted(result: SearchResult) -> SearchResult:
 
 
 def _vector(operand: Operand) -> NDArray[np.float32]:
-    """Its length must not vanish among numbers of 32 bits."""
+    """The operand's vector as float32. Raises QueryError if it is too short to have a direction."""
     values = np.asarray(operand.vector, dtype=np.float64)
     if not np.linalg.norm(values) >= _LEAST_LENGTH:
         raise QueryError(f"the vector is shorter than {_LEAST_LENGTH}; it has no direction")

@@ -1,4 +1,4 @@
-"""What a service is told when it starts."""
+"""The settings of a service."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from pathlib import Path
 from cliphouse.errors import UserError
 from cliphouse.vocabulary import DEFAULT_DB, DEFAULT_TABLE
 
-PORT = 1234  # clip-retrieval's own
+PORT = 1234  # the port of clip-retrieval
 DEFAULT_TABLES = (DEFAULT_TABLE,)
-MAX_DEPTH = 10_000  # how far down its list of rows a search may be followed
+MAX_DEPTH = 10_000  # rows of a search, over all its pages
 MAX_OPERANDS = 16
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may ask for, and how much the service takes on.
+    """The limits of one request, and of the whole service.
 
-    ``body_bytes`` bounds a request's body, ``picture_bytes`` and ``picture_pixels`` one picture.
-    ``rate`` is how often one key, or one address where there are no keys, may ask, as in
-    ``120/minute``; None for as often as it likes. ``queue`` is how many requests may wait beside
-    those that run.
+    ``body_bytes`` and ``body_seconds`` limit a request's body, ``picture_bytes`` and
+    ``picture_pixels`` a picture. ``rate`` limits the requests of each key, or of each address if
+    there are no keys, as in ``120/minute``; None means no limit. ``queue`` is the number of
+    requests that may wait.
     """
 
     body_bytes: int = 20_000_000
@@ -35,14 +35,13 @@ class Limits:
 
 @dataclass(frozen=True)
 class ServeSettings:
-    """A service: where it listens, what it shows, and to whom.
+    """The settings of a service: its tables, its address and its access rules.
 
-    ``tables`` are names in ``db``, the first of them the default. ``pictures`` are the folders
-    whose files may be sent, ``picture_networks`` what is not public and pictures are fetched from
-    all the same. ``keys`` are SHA-256 hashes of API keys in hexadecimal. ``cors`` are
-    the origins whose pages may ask, ``hosts`` the names beside its own that it answers to.
-    ``workers`` is how many searches run at once. With ``log_queries`` the log says what was
-    searched for.
+    ``tables`` are names in ``db``; the first is the default. ``pictures`` are the folders whose
+    files it may send. ``picture_networks`` are networks that are not public but from which it may
+    fetch pictures. ``keys`` are SHA-256 hashes of API keys in hexadecimal. ``cors`` are the origins
+    whose pages may read its answers. ``hosts`` are additional Host names that it answers to.
+    ``workers`` is the number of parallel searches. With ``log_queries`` the log contains queries.
     """
 
     db: str = field(default=DEFAULT_DB, repr=False)  # it may have a password
@@ -62,16 +61,16 @@ class ServeSettings:
     log_queries: bool = False
 
     def __post_init__(self) -> None:
-        """Raises UserError where the service would be open to the network without a key."""
+        """Raises UserError if the service would be open to the network without a key."""
         if not self.is_loopback and not self.keys and not self.insecure:
             raise UserError(
-                f"--host {self.host} can be reached by others: give --api-key or --api-key-file, "
-                "or --insecure to let anyone search"
+                f"--host {self.host} can be reached from the network: give --api-key or "
+                "--api-key-file, or --insecure to let anyone search"
             )
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine can reach it."""
+        """Whether only this machine can reach the service."""
         if self.host == "localhost":
             return True
         try:

@@ -1,4 +1,4 @@
-"""/api/stats: what a table's rows are like, counted anew every few minutes at most."""
+"""The route /api/stats: statistics of a table's rows, counted at most every five minutes."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ class _Kept:
 
 
 class StatisticsCache:
-    """The statistics of each table, kept for five minutes; whoever asks meanwhile waits for the
-    same count."""
+    """Keeps the statistics of each table for five minutes. Concurrent requests share one count."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -36,7 +35,7 @@ class StatisticsCache:
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def read(self, table: str | None) -> TableStatistics:
-        """Raises MissingError where there is no such table."""
+        """The statistics of a table. Raises MissingError if the table does not exist."""
         name = self._service.resolve(table)
         async with self._locks[name]:
             kept = self._kept.get(name)
@@ -48,7 +47,7 @@ class StatisticsCache:
 
 @router.get("/stats", response_model=None, responses={200: {"model": StatisticsAnswer}})
 async def stats(request: Request, table: TableName = None) -> Response:
-    """Histograms of similarity and size, and the frequent NSFW labels, licenses and sites."""
+    """Get histograms of similarity and size, and the frequent NSFW labels, licenses and sites."""
     service_of(request).resolve(table)
     cache: StatisticsCache = request.app.state.statistics
     return json_answer((await cache.read(table)).to_dict())

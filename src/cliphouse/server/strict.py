@@ -1,4 +1,4 @@
-"""What the bodies of requests have in common."""
+"""The base class of request bodies."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Strict(BaseModel):
-    """A body that has no other fields, and no values of other types."""
+    """A request body that refuses unknown fields and values of other types."""
 
     model_config = ConfigDict(extra="forbid", strict=True)

@@ -1,4 +1,4 @@
-"""Where the time of searches goes, in words, as clip-retrieval's /metrics-summary puts it."""
+"""A summary of how long each step of a search takes, in the format of clip-retrieval."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cliphouse.server.metrics import Metrics
 
 @dataclass(frozen=True)
 class Step:
-    """One step of searches: how often it was taken, and its mean time in seconds."""
+    """A step of a search: the number of calls, and their mean time in seconds."""
 
     name: str
     description: str
@@ -20,7 +20,7 @@ class Step:
 
 
 def summarise_metrics(metrics: Metrics) -> str:
-    """A sentence and a table, the slowest step first; ``proportion`` is of a whole request."""
+    """Write a sentence and a table, slowest step first. ``proportion`` is of a whole request."""
     whole = _step(metrics.full)
     if whole.calls == 0:
         return "No request yet, go do some"

@@ -1,4 +1,4 @@
-"""Threads that each have tables of their own, and the line of work before them."""
+"""A pool of worker threads, each with its own tables, and their queue."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _Result = TypeVar("_Result")
 
 
 class Workers:
-    """``count`` threads; a table serves one thread only, so each opens its own.
+    """A pool of ``count`` threads. Each has its own tables, as a table serves one thread only.
 
-    Work that nobody waits for any more, because its client has gone, leaves the line.
+    If a caller is cancelled, its waiting work leaves the queue.
     """
 
     def __init__(self, open_tables: Callable[[], Tables], count: int) -> None:
-        """``open_tables`` is called in each thread in turn. Raises what it raises."""
+        """Call ``open_tables`` in each thread, one after another. Raises what it raises."""
         self._open_tables = open_tables
         self._waiting: deque[tuple[Future[Any], Callable[[Tables], Any]]] = deque()
         self._changed = threading.Condition()
@@ -39,21 +39,23 @@ class Workers:
 
     @property
     def waiting(self) -> int:
-        """How much work no thread has begun."""
+        """The number of tasks in the queue."""
         return len(self._waiting)
 
     @property
     def running(self) -> int:
-        """How many threads are at work."""
+        """The number of threads that run a task."""
         return self._running
 
     async def run(self, work: Callable[[Tables], _Result]) -> _Result:
-        """What ``work`` returns, or raises, when given a thread's tables. Cancelling this takes
-        the work out of the line; what has begun is finished."""
+        """Run ``work`` in a thread with its tables. Returns or raises what ``work`` does.
+
+        Cancelling removes waiting work from the queue. Work that has begun is finished.
+        """
         future: Future[_Result] = Future()
         with self._changed:
             if self._is_closing:
-                raise OverloadError("the service is ending; ask again", retry_after=2)
+                raise OverloadError("the service is stopping; try again", retry_after=2)
             self._waiting.append((future, work))
             self._changed.notify()
         try:
@@ -64,7 +66,7 @@ class Workers:
                     self._waiting = deque(e for e in self._waiting if e[0] is not future)
 
     def close(self) -> None:
-        """Finish what is in the line, then let the threads close their tables and end."""
+        """Finish the work in the queue, then close the tables and stop the threads."""
         with self._changed:
             self._is_closing = True
             self._changed.notify_all()
@@ -72,7 +74,7 @@ class Workers:
             thread.join()
 
     def _start(self, number: int) -> None:
-        """One at a time: the engine's first clients are not opened side by side."""
+        """Start a thread and wait for its tables: the engine must not open two at the same time."""
         opened: Future[None] = Future()
         thread = threading.Thread(
             target=self._serve, args=(opened,), name=f"search-{number}", daemon=True
@@ -84,7 +86,7 @@ class Workers:
     def _serve(self, opened: Future[None]) -> None:
         try:
             tables = self._open_tables()
-        except BaseException as error:  # noqa: BLE001 - handed over to the one who waits
+        except BaseException as error:  # noqa: BLE001 - passed on to the caller
             opened.set_exception(error)
             return
         opened.set_result(None)
@@ -98,7 +100,7 @@ class Workers:
         result, failure = None, None
         try:
             result = work(tables)
-        except BaseException as error:  # noqa: BLE001 - handed over to the one who waits
+        except BaseException as error:  # noqa: BLE001 - passed on to the caller
             failure = error
         with self._changed:
             self._running -= 1
