@@ -38,7 +38,7 @@ class BodyMiddleware:
         try:
             refusal = await self._read(scope, receive, body)
             if body.is_cut_off:
-                self._metrics.gone.inc()
+                self._metrics.disconnected.inc()
             elif refusal is not None:
                 self._held -= len(body.data)  # frees the memory for other requests
                 body.data.clear()
@@ -147,7 +147,7 @@ class BodyMiddleware:
             await asyncio.wait({handler, watcher}, return_when=asyncio.FIRST_COMPLETED)
             if not handler.done() and not is_answered:
                 handler.cancel()
-                self._metrics.gone.inc()
+                self._metrics.disconnected.inc()
                 await asyncio.wait({handler})
             if not handler.cancelled():
                 await handler

@@ -34,7 +34,7 @@ class Queue(Protocol):
 
 
 class Pool(Queue, Protocol):
-    """Work that waits, and work that runs."""
+    """A queue, and the workers that take from it."""
 
     @property
     def running(self) -> int: ...
@@ -65,7 +65,7 @@ class Metrics:
         )
         self.batch = Histogram(
             "cliphouse_encode_batch_size",
-            "How many queries were encoded together",
+            "The number of queries in a batch",
             buckets=_BATCHES,
             registry=self.registry,
         )
@@ -91,10 +91,14 @@ class Metrics:
             "cliphouse_errors", "Requests that failed, by error", ("type",), registry=self.registry
         )
         self.overloaded = Counter(
-            "cliphouse_overloaded", "Requests refused for lack of room", registry=self.registry
+            "cliphouse_overloaded",
+            "Requests refused because the queue or the memory for bodies is full",
+            registry=self.registry,
         )
-        self.gone = Counter(
-            "cliphouse_gone", "Requests whose client left before the answer", registry=self.registry
+        self.disconnected = Counter(
+            "cliphouse_gone",
+            "Requests whose client disconnected before the answer",
+            registry=self.registry,
         )
 
     def watch(self, workers: Pool, encoding: Queue) -> None:
@@ -102,7 +106,11 @@ class Metrics:
         for name, text, read in (
             ("cliphouse_queue_length", "Searches that wait for a worker", lambda: workers.waiting),
             ("cliphouse_searches_running", "Searches that run", lambda: workers.running),
-            ("cliphouse_encode_queue_length", "Queries to encode", lambda: encoding.waiting),
+            (
+                "cliphouse_encode_queue_length",
+                "Queries that wait to be encoded",
+                lambda: encoding.waiting,
+            ),
         ):
             Gauge(name, text, registry=self.registry).set_function(read)
 

@@ -271,7 +271,7 @@ class Service:
             return operand.picture
         url = operand.picture_url
         with self.metrics.download.time():
-            return await _in(self._fetching, lambda: self._fetch(url))
+            return await _run_in(self._fetching, lambda: self._fetch(url))
 
     async def _read_picture(self, table: str, data: bytes) -> NDArray[np.float32]:
         limits = self.settings.limits
@@ -284,7 +284,7 @@ class Service:
             return encoder.shrink(picture)
 
         with self.metrics.image_prepro.time():
-            image = await _in(self.decoding, decode)
+            image = await _run_in(self.decoding, decode)
         return await self._encode(encoder, image)
 
     def _fetch_public(self, url: str) -> bytes:
@@ -331,5 +331,5 @@ def _vector(operand: Operand) -> NDArray[np.float32]:
     return values.astype(np.float32)
 
 
-async def _in(pool: ThreadPoolExecutor, work: Callable[[], _Result]) -> _Result:
+async def _run_in(pool: ThreadPoolExecutor, work: Callable[[], _Result]) -> _Result:
     return await asyncio.get_running_loop().run_in_executor(pool, work)

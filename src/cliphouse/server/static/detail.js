@@ -9,7 +9,7 @@ const NEIGHBOURS = 12;
 const TITLES = { image: "Similar pictures", text: "Similar captions" };
 
 export class Detail {
-  // `act` has href, open(hit), alike, add, subtract, step(id, by), place(id) and close().
+  // `act` has href, open(hit), findSimilar, add, subtract, step(id, by), place(id) and close().
   constructor(act) {
     this.act = act;
     this.dialog = $("detail");
@@ -91,7 +91,7 @@ export class Detail {
     const button = (text, onclick) => el("button", { type: "button", class: "plain", onclick }, text);
     const address = webAddress(hit.url);
     return el("div", { class: "buttons" },
-      button("More like this", () => this.act.alike(hit)),
+      button("More like this", () => this.act.findSimilar(hit)),
       button("Add to the search", () => this.act.add(hit)),
       button("Subtract", () => this.act.subtract(hit)),
       button("Copy caption", () => copyText(hit.caption, "Caption")),

@@ -54,7 +54,7 @@ const results = new Results({
 const act = {
   href: (hit) => toAddress({ ...state, item: hit.id }),
   open: (hit) => change({ item: hit.id }, "step", hit),
-  alike: (hit) => change({ ...asking([]), parts: [rowPart(hit, 1)] }, "step"),
+  findSimilar: (hit) => change({ ...asking([]), parts: [rowPart(hit, 1)] }, "step"),
   add: (hit) => change(asking([...state.parts, rowPart(hit, 1)]), "step"),
   subtract: (hit) => change(asking([...state.parts, rowPart(hit, -1)]), "step"),
   place: (id) => ({ at: results.hits.findIndex((hit) => hit.id === id), count: results.hits.length, hasMore: results.cursor !== null }),

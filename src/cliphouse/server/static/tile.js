@@ -3,7 +3,7 @@
 import { el } from "./dom.js";
 import { picture, thumbnailSize } from "./picture.js";
 
-// `act` has href(hit), open(hit), alike(hit), add(hit) and subtract(hit); `broken` is called if
+// `act` has href(hit), open(hit), findSimilar(hit), add(hit) and subtract(hit); `broken` is called if
 // the picture does not load, `shaped` with its real shape as soon as it is loaded.
 export function tile(hit, table, height, act, broken, shaped) {
   const image = picture(hit, table, thumbnailSize(height));
@@ -24,7 +24,7 @@ export function tile(hit, table, height, act, broken, shaped) {
     hit.folded > 0 && el("span", { class: "folded", title: `${hit.folded} near-duplicates are folded into this result` },
       `+${hit.folded}`, el("span", { class: "hidden" }, " near-duplicates")),
     el("span", { class: "acts" },
-      button("≈", `More like this: ${name}`, "More like this", () => act.alike(hit)),
+      button("≈", `More like this: ${name}`, "More like this", () => act.findSimilar(hit)),
       button("+", `Add to the search: ${name}`, "Add to the search", () => act.add(hit)),
       button("−", `Subtract from the search: ${name}`, "Subtract from the search", () => act.subtract(hit))));
 }
