@@ -19,7 +19,7 @@ APPLIED = "applied while scanning"
 
 @dataclass(frozen=True)
 class Width:
-    """How wide a method searches, which is what recall is bought with.
+    """How wide a method searches: a wider search finds more, and takes longer.
 
     ``option`` names it for users (ef), ``help`` describes it, and ``mark`` stands before a width
     where one is printed (" ef "). ``ladder`` are the widths at which recall is measured.
@@ -85,7 +85,7 @@ class Method(ABC):
 
     @property
     def is_approximate(self) -> bool:
-        """Whether it may miss rows. What is bought with a width is bought because it does."""
+        """Whether it may miss rows; the methods that may have a width."""
         return self.width is not None
 
     @abstractmethod
