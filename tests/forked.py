@@ -26,7 +26,10 @@ import subprocess
 import sys
 import tempfile
 
+# The engine and the runtime of the models are not among them: their threads do not come along into
+# a fork, and would be waited for without end.
 _PRELOADED = ("cliphouse.cli.app", "cliphouse.server.run")
+_PRELOADED_IF_THERE = ("pandas",)  # which the engine's Python package imports
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM)
 _LENGTH = 8  # bytes of a number on the socket
 
@@ -84,6 +87,9 @@ def _serve(listener: socket.socket) -> list[str]:
     """Returns in each process that was asked for, with its arguments; in the server never."""
     for module in _PRELOADED:
         importlib.import_module(module)
+    for module in _PRELOADED_IF_THERE:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
     while True:
         ready = _readable(listener.fileno(), 0)
         with contextlib.suppress(ChildProcessError):  # there may be none that has ended

@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Batches of 25 rows; a signal to itself before its Nth insert, which falls between its last look
-# at the ledger and the rows' arrival (0: it waits there, alive); and a start on order, so that
-# several begin together.
+from forked import python
+
+# A start on order, so that several begin together; batches of 25 rows; and a signal to itself
+# before its Nth insert, which falls between its last look at the ledger and the rows' arrival
+# (0: it waits there, alive).
 _SETUP = """
 import os, sys, threading
-from cliphouse.shards import reader
-from cliphouse.loading import inserter, lease
-reader.BATCH_ROWS = 25
+from cliphouse.cli.app import main
+from cliphouse.engine.connection import Connection
+from cliphouse.loading.lease import MACHINE, LeaseTimes
+from cliphouse.loading.options import LoadSettings
+from cliphouse.shards.reader import BatchLimits
 machine, renew, dead, look, signal, number = sys.argv[1:7]
 del sys.argv[1:7]
-lease.MACHINE = machine or lease.MACHINE
-lease.TIMES = lease.LeaseTimes(float(renew), float(dead), float(look))
-insert, sent = inserter.Inserter._insert, []
+times = LeaseTimes(float(renew), float(dead), float(look))
+insert, sent = Connection.insert, []
 def insert_or_fall(*arguments):
     sent.append(0)
     if len(sent) == int(number):
         os.kill(os.getpid(), int(signal)) if int(signal) else threading.Event().wait()
     insert(*arguments)
-inserter.Inserter._insert = insert_or_fall
-from cliphouse.cli.app import main
-print('ready', flush=True)
+Connection.insert = insert_or_fall
+print(os.getpid(), flush=True)
 sys.stdin.readline()
-main()
+main(LoadSettings(BatchLimits(rows=25), times, machine or MACHINE))
 """
 
 
@@ -46,7 +48,8 @@ class Ended:
 
 
 class Load:
-    """``cliphouse ingest`` in a process of its own; it begins with ``start``."""
+    """``cliphouse ingest`` in a process of its own; it begins with ``start``. At the end of the
+    block it is killed, if it has not ended."""
 
     def __init__(
         self,
@@ -63,20 +66,15 @@ class Load:
         order = [machine, *(str(value) for value in (renew, dead, look, signal, before_insert))]
         command = ["ingest", "s", "--db", server, "--json", *options]
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _SETUP, *order, *command],
+            [*python(), "-c", _SETUP, *order, *command],
             cwd=folder,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            start_new_session=True,
         )
         assert self._process.stdout is not None
-        assert self._process.stdout.readline() == "ready\n"
-
-    @property
-    def process(self) -> int:
-        return self._process.pid
+        self.process = int(self._process.stdout.readline())
 
     def start(self) -> Load:
         assert self._process.stdin is not None
@@ -86,18 +84,36 @@ class Load:
 
     def wait_until_stopped(self) -> None:
         """Until it has stopped itself."""
-        _, status = os.waitpid(self.process, os.WUNTRACED)
-        assert os.WIFSTOPPED(status)
+        while _state(self.process) != "T":
+            assert self._process.poll() is None
 
     def signal(self, number: int) -> None:
-        os.killpg(self.process, number)
+        os.kill(self.process, number)
 
-    def hear(self) -> str:
-        """The next line that it says."""
+    def hear(self, beginning: str) -> str:
+        """The next line that it says with this beginning."""
         assert self._process.stderr is not None
-        return self._process.stderr.readline()
+        for line in self._process.stderr:
+            if line.startswith(beginning):
+                return str(line)
+        raise AssertionError(f"it has ended without saying {beginning}")
 
     def end(self) -> Ended:
         out, said = self._process.communicate(timeout=120)
         report = json.loads(out) if out.startswith("{") else None
         return Ended(self._process.returncode, report, said)
+
+    def __enter__(self) -> Load:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.signal(9)
+            self.end()
+
+
+def _state(process: int) -> str:
+    """The state of a process, as in ps."""
+    stat = Path(f"/proc/{process}/stat").read_text()
+    return stat.rpartition(")")[2].split()[0]

@@ -4,42 +4,49 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
 
 import cliphouse
+from cliphouse.engine.connection import Connection
 from cliphouse.errors import EngineError, TableError
-from cliphouse.loading import lease as lease_module
-from cliphouse.loading.inserter import Batch, Inserter
-from cliphouse.loading.lease import LeaseLostError, Leases
-from cliphouse.loading.ledger import Ledger, Line
-from cliphouse.shards import reader
+from cliphouse.loading.lease import TIMES, ActiveLoad, LeaseLostError, Leases, LeaseTimes
+from cliphouse.loading.ledger import Ledger
+from cliphouse.loading.options import LoadSettings
+from cliphouse.shards.reader import BatchLimits
 from cliphouse.table import Table
 from conftest import OpenTable
+from hooked import Hooks, hooked_ingest, small_batches
 from shard_files import make_shard
 from standin.process import StandIn
 from standin_cluster import TWO, write_config
 from test_ingest import check_equal
 
 
-def test_a_batch_that_arrives_in_part_is_completed_in_one_insert(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class IntoTwo(Hooks):
+    """Inserts into the table laion_two, and counts in ``sent`` what is sent under each token."""
+
+    def __init__(self) -> None:
+        self.sent: Counter[str] = Counter()
+
+    def insert(self, connection: Connection, table: str, rows: Any, settings: Any) -> None:
+        token = settings["insert_deduplication_token"].split(":", 1)[1]
+        self.sent[token] += rows.rows.num_rows
+        connection.insert("laion_two", rows, settings)
+
+
+def test_a_batch_that_arrives_in_part_is_completed_in_one_insert(tmp_path: Path) -> None:
     """Through a Distributed table over two shards that are one table: of each batch the engine
     takes the first shard's rows and drops the second's, which has the same token."""
-    monkeypatch.setattr(reader, "BATCH_ROWS", 50)
     make_shard(tmp_path / "none", 7, rows=0)
     made = make_shard(tmp_path / "s", rows=200)
     config = write_config(tmp_path / "config.xml", TWO)
-    sent: Counter[str] = Counter()
-    insert = Inserter._insert
-
-    def insert_into_two(inserter: Inserter, table: str, batch: Batch) -> None:
-        sent[batch.settings["insert_deduplication_token"].split(":", 1)[1]] += batch.count
-        insert(inserter, "laion_two", batch)
-
+    into_two = IntoTwo()
     with (
         StandIn(tmp_path / "server", config=config) as server,
         cliphouse.open(server.url()) as table,
@@ -49,12 +56,11 @@ def test_a_batch_that_arrives_in_part_is_completed_in_one_insert(
             "CREATE TABLE laion_two AS laion "
             "ENGINE = Distributed(two, currentDatabase(), laion, intHash64(id))"
         )
-        monkeypatch.setattr(Inserter, "_insert", insert_into_two)
-        table.ingest(tmp_path / "s")
+        hooked_ingest(server.url(), tmp_path / "s", into_two, small_batches(50))
         found = table.sql("SELECT id, caption FROM laion ORDER BY id")
     assert found.column("id").to_pylist() == list(range(200))
     assert found.column("caption").to_pylist() == made.metadata["caption"]
-    places = ["0:0-50", "0:50-100", "0:100-150", "0:150-200"]
+    sent, places = into_two.sent, ["0:0-50", "0:50-100", "0:100-150", "0:150-200"]
     assert set(sent) == {*places, *(f"r1:{place}" for place in places)}
     assert all(sent[place] == 50 and 0 < sent[f"r1:{place}"] < 50 for place in places)
 
@@ -81,58 +87,78 @@ def test_of_many_claims_one_stands(tmp_path: Path, open_table: OpenTable) -> Non
     assert sorted(shard for shard, _ in won) == list(range(1, 11))
 
 
+class LostAnswer(Hooks):
+    """The first line of the ledger is written, and the answer lost. It is sent ``times`` more, or
+    where that is 0, the load fails."""
+
+    def __init__(self, times: int) -> None:
+        self._times = times
+        self._is_over = False
+
+    def statement(self, sql: str, run: Callable[[], Any]) -> Any:
+        found = run()
+        if sql.startswith("INSERT INTO `laion_ledger` (shard, state, rows") and not self._is_over:
+            self._is_over = True
+            for _ in range(self._times):
+                run()
+            if self._times == 0:
+                raise EngineError("the answer was lost")
+        return found
+
+
 @pytest.mark.parametrize("times", [0, 2])
 def test_an_answer_to_a_claim_that_is_lost(
-    tmp_path: Path, open_table: OpenTable, monkeypatch: pytest.MonkeyPatch, times: int
+    tmp_path: Path, open_table: OpenTable, times: int
 ) -> None:
     """The claim stands. Sent again it is the same one; and where the load ends with the error, the
     next one in this process does not wait for it."""
     made = make_shard(tmp_path / "s")
-    append = Ledger.append
-
-    def lose(ledger: Ledger, line: Line) -> None:
-        append(ledger, line)
-        monkeypatch.setattr(Ledger, "append", append)
-        for _ in range(times):
-            append(ledger, line)
-        if times == 0:
-            raise EngineError("the answer was lost")
-
+    with pytest.raises(EngineError, match="was lost") if times == 0 else nullcontext():
+        hooked_ingest(tmp_path / "laion.chdb", tmp_path / "s", LostAnswer(times))
     table = open_table()
-    monkeypatch.setattr(Ledger, "append", lose)
-    if times == 0:
-        with pytest.raises(EngineError, match="the answer was lost"):
-            table.ingest(tmp_path / "s")
-    assert table.ingest(tmp_path / "s").inserted == 20
+    assert table.ingest(tmp_path / "s").inserted == (20 if times == 0 else 0)
     check_equal(table, made)
+    claims = table.sql("SELECT count() AS n FROM laion_ledger WHERE state = 'claimed'")
+    assert claims.to_pylist() == [{"n": 2 if times == 0 else 1}]
+
+
+class TakenOver(Hooks):
+    """Another worker claims shard 0 before the first insert; the inserts are counted."""
+
+    def __init__(self, other: Leases) -> None:
+        self._other = other
+        self._lock = threading.Lock()
+        self.inserts = 0
+
+    def insert(self, connection: Connection, *given: Any) -> None:
+        with self._lock:
+            self.inserts += 1
+            if self.inserts == 1:
+                assert self._other.claim(0, self._other.claims(0, 0)[0])
+        connection.insert(*given)
 
 
 def test_a_lease_that_was_taken_is_noticed_before_the_next_insert(
-    tmp_path: Path, open_table: OpenTable, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, open_table: OpenTable
 ) -> None:
     """Another worker claims the shard after the first batch; this one sends at most what was on
     its way, waits until the other is gone, and ends the shard."""
-    monkeypatch.setattr(reader, "BATCH_ROWS", 2)
-    monkeypatch.setattr(lease_module, "TIMES", lease_module.LeaseTimes(renew=0.02, look=0.01))
+    settings = LoadSettings(BatchLimits(rows=2), LeaseTimes(renew=0.02, look=0.01))
     made = make_shard(tmp_path / "s", rows=40)
     table = open_table()
     make_shard(tmp_path / "other", 1, rows=0)
     table.ingest(tmp_path / "other")
-    insert, sent, told = Inserter._insert, [], []
+    told: list[tuple[list[int], int]] = []
     with Leases(table.connection, table.handle.placement) as other:
+        taken_over = TakenOver(other)
 
-        def take_over(inserter: Inserter, name: str, batch: Batch) -> None:
-            sent.append(batch.count)
-            if len(sent) == 1:
-                assert other.claim(0, other.claims(0, 0)[0])
-            insert(inserter, name, batch)
-
-        def told_to_wait(held: list[lease_module.ActiveLoad]) -> None:
-            told.append(([one.shard for one in held], len(sent)))
+        def told_to_wait(held: Sequence[ActiveLoad]) -> None:
+            told.append(([one.shard for one in held], taken_over.inserts))
             other.__exit__(None, None, None)
 
-        monkeypatch.setattr(Inserter, "_insert", take_over)
-        report = table.ingest(tmp_path / "s", waiting=told_to_wait)
+        report = hooked_ingest(
+            tmp_path / "laion.chdb", tmp_path / "s", taken_over, settings, told_to_wait
+        )
     ((shards, before),) = told
     assert shards == [0]
     assert before < 20
@@ -153,7 +179,7 @@ def test_a_worker_that_has_not_shown_signs_of_life_asks_first(
     ):
         mine = one.claim(1, None)
         assert mine is not None
-        asleep = 2 * lease_module.TIMES.renew + 1
+        asleep = 2 * TIMES.renew + 1
         mine.confirmed -= asleep
         one.confirm(mine)
         assert other.claim(1, other.claims(1, 1)[1])
@@ -247,9 +273,7 @@ def test_shards_are_not_claimed_far_ahead(
     check_equal(table, *made)
 
 
-def test_another_s_shard_must_be_of_the_same_files(
-    tmp_path: Path, open_table: OpenTable, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_s_shard_must_be_of_the_same_files(tmp_path: Path, open_table: OpenTable) -> None:
     """Found out at the end, where the other has loaded it meanwhile."""
     make_shard(tmp_path / "s", 0)
     make_shard(tmp_path / "s", 1)

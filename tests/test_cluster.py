@@ -6,11 +6,7 @@ that goes through them; Keeper is pretended, and the shards are all one node.
 
 from __future__ import annotations
 
-import os
 import random
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,16 +21,14 @@ import cliphouse
 from cliphouse import Table
 from cliphouse.schema.index_spec import IndexSpec
 from cliphouse.schema.info import with_measured, write_info
+from crash import Victim, changes, loading
+from hooked import small_batches
 from shard_files import MadeShard, make_shard
 from standin_cluster import MACROS, UP, Clusters, StandInCluster
 
 DIM, ROWS = 64, 150
 ONE: Clusters = {"one": [[UP]]}
 ON_TWO = pytest.mark.parametrize("world", ["two"], indirect=True)
-_SMALL_BATCHES = (
-    "from cliphouse.shards import reader; reader.BATCH_ROWS = 25; "
-    "from cliphouse.cli.app import main; print('ready', flush=True); main()"
-)
 
 
 @dataclass(frozen=True)
@@ -254,35 +248,28 @@ def test_a_batch_is_cut_by_the_hash_of_the_ids_alone(
     assert min(counts) >= 150  # of 200 expected; 5 standard deviations are 50
 
 
-def test_killed_loads_into_a_cluster_end_with_every_row_once(
+def test_loads_into_a_cluster_killed_at_any_step_end_with_every_row_once(
     tmp_path: Path, two_shards: StandInCluster
 ) -> None:
-    made = [make_shard(tmp_path / "s", number, 60, DIM) for number in range(2)]
+    """At each step once, in a database that each kill leaves to the next; and at random."""
+    made = [make_shard(tmp_path / "s", number, 60, 16) for number in range(2)]
+    on_two = ", cluster='two'"
+    steps = Victim(tmp_path, loading(two_shards.fresh_url(), on_two)).steps()
+    at_each, at_random = two_shards.fresh_url(), two_shards.fresh_url()
+    for kind in changes(steps):
+        assert Victim(tmp_path, loading(at_each, on_two)).kill_at(kind), kind
     chance = random.Random(3)
-    url = two_shards.fresh_url()
-    command = [sys.executable, "-c", _SMALL_BATCHES, "ingest", "s", "--db", url]
-    for _ in range(3):
-        process = subprocess.Popen(
-            [*command, *(["--cluster", "two"])],
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-        assert process.stdout is not None
-        process.stdout.readline()
-        try:
-            process.communicate(timeout=chance.uniform(0.2, 1.0))
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-    with cliphouse.open(url) as table:
-        table.ingest(tmp_path / "s", cluster="two")
-        found = table.sql("SELECT id, image_embedding AS v FROM laion ORDER BY id")
-        assert table.check(tmp_path / "s").findings == ()
-    assert found.column("id").to_pylist() == [*made[0].ids.tolist(), *made[1].ids.tolist()]
-    stored = np.array(found.column("v").to_pylist(), np.float32)
-    assert np.array_equal(stored, np.concatenate([m.image for m in made]).astype(np.float32))
+    for _ in range(2):
+        victim = Victim(tmp_path, loading(at_random, on_two))
+        victim.kill_after(chance.randint(1, len(steps)), chance.uniform(0, 0.05))
+    for url in (at_each, at_random):
+        with cliphouse.open(url) as table:
+            table.ingest(tmp_path / "s", cluster="two", settings=small_batches(25))
+            found = table.sql("SELECT id, image_embedding AS v FROM laion ORDER BY id")
+            assert table.check(tmp_path / "s").findings == ()
+        assert found.column("id").to_pylist() == [*made[0].ids.tolist(), *made[1].ids.tolist()]
+        stored = np.array(found.column("v").to_pylist(), np.float32)
+        assert np.array_equal(stored, np.concatenate([m.image for m in made]).astype(np.float32))
 
 
 def test_two_nodes_without_keeper_are_told_one_by_one(tmp_path: Path) -> None:

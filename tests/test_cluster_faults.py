@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,11 +15,13 @@ from cliphouse import Table
 from cliphouse.cluster.placement import Cluster, Node, Placement, find_placement
 from cliphouse.cluster.topology import check_macros, on_every_node
 from cliphouse.engine.features import SKIP_SHARDS, Features, Setting
+from cliphouse.engine.retry import RetryTimes
 from cliphouse.errors import CliphouseError, EngineError, TableError
-from cliphouse.loading.lease import Lease, LeaseLostError, Leases
+from cliphouse.loading.lease import Leases
 from cliphouse.schema.facts import read_facts
 from cliphouse.schema.index_spec import IndexSpec
 from conftest import OpenTable, Run
+from hooked import Hooks, hooked_ingest
 from shard_files import make_shard
 from standin_cluster import DOWN, MACROS, SKIPPING, UP, Clusters, StandInCluster
 
@@ -28,6 +31,7 @@ CLUSTERS: Clusters = {
     "copies": [[UP, UP]],
     "broken": [[UP], [DOWN]],
 }
+IN_HASTE = RetryTimes(long=0.1)  # what is down here is down for good
 WHOLE: Clusters = {"two": [[UP], [UP]], "one": [[UP]]}
 ONE_DOWN: Clusters = {"two": [[UP], [DOWN]], "one": [[UP, DOWN]]}
 
@@ -197,12 +201,10 @@ def test_without_keeper_a_node_that_fails_is_named_with_its_statement(bare: Tabl
 
 
 def test_a_shard_that_is_down_is_an_error_and_no_fewer_rows(
-    one_down: OneDown, folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+    one_down: OneDown, folder: Path, run: Run
 ) -> None:
-    # It is down for good: nobody need wait for it.
-    monkeypatch.setattr("cliphouse.engine.database.LONG_RETRY_SECONDS", 0.1)
     url = one_down.server.url()
-    with cliphouse.open(url) as table:
+    with cliphouse.open(url, retry=IN_HASTE) as table:
         for what in (
             lambda: table.search("id:7", k=3),
             lambda: table.check(),
@@ -222,9 +224,8 @@ def test_a_shard_that_is_down_is_an_error_and_no_fewer_rows(
 
 
 def test_a_profile_that_skips_dead_shards_is_overruled(
-    one_down: OneDown, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    one_down: OneDown, folder: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("cliphouse.engine.database.LONG_RETRY_SECONDS", 0.1)
     url = one_down.server.url(user=SKIPPING)
     for what in (
         lambda table: table.search("id:7", k=3),
@@ -234,7 +235,7 @@ def test_a_profile_that_skips_dead_shards_is_overruled(
         lambda table: table.check(),
         lambda table: table.ingest(folder / "s"),
     ):
-        with cliphouse.open(url) as table:
+        with cliphouse.open(url, retry=IN_HASTE) as table:
             line = said(lambda: what(table), EngineError)  # noqa: B023 - called at once
         assert f"cannot be reached (Connection refused (127.0.0.1:{DOWN}))" in line
     with cliphouse.open(url) as table:
@@ -250,24 +251,31 @@ def test_a_replica_that_is_down_keeps_nobody_from_searching(one_down: OneDown) -
     assert f"127.0.0.1:{DOWN} cannot be reached" in line
 
 
+class TakenOver(Hooks):
+    """Another worker claims shard 1 while its rows are deleted."""
+
+    def __init__(self, other: Leases) -> None:
+        self._other = other
+
+    def statement(self, sql: str, run: Callable[[], Any]) -> Any:
+        found = run()
+        if sql.startswith("DELETE FROM"):
+            assert self._other.claim(1, self._other.claims(1, 1)[1])
+        return found
+
+
 def test_a_worker_that_lost_its_shard_while_deleting_says_so(
-    two_shards: StandInCluster, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    two_shards: StandInCluster, folder: Path, tmp_path: Path
 ) -> None:
     make_shard(tmp_path / "new", 1, 60, 16, seed=9)
-    confirm, asked = Leases.confirm, []
-
-    def lost_the_second_time(leases: Leases, lease: Lease, at_once: bool = False) -> None:
-        asked.extend([at_once] * at_once)
-        if len(asked) == 2:
-            raise LeaseLostError
-        confirm(leases, lease, at_once)
-
-    with cliphouse.open(two_shards.fresh_url()) as table:
+    url = two_shards.fresh_url()
+    with cliphouse.open(url) as table:
         table.ingest(folder / "s", cluster="two")
-        monkeypatch.setattr(Leases, "confirm", lost_the_second_time)
-        line = said(lambda: table.ingest(tmp_path / "new", replace=True))
+        with Leases(table.connection, table.handle.placement) as other:
+            line = said(
+                lambda: hooked_ingest(url, tmp_path / "new", TakenOver(other), replace=True)
+            )
         assert "shard 1: another worker took it over" in line
-        monkeypatch.setattr(Leases, "confirm", confirm)
         table.ingest(tmp_path / "new", replace=True)
         assert table.check(tmp_path / "new").findings == ()
 

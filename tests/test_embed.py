@@ -15,9 +15,10 @@ from PIL import Image
 
 from cliphouse.errors import PictureError, ShardError
 from cliphouse.models import load_encoder
-from cliphouse.pictures import embed, embed_folder
+from cliphouse.pictures import embed_folder
 from cliphouse.pictures.drawn import write_pictures
-from crash import TELL, count_steps, run_and_kill
+from cliphouse.pictures.embed import EmbedSizes
+from crash import Victim, changes
 
 TINY = load_encoder("tiny")
 
@@ -112,13 +113,15 @@ def test_bad_pictures_are_named_and_the_others_embedded(tmp_path: Path, pictures
     assert len(rows(tmp_path / "s")) == report.new == 30
 
 
-def test_pictures_are_spread_over_shards(
-    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(embed, "SHARD_ROWS", 12)
-    monkeypatch.setattr(embed, "BATCH", 5)
+def test_pictures_are_spread_over_shards(tmp_path: Path, pictures: Path) -> None:
     seen: list[tuple[int, int]] = []
-    embed_folder(pictures, tmp_path / "s", TINY, lambda done, total: seen.append((done, total)))
+    embed_folder(
+        pictures,
+        tmp_path / "s",
+        TINY,
+        lambda done, total: seen.append((done, total)),
+        sizes=EmbedSizes(shard=12, batch=5),
+    )
     assert sorted(path.name for path in (tmp_path / "s" / "img_emb").iterdir()) == [
         "img_emb_0.npy",
         "img_emb_1.npy",
@@ -174,38 +177,39 @@ def test_what_cannot_be_done_is_named(tmp_path: Path, pictures: Path) -> None:
         embed_folder(pictures, tmp_path / "vit", TINY)
 
 
-_SETUP = f"""{TELL}
+_EMBED = """
+from cliphouse.models import ClipEncoder, load_encoder
+from cliphouse.pictures import embed_folder
+from cliphouse.pictures.embed import EmbedSizes
 from pathlib import Path
-from cliphouse.models import ClipEncoder
-from cliphouse.pictures import embed
-embed.SHARD_ROWS, embed.BATCH = 8, 4
-tell(ClipEncoder, "encode_image", "encode_text")
-tell(Path, "replace")
+crash.watch(step, ClipEncoder, "encode_image", "encode_text")
+crash.watch(step, Path, "replace")
+embed_folder(Path("pictures"), Path("s"), load_encoder("tiny"), sizes=EmbedSizes(6, 4))
 """
-_EMBED = ["embed", "pictures", "--to", "s", "--model", "tiny"]
 
 
-def embed_and_kill(folder: Path, after: float, steps: int = 0) -> bool:
-    return run_and_kill(folder, _SETUP, _EMBED, after, steps)
-
-
-def test_killed_at_any_moment_it_ends_as_a_clean_run(tmp_path: Path) -> None:
-    write_pictures(tmp_path / "pictures", 90, seed=2)
+def test_killed_at_any_step_it_ends_as_a_clean_run(tmp_path: Path) -> None:
+    """At each kind of step, with one shard that is whole and what the kill before has left; and at
+    random."""
+    write_pictures(tmp_path / "pictures", 40, seed=2)
     embed_folder(tmp_path / "pictures", tmp_path / "clean", TINY)
     clean = rows(tmp_path / "clean")
-    steps = count_steps(tmp_path, _SETUP, _EMBED)
+    victim = Victim(tmp_path, _EMBED)
+    steps = victim.steps()
+    kinds = changes(steps)
+    assert {kind.split("/")[-1] for kind in kinds} >= {
+        *("encode_image", "encode_text", "replace img_emb", "replace text_emb"),
+        "replace metadata",
+    }
     shutil.rmtree(tmp_path / "s")
+    assert victim.kill_after(steps.index(kinds[-1]) + 2, 0)
+    for kind in kinds:
+        assert victim.kill_at(kind), kind
+        assert len(list((tmp_path / "s").glob("metadata/*.parquet"))) == 1  # of seven
     chance = random.Random(1)
-    kills = partial = 0
-    while kills < 20 or (partial < 3 and kills < 60):
-        killed = embed_and_kill(tmp_path, chance.uniform(0, 0.02), chance.randrange(steps))
-        kills += killed
-        done = len(list((tmp_path / "s").glob("metadata/*.parquet")))
-        partial += killed and 0 < done < 12
-        if not killed:
-            shutil.rmtree(tmp_path / "s")
-    assert partial >= 3, "the kills did not fall into the work"
-    assert not embed_and_kill(tmp_path, 60)
+    for _ in range(3):
+        victim.kill_after(chance.randint(1, len(steps)), chance.uniform(0, 0.02))
+    victim.steps()
     found = rows(tmp_path / "s")
     assert found.keys() == clean.keys()
     for name, (image, text, entry) in clean.items():

@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import shutil
 import threading
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clip_files import make_clip_files
+from cliphouse.engine.connection import Connection
 from cliphouse.errors import ShardError, TableError
-from cliphouse.loading import fill as fill_module
-from cliphouse.loading import lease
-from cliphouse.loading import replace as replace_module
 from cliphouse.loading.bfloat16 import bfloat16_bits
+from cliphouse.loading.lease import LeaseTimes
+from cliphouse.loading.options import LoadSettings
 from cliphouse.models import load_encoder
 from cliphouse.schema.columns import COLUMNS, metadata_fields
-from cliphouse.shards import ShardReader, files, find_shards, reader
+from cliphouse.shards import ShardReader, find_shards
+from cliphouse.shards.reader import BatchLimits
 from cliphouse.table import Table
 from conftest import OpenTable
+from hooked import Hooks, hooked_ingest, small_batches
 from shard_files import MadeShard, make_shard
 
 
@@ -119,14 +125,13 @@ def test_only_missing_rows_are_loaded(
     """Rows are taken out of an unfinished load; the next run puts back just those."""
     folder = tmp_path_factory.mktemp("t")
     made = make_shard(folder / "s", rows=60)
-    with pytest.MonkeyPatch.context() as patch, Table(folder / "db") as table:
-        patch.setattr(reader, "BATCH_ROWS", batch)
-        table.ingest(folder / "s")
+    with Table(folder / "db") as table:
+        table.ingest(folder / "s", settings=small_batches(batch))
         if gone:
             listed = ", ".join(map(str, gone))
             table.connection.command(f"DELETE FROM laion WHERE id IN ({listed})")
         unfinish(table)
-        report = table.ingest(folder / "s")
+        report = table.ingest(folder / "s", settings=small_batches(batch))
         assert report.inserted == len(gone)
         check_equal(table, made)
 
@@ -140,12 +145,11 @@ GUIDE_TABLE = (
 
 @pytest.mark.parametrize("foreign", [False, True])
 def test_two_loads_of_one_shard_at_once_do_not_double_it(
-    tmp_path: Path, open_table: OpenTable, monkeypatch: pytest.MonkeyPatch, foreign: bool
+    tmp_path: Path, open_table: OpenTable, foreign: bool
 ) -> None:
     """Each takes the shard as if the other were dead. Both see an empty table and send every batch;
     the engine keeps each token once, also in a table made by the guide's statement."""
-    monkeypatch.setattr(lease, "active_load", lambda claim, is_embedded: None)
-    monkeypatch.setattr(reader, "BATCH_ROWS", 10)
+    others_are_dead = LoadSettings(BatchLimits(rows=10), LeaseTimes(dead=-1))
     first = make_shard(tmp_path / "first", number=0)
     made = make_shard(tmp_path / "s", number=1, rows=200)
     table = open_table()
@@ -156,23 +160,23 @@ def test_two_loads_of_one_shard_at_once_do_not_double_it(
         table.sql("TRUNCATE TABLE laion_ledger")
     table.ingest(tmp_path / "first")
     both_looked = threading.Barrier(2, timeout=30)
-    waited = threading.local()
-    look = fill_module.ShardFiller.missing
 
-    def look_together(job: fill_module.ShardFiller, *arguments: object) -> np.ndarray:
-        found = look(job, *arguments)
-        if getattr(waited, "times", 0) < 2:  # the check for foreign rows, and the first look
-            waited.times = getattr(waited, "times", 0) + 1
-            both_looked.wait()
-        return found
+    class LookTogether(Hooks):
+        def __init__(self) -> None:
+            self.looks = 0
 
-    monkeypatch.setattr(fill_module.ShardFiller, "missing", look_together)
+        def statement(self, sql: str, run: Callable[[], Any]) -> Any:
+            found = run()
+            if sql.startswith("SELECT id FROM") and self.looks < 2:  # before and after its inserts
+                self.looks += 1
+                both_looked.wait()
+            return found
+
     errors: list[BaseException] = []
 
     def load() -> None:
         try:
-            with Table(tmp_path / "laion.chdb") as other:
-                other.ingest(tmp_path / "s")
+            hooked_ingest(tmp_path / "laion.chdb", tmp_path / "s", LookTogether(), others_are_dead)
         except BaseException as error:  # noqa: BLE001 - told in the test's own thread
             errors.append(error)
 
@@ -299,27 +303,73 @@ def test_a_dropped_table_is_loaded_anew(tmp_path: Path, open_table: OpenTable) -
     check_equal(table, made)
 
 
+class TimelessStore(MemoryFileSystem):
+    """A store that tells neither an ETag nor a time."""
+
+    protocol = "timeless"
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return MemoryFileSystem._strip_protocol(path.removeprefix("timeless://"))
+
+    def info(self, path: str, **more: Any) -> dict[str, Any]:
+        return _without_times(super().info(path, **more))
+
+    def ls(self, path: str, detail: bool = True, **more: Any) -> list[Any]:
+        found = super().ls(path, detail=True, **more)
+        return [_without_times(entry) if detail else entry["name"] for entry in found]
+
+
+def _without_times(entry: dict[str, Any]) -> dict[str, Any]:
+    return {name: entry[name] for name in ("name", "size", "type")}
+
+
 def test_a_change_without_a_version_is_seen(tmp_path: Path, open_table: OpenTable) -> None:
-    """fsspec's memory store tells neither an ETag nor, here, a time."""
-    store = fsspec.filesystem("memory")
+    fsspec.register_implementation("timeless", TimelessStore, clobber=True)
+    store = fsspec.filesystem("timeless")
     make_shard(tmp_path / "s", 2)
     store.put(str(tmp_path / "s") + "/", "/no-version/", recursive=True)
     table = open_table()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(files, "_VERSION_KEYS", ())
-        table.ingest("memory://no-version")
-        assert table.ingest("memory://no-version").inserted == 0
-        changed = make_shard(tmp_path / "s", 2, seed=9)
-        store.put(str(tmp_path / "s") + "/", "/no-version/", recursive=True)
-        with pytest.raises(TableError, match="its files have changed"):
-            table.ingest("memory://no-version")
-        table.ingest("memory://no-version", replace=True)
+    table.ingest("timeless://no-version")
+    assert table.ingest("timeless://no-version").inserted == 0
+    changed = make_shard(tmp_path / "s", 2, seed=9)
+    store.put(str(tmp_path / "s") + "/", "/no-version/", recursive=True)
+    with pytest.raises(TableError, match="its files have changed"):
+        table.ingest("timeless://no-version")
+    table.ingest("timeless://no-version", replace=True)
     check_equal(table, changed)
 
 
-def test_two_replacements_at_once_do_not_mix(
-    tmp_path: Path, open_table: OpenTable, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class Once(Hooks):
+    """Another connection loads ``folder``, once: just before the first insert of rows, or just
+    before a statement with this ``beginning``."""
+
+    def __init__(self, db: Path, folder: Path, beginning: str | None = None) -> None:
+        self._db = db
+        self._folder = folder
+        self._beginning = beginning
+        self._lock = threading.Lock()
+        self._is_over = False
+
+    def statement(self, sql: str, run: Callable[[], Any]) -> Any:
+        if self._beginning is not None and sql.startswith(self._beginning):
+            self._load()
+        return run()
+
+    def insert(self, connection: Connection, table: str, *more: Any) -> None:
+        if self._beginning is None:
+            self._load()
+        connection.insert(table, *more)
+
+    def _load(self) -> None:
+        with self._lock:
+            if not self._is_over:
+                self._is_over = True
+                with Table(self._db) as other:
+                    other.ingest(self._folder, replace=True)
+
+
+def test_two_replacements_at_once_do_not_mix(tmp_path: Path, open_table: OpenTable) -> None:
     """The one that comes to its exchange second sees that the table is not what it copied."""
     for number in (0, 1):
         make_shard(tmp_path / "s", number)
@@ -327,17 +377,10 @@ def test_two_replacements_at_once_do_not_mix(
     table.ingest(tmp_path / "s")
     for number in (0, 1):
         make_shard(tmp_path / f"new{number}", number, seed=50 + number)
-    fill = fill_module.ShardFiller.fill
-
-    def replaced_meanwhile(filler: fill_module.ShardFiller, *arguments: object) -> int:
-        monkeypatch.setattr(fill_module.ShardFiller, "fill", fill)
-        with Table(tmp_path / "laion.chdb") as other:
-            other.ingest(tmp_path / "new0", replace=True)
-        return fill(filler, *arguments)
-
-    monkeypatch.setattr(fill_module.ShardFiller, "fill", replaced_meanwhile)
+    db = tmp_path / "laion.chdb"
+    replaced_meanwhile = Once(db, tmp_path / "new0")
     with pytest.raises(TableError, match="another process is loading into it; replace shard 1"):
-        table.ingest(tmp_path / "new1", replace=True)
+        hooked_ingest(db, tmp_path / "new1", replaced_meanwhile, replace=True)
     assert table.check(tmp_path / "new0").is_good
     assert table.sql("SHOW TABLES").column("name").to_pylist() == ["laion", "laion_ledger"]
     assert [e.replaced for e in table.ingest(tmp_path / "new1", replace=True).loads] == [True]
@@ -345,24 +388,17 @@ def test_two_replacements_at_once_do_not_mix(
 
 
 def test_a_load_that_ends_just_before_the_exchange_is_not_lost(
-    tmp_path: Path, open_table: OpenTable, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, open_table: OpenTable
 ) -> None:
     make_shard(tmp_path / "s", 0)
     make_shard(tmp_path / "more", 1)
     make_shard(tmp_path / "new", 0, seed=50)
     table = open_table()
     table.ingest(tmp_path / "s")
-    check_alone = replace_module.Replacer._check_alone
-
-    def loaded_after(replacer: replace_module.Replacer, *arguments: object) -> None:
-        check_alone(replacer, *arguments)
-        monkeypatch.setattr(replace_module.Replacer, "_check_alone", check_alone)
-        with Table(tmp_path / "laion.chdb") as other:
-            other.ingest(tmp_path / "more")
-
-    monkeypatch.setattr(replace_module.Replacer, "_check_alone", loaded_after)
+    db = tmp_path / "laion.chdb"
+    loaded_just_before = Once(db, tmp_path / "more", "EXCHANGE")
     with pytest.raises(TableError, match="another process is loading into it; replace shard 0"):
-        table.ingest(tmp_path / "new", replace=True)
+        hooked_ingest(db, tmp_path / "new", loaded_just_before, replace=True)
     assert table.check(tmp_path / "s").is_good
     assert table.check(tmp_path / "more").is_good
     assert table.sql("SHOW TABLES").column("name").to_pylist() == ["laion", "laion_ledger"]
@@ -566,6 +602,5 @@ def test_parquet_of_huge_captions_is_read_in_smaller_batches(tmp_path: Path) -> 
     make_shard(tmp_path, rows=40, metadata={"caption": [f"{row}" * 50_000 for row in range(40)]})
     pq.ParquetFile(tmp_path / "metadata" / "metadata_0.parquet")
     opened = ShardReader.open(find_shards([str(tmp_path)])[0])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reader, "BATCH_BYTES", 1_000_000)
-        assert max(batch.num_rows for batch in opened.batches(metadata_fields(COLUMNS))) < 40
+    opened = replace(opened, limits=BatchLimits(bytes=1_000_000))
+    assert max(batch.num_rows for batch in opened.batches(metadata_fields(COLUMNS))) < 40

@@ -15,7 +15,6 @@ import pytest
 
 import cliphouse
 from cliphouse.errors import TableError
-from cliphouse.loading import lease
 from cliphouse.table import Table
 from machines import Load
 from shard_files import make_shard
@@ -91,7 +90,7 @@ def test_the_dead_of_another_machine_are_relieved(
         while "renewed" not in _states(table, 1):
             assert time.monotonic() < ends
         taker = Load(folder, url, machine="here", **QUICK).start()
-        said = taker.hear()
+        said = taker.hear("waiting")
         assert said.startswith(f"waiting for shard 1 by elsewhere, process {first.process}, since")
         first.signal(signal.SIGKILL)
         first.end()
@@ -210,24 +209,28 @@ def test_a_worker_that_is_told_to_end_gives_its_shards_back(
         assert table.sql(_CHECKSUM).to_pylist() == clean
 
 
-def test_info_and_check_tell_who_is_loading(
-    folder: Path, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    load = Load(folder, url, machine="away/1f", signal=signal.SIGSTOP, before_insert=6).start()
-    load.wait_until_stopped()
-    try:
-        with cliphouse.open(url) as table:
-            summary = table.summary()
-            (held,) = summary.loading
-            assert (held.shard, held.host, held.process) == (1, "away", load.process)
-            assert summary.unfinished == ()
-            (found,) = table.check().findings
-            assert (found.severity, found.where) == ("note", "shard 1")
-            assert found.what.startswith(f"being loaded by away, process {load.process}, since")
-            monkeypatch.setattr(lease, "TIMES", lease.LeaseTimes(dead=0))
-            summary = table.summary()
-            assert (summary.loading, summary.unfinished) == ((), (1,))
-            assert [f.severity for f in table.check().findings] == ["error"]
-    finally:
-        load.signal(signal.SIGKILL)
-        load.end()
+def test_info_and_check_tell_who_is_loading(folder: Path, url: str) -> None:
+    with (
+        Load(folder, url, machine="away/1f", signal=signal.SIGSTOP, before_insert=6) as load,
+        cliphouse.open(url) as table,
+    ):
+        load.start().wait_until_stopped()
+        summary = table.summary()
+        (held,) = summary.loading
+        assert (held.shard, held.host, held.process) == (1, "away", load.process)
+        assert summary.unfinished == ()
+        (found,) = table.check().findings
+        assert (found.severity, found.where) == ("note", "shard 1")
+        assert found.what.startswith(f"being loaded by away, process {load.process}, since")
+        move_back(table, seconds=301)
+        summary = table.summary()
+        assert (summary.loading, summary.unfinished) == ((), (1,))
+        assert [f.severity for f in table.check().findings] == ["error"]
+
+
+def move_back(table: Table, seconds: int) -> None:
+    """As if the ledger's lines had been written so much earlier."""
+    table.sql("CREATE TABLE earlier AS laion_ledger")
+    moved = f"SELECT * REPLACE (at - INTERVAL {seconds} SECOND AS at) FROM laion_ledger"
+    table.sql(f"INSERT INTO earlier {moved}")
+    table.sql("EXCHANGE TABLES earlier AND laion_ledger")

@@ -7,11 +7,7 @@ interface, in a process of its own.
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,15 +18,15 @@ import cliphouse
 from cliphouse.errors import QueryError, TableError
 from cliphouse.schema.index_spec import IndexSpec
 from conftest import Run
+from crash import Victim, changes, loading
+from hooked import small_batches
+from machines import Load
 from shard_files import make_shard
+from standin.process import StandIn
 
 _CHECKSUM = (
     "SELECT count() AS rows, uniqExact(id) AS ids, sum(cityHash64(id, url, caption, NSFW, "
     "similarity, image_embedding, text_embedding, width, height, license)) AS checksum FROM laion"
-)
-_SMALL_BATCHES = (
-    "from cliphouse.shards import reader; reader.BATCH_ROWS = 25; "
-    "from cliphouse.cli.app import main; print('ready', flush=True); main()"
 )
 
 
@@ -38,7 +34,7 @@ _SMALL_BATCHES = (
 def clean(tmp_path: Path) -> list[dict[str, int]]:
     """Six shards in tmp_path/s, and the checksum of an embedded table of them."""
     for number in range(6):
-        make_shard(tmp_path / "s", number, rows=400, dim=64)
+        make_shard(tmp_path / "s", number, rows=100, dim=64)
     with cliphouse.open(tmp_path / "embedded") as table:
         table.ingest(tmp_path / "s")
         return list(table.sql(_CHECKSUM).to_pylist())
@@ -64,8 +60,8 @@ def test_a_table_on_a_server_is_as_one_embedded(
         exact = table.search("id:7", k=10)
     assert over_http.hits == embedded.hits
     assert len({h.id for h in through_index} & {h.id for h in exact}) >= 9
-    assert measured[0].rows == summary.rows == 2400
-    assert pq.read_table(tmp_path / "out.parquet").num_rows == 2400
+    assert measured[0].rows == summary.rows == 600
+    assert pq.read_table(tmp_path / "out.parquet").num_rows == 600
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 3
 
 
@@ -73,44 +69,30 @@ def test_many_processes_load_into_one_server(
     tmp_path: Path, url: str, clean: list[dict[str, int]]
 ) -> None:
     """Three load different shards, and two more the same ones at the same time."""
-    commands = [
-        [sys.executable, "-c", _SMALL_BATCHES, "ingest", "s", "--db", url, "--shards", shards]
-        for shards in ("0-1", "2-3", "4-5", "0-3", "2-5")
-    ]
-    processes = [
-        subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        for command in commands
-    ]
-    ended = [(process.communicate(timeout=120)[1], process.returncode) for process in processes]
-    assert [code for _, code in ended] == [0] * 5, ended
+    loads = [Load(tmp_path, url, "--shards", n) for n in ("0-1", "2-3", "4-5", "0-3", "2-5")]
+    ended = [load.end() for load in [load.start() for load in loads]]
+    assert [end.code for end in ended] == [0] * 5, ended
     with cliphouse.open(url) as table:
         assert table.sql(_CHECKSUM).to_pylist() == clean
         assert table.check(tmp_path / "s").findings == ()
 
 
-def test_killed_loads_into_a_server_end_as_a_clean_one(
-    tmp_path: Path, url: str, clean: list[dict[str, int]]
+def test_loads_into_a_server_killed_at_any_step_end_as_a_clean_one(
+    tmp_path: Path, server: StandIn, clean: list[dict[str, int]]
 ) -> None:
+    """At each step once, in a database that each kill leaves to the next; and at random."""
+    steps = Victim(tmp_path, loading(server.fresh_url())).steps()
+    at_each, at_random = server.fresh_url(), server.fresh_url()
+    for kind in changes(steps):
+        assert Victim(tmp_path, loading(at_each)).kill_at(kind), kind
     chance = random.Random(5)
-    command = [sys.executable, "-c", _SMALL_BATCHES, "ingest", "s", "--db", url]
-    for _ in range(8):
-        process = subprocess.Popen(
-            command,
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-        assert process.stdout is not None
-        process.stdout.readline()
-        try:
-            process.communicate(timeout=chance.uniform(0.1, 0.8))
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-    with cliphouse.open(url) as table:
-        table.ingest(tmp_path / "s")
-        assert table.sql(_CHECKSUM).to_pylist() == clean
+    for _ in range(3):
+        victim = Victim(tmp_path, loading(at_random))
+        victim.kill_after(chance.randint(1, len(steps)), chance.uniform(0, 0.05))
+    for url in (at_each, at_random):
+        with cliphouse.open(url) as table:
+            table.ingest(tmp_path / "s", settings=small_batches(25))
+            assert table.sql(_CHECKSUM).to_pylist() == clean
 
 
 def test_text_and_parameters_arrive_as_they_are(tmp_path: Path, url: str) -> None:

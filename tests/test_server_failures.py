@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 
 import cliphouse
-from cliphouse.engine import database as database_module
 from cliphouse.engine.features import Features, Setting
+from cliphouse.engine.retry import RetryTimes
 from cliphouse.errors import EngineError, TableError, UnreachableError
 from cliphouse.loading.tokens import token_settings
 from cliphouse.schema.index_spec import IndexSpec
-from cliphouse.shards import reader
 from cliphouse.table import Table
+from hooked import small_batches
 from shard_files import MadeShard, make_shard
 from standin.process import StandIn
 from standin.users import CARELESS
@@ -37,16 +37,14 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> tuple[MadeShard, ...]:
     return make_shard(folder, 0, rows=60), make_shard(folder, 1, rows=45)
 
 
-@pytest.fixture(autouse=True)
-def _in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small batches, and work that gives up after a second rather than after minutes."""
-    monkeypatch.setattr(reader, "BATCH_ROWS", 25)
-    monkeypatch.setattr(database_module, "LONG_RETRY_SECONDS", 1.0)
+# Small batches, and work that gives up after a second rather than after minutes.
+SMALL = small_batches(25)
+IN_HASTE = RetryTimes(long=1.0)
 
 
 def load(url: str, shards: tuple[MadeShard, ...]) -> None:
-    with cliphouse.open(url) as table:
-        table.ingest(shards[0].folder)
+    with cliphouse.open(url, retry=IN_HASTE) as table:
+        table.ingest(shards[0].folder, settings=SMALL)
 
 
 def assert_loaded(url: str, shards: tuple[MadeShard, ...]) -> None:
@@ -109,11 +107,9 @@ def test_a_load_goes_on_when_the_server_is_back(
     server: StandIn,
     url: str,
     shards: tuple[MadeShard, ...],
-    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The server goes down after the third insert and comes up while the load waits."""
-    monkeypatch.setattr(database_module, "LONG_RETRY_SECONDS", 60.0)
     waits: list[int] = []
 
     def progress(done: int, total: int) -> None:
@@ -122,8 +118,8 @@ def test_a_load_goes_on_when_the_server_is_back(
             server.stop()
             threading.Timer(0.5, server.start).start()
 
-    with cliphouse.open(url) as table:
-        table.ingest(shards[0].folder, progress=progress)
+    with cliphouse.open(url, retry=RetryTimes(long=60)) as table:
+        table.ingest(shards[0].folder, progress=progress, settings=SMALL)
     assert waits
     assert "trying again for 60 seconds" in caplog.text
     assert "s3cret" not in caplog.text
@@ -139,10 +135,10 @@ def test_a_load_that_finds_no_server_says_what_to_do(
 
     try:
         with (
-            cliphouse.open(url) as table,
+            cliphouse.open(url, retry=IN_HASTE) as table,
             pytest.raises(UnreachableError, match=r"nothing listens there.*goes on where it stop"),
         ):
-            table.ingest(shards[0].folder, progress=stop)
+            table.ingest(shards[0].folder, progress=stop, settings=SMALL)
     finally:
         server.start()
     load(url, shards)
@@ -192,7 +188,7 @@ def test_a_replacement_whose_answers_are_lost(
     load(url, (old,))
     new = make_shard(tmp_path, rows=40, seed=5)
     server.fail("lost", statement)
-    with cliphouse.open(url) as table:
+    with cliphouse.open(url, retry=IN_HASTE) as table:
         try:
             table.ingest(tmp_path, replace=True)
         except EngineError:
@@ -233,10 +229,8 @@ def test_questions_are_asked_again(server: StandIn, loaded: str, table: Table, f
 
 @pytest.mark.parametrize("fault", ["close", "cut", "status"])
 def test_questions_that_stay_unanswered_are_one_line(
-    server: StandIn, loaded: str, tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch
+    server: StandIn, loaded: str, tmp_path: Path, fault: str
 ) -> None:
-    monkeypatch.setattr(database_module, "LONG_RETRY_SECONDS", 0.1)
-    monkeypatch.setattr(database_module, "RETRY_SECONDS", 0.1)
     questions: tuple[Callable[[Table], object], ...] = (
         lambda table: table.search("id:7"),
         lambda table: table.summary(),
@@ -249,8 +243,8 @@ def test_questions_that_stay_unanswered_are_one_line(
     )
     for ask in questions:
         server.clear()
-        with cliphouse.open(loaded) as table:
-            table.connection.retry_seconds = 0.1
+        with cliphouse.open(loaded, retry=RetryTimes(0.1, 0.1)) as table:
+            assert table.connection.retry_seconds == 0.1
             server.fail(fault, "", times=10_000)  # type: ignore[arg-type]
             with pytest.raises(UnreachableError, match=r"^http://127.0.0.1:\d+/db\d+: ") as caught:
                 ask(table)
@@ -260,12 +254,10 @@ def test_questions_that_stay_unanswered_are_one_line(
 
 def test_a_silent_server_is_given_up(server: StandIn, loaded: str) -> None:
     server.fail("hang", "SELECT 41", times=99)
-    with cliphouse.open(f"{loaded}?send_receive_timeout=1") as table:
+    with cliphouse.open(f"{loaded}?send_receive_timeout=1", retry=RetryTimes(short=0)) as table:
         _ = table.info
-        connection = table.connection
-        connection.retry_seconds = 0
         with pytest.raises(UnreachableError, match="has not answered in time"):
-            connection.rows("SELECT 41 AS x")
+            table.connection.rows("SELECT 41 AS x")
 
 
 @pytest.mark.parametrize("fault", ["cut", "exception"])

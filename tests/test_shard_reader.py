@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from hypothesis import strategies as st
 
 from cliphouse.errors import ShardError
 from cliphouse.schema.columns import COLUMNS, metadata_fields
-from cliphouse.shards import DataFile, ShardReader, find_shards, reader
+from cliphouse.shards import DataFile, ShardReader, find_shards
 from cliphouse.shards.metadata import MetadataFile
 from cliphouse.shards.npy import NpyFile
+from cliphouse.shards.reader import BatchLimits
 from shard_files import MadeShard, make_shard
 
 
@@ -52,9 +54,8 @@ def test_rows_stay_aligned_however_the_files_are_cut(
     made = make_shard(tmp_path_factory.mktemp("shard"), 3, rows, dtype=dtype, row_group=row_group)
     start, stop = sorted(min(edge, rows) for edge in cut)
     opened = ShardReader.open(find_shards([str(made.folder)])[0])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reader, "BATCH_ROWS", batch)
-        batches = list(opened.batches(metadata_fields(COLUMNS), start, stop))
+    opened = replace(opened, limits=BatchLimits(rows=batch))
+    batches = list(opened.batches(metadata_fields(COLUMNS), start, stop))
     assert [len(b) for b in batches[:-1]] == [batch] * (len(batches) - 1)
     if start == stop:
         assert not batches
@@ -171,14 +172,13 @@ def test_memory_is_bounded_by_the_batch(tmp_path: Path) -> None:
     made = make_shard(tmp_path, rows=20_000, dim=256, row_group=1000)
     whole = sum(path.stat().st_size for path in tmp_path.rglob("*.*"))
     opened = ShardReader.open(find_shards([str(made.folder)])[0])
+    opened = replace(opened, limits=BatchLimits(rows=1000))
     top = 0
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reader, "BATCH_ROWS", 1000)
-        tracemalloc.start()
-        for batch in opened.batches(metadata_fields(COLUMNS)):
-            assert batch.num_rows == 1000
-            top = max(top, pa.total_allocated_bytes() + tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
+    tracemalloc.start()
+    for batch in opened.batches(metadata_fields(COLUMNS)):
+        assert batch.num_rows == 1000
+        top = max(top, pa.total_allocated_bytes() + tracemalloc.get_traced_memory()[1])
+    tracemalloc.stop()
     assert top < whole / 5
 
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cliphouse.engine.staging import StagedFile
-from cliphouse.loading.inserter import Batch, Inserter
-from cliphouse.shards import reader
+from cliphouse.engine.connection import Connection, Parameters
+from cliphouse.engine.staging import StagedFile, StagedRows
+from cliphouse.loading.options import LoadSettings
 from cliphouse.table import Table
+from hooked import Hooks, hooked_ingest, small_batches
 from shard_files import MadeShard, make_shard
 from test_ingest import unfinish
 
@@ -32,32 +35,67 @@ class StoppedError(Exception):
     """A worker that comes no further."""
 
 
-class Slow:
-    """What a worker was about to send when it was stopped, and sends later after all."""
+@dataclass(frozen=True)
+class Batch:
+    """What was about to be inserted."""
+
+    rows: StagedFile
+    settings: Parameters
+
+
+class Slow(Hooks):
+    """A worker that sends the batches of the first ``rounds``, and stops with those of the next on
+    their way, which it sends later after all. A round ends with a look for what is missing."""
 
     def __init__(self, folder: Path, rounds: int) -> None:
         self._folder = folder
         self._rounds = rounds
+        self._has_sent = False
+        self._lock = threading.Lock()
         self.batches: list[Batch] = []
-        self._insert = Inserter.insert
 
-    def insert(self, inserter: Inserter, table: str, batches: Iterable[Batch]) -> Iterator[int]:
-        """In the place of Inserter.insert: sends the batches of the first rounds, and stops with
-        those of the last."""
+    def insert(
+        self, connection: Connection, table: str, rows: StagedRows, settings: Parameters
+    ) -> None:
         if self._rounds > 0:
-            self._rounds -= 1
-            yield from self._insert(inserter, table, batches)
+            self._has_sent = True
+            connection.insert(table, rows, settings)
             return
-        for number, batch in enumerate(batches):
-            assert isinstance(batch.rows, StagedFile)
-            kept = shutil.copy(batch.rows.file, self._folder / f"late{number}.arrow")
-            rows = StagedFile(batch.rows.columns, Path(kept))
-            self.batches.append(replace(batch, rows=rows))
-        raise StoppedError
+        assert isinstance(rows, StagedFile)
+        with self._lock:
+            kept = self._folder / f"late{len(self.batches)}.arrow"
+            shutil.move(rows.file, kept)
+            self.batches.append(Batch(replace(rows, file=kept), settings))
 
-    def send(self, table: Table, number: int) -> None:
-        batch = self.batches[number]
-        table.connection.insert("laion", batch.rows, batch.settings)
+    def statement(self, sql: str, run: Callable[[], Any]) -> Any:
+        if sql.startswith("SELECT id FROM"):
+            if self.batches:
+                raise StoppedError
+            self._rounds -= self._has_sent
+            self._has_sent = False
+        return run()
+
+
+class Among(Hooks):
+    """Another worker, among whose inserts those of ``late`` arrive: each just before the insert of
+    its number."""
+
+    def __init__(self, late: list[tuple[int, Batch]]) -> None:
+        self._late = late
+        self._lock = threading.Lock()
+        self._inserts = 0
+
+    def insert(self, connection: Connection, *given: Any) -> None:
+        with self._lock:
+            for pair in [pair for pair in self._late if pair[0] == self._inserts]:
+                send(connection, pair[1])
+                self._late.remove(pair)
+            self._inserts += 1
+        connection.insert(*given)
+
+
+def send(connection: Connection, batch: Batch) -> None:
+    connection.insert("laion", batch.rows, batch.settings)
 
 
 def delete(table: Table, shard: int, rows: set[int]) -> None:
@@ -78,18 +116,16 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Table]:
         yield table
 
 
-def begin(table: Table, made: MadeShard, arrived: set[int] | None) -> None:
+def begin(table: Table, made: MadeShard, small: LoadSettings, arrived: set[int] | None) -> None:
     """The shard as a killed worker left it. It sent all, or nothing, and those of its rows have
     ``arrived`` that came in without the engine knowing their batches, as parts of these do on a
     cluster."""
     if arrived is None:
-        table.ingest(made.folder)
+        table.ingest(made.folder, settings=small)
         unfinish(table, made.number)
         return
-    nothing = Slow(made.folder, rounds=0)
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(StoppedError):
-        patch.setattr(Inserter, "insert", lambda *given: nothing.insert(*given))
-        table.ingest(made.folder)
+    with pytest.raises(StoppedError):
+        hooked_ingest(table.address.shown, made.folder, Slow(made.folder, rounds=0), small)
     table.sql(
         f"INSERT INTO laion SELECT * REPLACE (id + {made.number << 32} AS id) FROM whole "
         f"WHERE id IN {[*arrived, -1]}"
@@ -107,35 +143,22 @@ def test_a_slow_worker_doubles_nothing(
     """Any rows are there that arrived on their own, any are gone whose batch the engine knows. One
     worker looks, perhaps sends a round, and stops with the next. Another takes the shard, and what
     the first had on its way comes at any time before, between and after."""
-    table = shared
+    table, db = shared, shared.address.shown
     folder = tmp_path_factory.mktemp("t")
     made = make_shard(folder, next(numbers), rows=ROWS, seed=0)
     gone, gone_later = data.draw(some_rows), data.draw(some_rows)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reader, "BATCH_ROWS", data.draw(st.integers(4, 12)))
-        begin(table, made, data.draw(st.none() | some_rows))
-        delete(table, made.number, gone)
-        slow = Slow(folder, rounds=data.draw(st.integers(0, 1)))
-        with pytest.MonkeyPatch.context() as stopping:
-            stopping.setattr(Inserter, "insert", lambda *given: slow.insert(*given))
-            with suppress(StoppedError):
-                table.ingest(folder)
-        if slow.batches:
-            delete(table, made.number, gone_later)
-        late = [(data.draw(st.integers(0, 4)), n) for n in range(len(slow.batches))]
-        insert = Inserter.insert
-
-        def insert_among(inserter: Inserter, name: str, batches: Iterable[Batch]) -> Iterator[int]:
-            for step, count in enumerate(insert(inserter, name, batches)):
-                for number in [n for when, n in late if when == step]:
-                    slow.send(table, number)
-                    late.remove((step, number))
-                yield count
-
-        patch.setattr(Inserter, "insert", insert_among)
-        table.ingest(folder)
-        for _, number in late:
-            slow.send(table, number)
+    small = small_batches(data.draw(st.integers(4, 12)))
+    begin(table, made, small, data.draw(st.none() | some_rows))
+    delete(table, made.number, gone)
+    slow = Slow(folder, rounds=data.draw(st.integers(0, 1)))
+    with suppress(StoppedError):
+        hooked_ingest(db, folder, slow, small)
+    if slow.batches:
+        delete(table, made.number, gone_later)
+    late = [(data.draw(st.integers(0, 4)), batch) for batch in slow.batches]
+    hooked_ingest(db, folder, Among(late), small)
+    for _, batch in late:
+        send(table.connection, batch)
     found = table.sql(
         "SELECT id, image_embedding AS image FROM laion "
         f"WHERE bitShiftRight(id, 32) = {made.number} ORDER BY id"

@@ -23,7 +23,7 @@ from cliphouse.planning import plan as planning
 from cliphouse.planning.costs import Collection, Layout, Speeds
 from cliphouse.planning.plan import Estimate, Machines
 from cliphouse.schema.index_spec import IndexSpec
-from cliphouse.shards.reader import BATCH_ROWS
+from cliphouse.shards.reader import BATCH_LIMITS
 from paper_data import SIZES, TARGETS, codes_recall, figures, recalls, width_law
 from paper_picture import draw_queries
 
@@ -259,7 +259,7 @@ def nodes_table(kinds: dict[str, Kind]) -> str:
                     size(graph.graph_cache_bytes),
                     duration(exact.disk_query_seconds),
                     duration(graph.disk_query_seconds) if graph.fits else "",
-                    f"{-(-collection.rows // BATCH_ROWS):,}",
+                    f"{-(-collection.rows // BATCH_LIMITS.rows):,}",
                 ]
             )
     return markdown(headings, rows, left=2)

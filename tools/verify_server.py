@@ -43,8 +43,8 @@ GOOD = 0.9  # the least recall of a wide search of the index
 EF = 512
 # A load in small batches, so that it can be killed in the middle.
 SLOW_LOAD = (
-    "from cliphouse.shards import reader; reader.BATCH_ROWS = 20; "
-    "from cliphouse.cli import main; main()"
+    "from cliphouse.cli.app import main; from cliphouse.loading.options import LoadSettings; "
+    "from cliphouse.shards.reader import BatchLimits; main(LoadSettings(BatchLimits(rows=20)))"
 )
 
 

@@ -18,6 +18,7 @@ from cliphouse.engine.connection import Connection
 from cliphouse.engine.database import AGAIN, GOES_ON, Database
 from cliphouse.engine.encoding import check_encoder, choose_encoder, reload_functions
 from cliphouse.engine.quoting import identifier
+from cliphouse.engine.retry import RETRY_TIMES, RetryTimes
 from cliphouse.errors import ModelError, QueryError
 from cliphouse.export.exporter import Exporter, ExportReport
 from cliphouse.indexing.build import BuiltIndex, build_index, drop_index
@@ -26,7 +27,7 @@ from cliphouse.inspection.check import CheckReport, check_table
 from cliphouse.inspection.statistics import TableStatistics, read_statistics
 from cliphouse.inspection.summary import TableSummary, summarise
 from cliphouse.loading.ingest import IngestReport, ingest
-from cliphouse.loading.options import IngestOptions
+from cliphouse.loading.options import LOAD_SETTINGS, IngestOptions, LoadSettings
 from cliphouse.loading.scheduler import OnWait
 from cliphouse.models import DEFAULT_MODEL, Encoder
 from cliphouse.planning.build import BuildForecast, forecast_build
@@ -77,13 +78,14 @@ class Table:
         table: str = DEFAULT_TABLE,
         model: str | None = None,
         model_dir: str | None = None,
+        retry: RetryTimes = RETRY_TIMES,
     ) -> None:
         """``model`` is the encoder for words and pictures if the table does not say which made it;
         ``model_dir`` is the folder of its files, offline."""
         identifier(table)
         self.name = table
         self._encoders = TableEncoders(model, model_dir)
-        self._database = Database(parse_address(str(db)), self._prepare)
+        self._database = Database(parse_address(str(db)), self._prepare, retry)
         self._search = TableSearch(lambda: self.handle, self._encoders)
 
     @property
@@ -123,12 +125,13 @@ class Table:
         codes: Codes | None = None,
         cluster: str | None = None,
         waiting: OnWait | None = None,
+        settings: LoadSettings = LOAD_SETTINGS,
     ) -> IngestReport:
         """Load the shards below ``folders`` (see cliphouse.loading.ingest.ingest), making the
         database and the table if they do not exist, on every node of ``cluster`` if it is named."""
         self.refresh()
         model = self._encoders.model
-        options = IngestOptions(shards, model, precision, codes, replace, cluster)
+        options = IngestOptions(shards, model, precision, codes, replace, cluster, settings)
 
         def connect() -> Connection:
             connection = self._database.create()

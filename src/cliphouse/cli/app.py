@@ -26,6 +26,7 @@ from cliphouse.cli import (
     udf,
 )
 from cliphouse.errors import CliphouseError
+from cliphouse.loading.options import LoadSettings
 from cliphouse.search.condition import ConditionError
 
 _INTERRUPTED = 130  # what typer makes of a KeyboardInterrupt
@@ -63,12 +64,13 @@ def _options(
     pass
 
 
-def main() -> None:
+def main(load_settings: LoadSettings | None = None) -> None:
     """Run the command line and end the process with its exit code.
 
+    The command ingest works with ``load_settings`` instead of the usual ones, if they are given.
     The process skips the clean-up of interpreter and engine, which takes 0.2 s: everything is
     closed by then."""
-    code = _run()
+    code = _run(load_settings)
     try:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -77,10 +79,10 @@ def main() -> None:
     os._exit(code)
 
 
-def _run() -> int:
+def _run(load_settings: LoadSettings | None) -> int:
     """The exit code. An error of ours becomes one line on standard error."""
     try:
-        app()
+        app(obj=load_settings)
     except ConditionError as error:
         return _print_error(str(error.named("--where")), error.exit_code)
     except CliphouseError as error:

@@ -14,6 +14,7 @@ from cliphouse.cli import options, show
 from cliphouse.json_text import to_json
 from cliphouse.loading.lease import ActiveLoad
 from cliphouse.loading.load import ShardLoad
+from cliphouse.loading.options import LOAD_SETTINGS
 from cliphouse.shards import parse_shard_numbers
 
 NAME = "ingest"
@@ -35,6 +36,7 @@ def _report_wait(loads: Sequence[ActiveLoad]) -> None:
 
 
 def command(
+    context: typer.Context,
     places: Annotated[
         list[str],
         typer.Argument(
@@ -88,6 +90,7 @@ def command(
             codes=codes,
             waiting=_report_wait,
             cluster=cluster,
+            settings=context.obj or LOAD_SETTINGS,
         )
     if json:
         print(to_json(asdict(report)))

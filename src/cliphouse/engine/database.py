@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from cliphouse.engine.address import Address
 from cliphouse.engine.connection import Connection
 from cliphouse.engine.opening import open_connection
-from cliphouse.engine.retry import LONG_RETRY_SECONDS, RETRY_SECONDS
+from cliphouse.engine.retry import RETRY_TIMES, RetryTimes
 from cliphouse.errors import UnreachableError
 
 GOES_ON = "run the same command again: it goes on where it stopped"
@@ -18,11 +18,17 @@ AGAIN = "run the same command again"
 class Database:
     """The database at ``address``; ``prepare`` is called with the connection when it is opened."""
 
-    def __init__(self, address: Address, prepare: Callable[[Connection], None]) -> None:
+    def __init__(
+        self,
+        address: Address,
+        prepare: Callable[[Connection], None],
+        retry: RetryTimes = RETRY_TIMES,
+    ) -> None:
         self.address = address
         self._prepare = prepare
         self._open: Connection | None = None
-        self._retry_seconds = RETRY_SECONDS
+        self._retry = retry
+        self._retry_seconds = retry.short
 
     @property
     def connection(self) -> Connection:
@@ -50,13 +56,13 @@ class Database:
     def long_retries(self, advice: str) -> Iterator[None]:
         """In this context a server may be away for a while, as is right for long work. If it stays
         away, the error ends with ``advice``."""
-        self._set_retry_seconds(LONG_RETRY_SECONDS)
+        self._set_retry_seconds(self._retry.long)
         try:
             yield
         except UnreachableError as error:
             raise UnreachableError(f"{error}; {advice}", error.may_have_run) from error
         finally:
-            self._set_retry_seconds(RETRY_SECONDS)
+            self._set_retry_seconds(self._retry.short)
 
     def _set_retry_seconds(self, seconds: float) -> None:
         self._retry_seconds = seconds

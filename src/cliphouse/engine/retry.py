@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from tenacity import (
@@ -19,9 +20,7 @@ from cliphouse.engine.statements import only_reads
 from cliphouse.errors import UnreachableError
 
 log = logging.getLogger("cliphouse.table")
-# How long a statement is sent again: while a user waits for the answer, and in work of minutes or
-# hours that should survive a restart of the server.
-RETRY_SECONDS, LONG_RETRY_SECONDS = 3.0, 120.0
+RETRY_SECONDS = 3.0
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
 # Statements that have the same effect when they run twice.
 _IDEMPOTENT = re.compile(
@@ -30,6 +29,18 @@ _IDEMPOTENT = re.compile(
     r"|ADD (INDEX|COLUMN) IF NOT EXISTS|DROP INDEX IF EXISTS))\b"
 )
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class RetryTimes:
+    """How long a statement is sent again, in seconds: ``short`` while a user waits for the answer,
+    ``long`` in work of minutes or hours that should survive a restart of the server."""
+
+    short: float = RETRY_SECONDS
+    long: float = 120.0
+
+
+RETRY_TIMES = RetryTimes()
 
 
 def is_repeatable(sql: str, settings: Mapping[str, Any]) -> bool:

@@ -44,6 +44,7 @@ from cliphouse.loading.prefetch import prefetch
 from cliphouse.loading.tokens import token_settings
 from cliphouse.schema.columns import COLUMNS, embedding_column, metadata_fields
 from cliphouse.schema.handle import TableHandle
+from cliphouse.shards.reader import BatchLimits
 from cliphouse.shards.source import LocalShard, Source
 from cliphouse.vocabulary import Progress
 
@@ -87,6 +88,7 @@ class ShardFiller:
         leases: Leases,
         inserter: Inserter,
         workspace: Path,
+        batch: BatchLimits,
         counter: RowCounter,
     ) -> None:
         """``workspace`` is a folder for staged batches."""
@@ -96,6 +98,7 @@ class ShardFiller:
         self._leases = leases
         self._inserter = inserter
         self._workspace = workspace
+        self._batch = batch
         self._counter = counter
         self._fields = metadata_fields(COLUMNS)
         self._insert_settings = (
@@ -191,7 +194,7 @@ class ShardFiller:
         self, shard: LocalShard, missing: NDArray[np.bool_], entry: Entry
     ) -> Iterator[Batch]:
         """The ``missing`` rows of each batch of the grid."""
-        reader = shard.reader
+        reader = replace(shard.reader, limits=self._batch)
         again = f":r{entry.attempt}" if entry.attempt else ""
         token = f"{entry.files[0].checksum}{again}:{shard.source.number}"
         for start in range(0, reader.rows, reader.batch_rows):

@@ -24,7 +24,7 @@ from cliphouse.loading.inserter import Inserter
 from cliphouse.loading.lease import LeaseLostError, Leases
 from cliphouse.loading.ledger import Claim, Entry, Ledger
 from cliphouse.loading.load import Loader, ShardLoad
-from cliphouse.loading.options import IngestOptions
+from cliphouse.loading.options import IngestOptions, LoadSettings
 from cliphouse.loading.prefetch import prefetch
 from cliphouse.loading.replace import Replacer
 from cliphouse.loading.scheduler import Assignment, OnWait, Scheduler
@@ -94,7 +94,7 @@ def ingest(
     keep_tokens(connection, name)
     before = ledger.claims()
     plan = _plan(table, ledger, sources, options.replace)
-    loads = _run(table, ledger, plan, before, progress, on_wait)
+    loads = _run(table, ledger, plan, before, options.settings, progress, on_wait)
     loads.sort(key=lambda load: load.shard)
     return IngestReport(table.info.model, loads, time.monotonic() - started)
 
@@ -158,16 +158,17 @@ def _run(
     ledger: Ledger,
     plan: _Plan,
     before: Mapping[int, Claim],
+    settings: LoadSettings,
     progress: Progress | None,
     on_wait: OnWait | None,
 ) -> list[ShardLoad]:
     with (
-        Leases(table.connection, table.placement) as leases,
+        Leases(table.connection, table.placement, settings.times, settings.machine) as leases,
         workspace_folder() as workspace,
         Inserter(table.connection) as inserter,
     ):
         counter = RowCounter(plan.rows, progress)
-        filler = ShardFiller(table, leases, inserter, workspace, counter)
+        filler = ShardFiller(table, leases, inserter, workspace, settings.batch, counter)
         loader = Loader(table, ledger, leases, filler, counter)
         replacer = Replacer(table, ledger, leases, filler, counter)
         scheduler = Scheduler(leases, plan.to_do, before)

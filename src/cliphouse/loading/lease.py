@@ -2,9 +2,9 @@
 
 A claim is a line of the ledger under a token of its shard and generation. If two workers claim a
 shard at once, the engine keeps the first line and drops the other, and both then read which worker
-has the shard. A worker sends a heartbeat for each of its shards every TIMES.renew seconds. If none
-has come for TIMES.dead seconds, any worker may take the shard over. A worker on the same machine
-may do so as soon as the process is gone.
+has the shard. A worker sends a heartbeat for each of its shards every LeaseTimes.renew seconds. If
+none has come for LeaseTimes.dead seconds, any worker may take the shard over. A worker on the same
+machine may do so as soon as the process is gone.
 """
 
 from __future__ import annotations
@@ -79,12 +79,13 @@ class Worker:
     def host(self) -> str:
         return self.machine.partition("/")[0]
 
-    def has_ended(self, is_embedded: bool) -> bool:
-        """Whether the load is known to have ended. Of other machines that is never known; but only
-        this process can load into an embedded database that it has open."""
-        if self.process == os.getpid() and self.machine == MACHINE:
+    def has_ended(self, is_embedded: bool, here: str) -> bool:
+        """Whether the load is known, on the machine ``here``, to have ended. Of other machines that
+        is never known; but only this process can load into an embedded database that it has open.
+        """
+        if self.process == os.getpid() and self.machine == here:
             return self.key not in _running_keys
-        return is_embedded or (self.machine == MACHINE and not is_running(self.process))
+        return is_embedded or (self.machine == here and not is_running(self.process))
 
 
 @dataclass(frozen=True)
@@ -101,12 +102,15 @@ class ActiveLoad:
         return f"shard {self.shard} by {self.host}, process {self.process}, since {self.since}"
 
 
-def active_load(claim: Claim | None, is_embedded: bool) -> ActiveLoad | None:
-    """The load that a claim stands for; None if the shard is free to be claimed."""
-    if claim is None or not claim.is_open or claim.seconds_since_heartbeat > TIMES.dead:
+def active_load(
+    claim: Claim | None, is_embedded: bool, times: LeaseTimes = TIMES, here: str = MACHINE
+) -> ActiveLoad | None:
+    """The load that a claim stands for, as the machine ``here`` sees it; None if the shard is free
+    to be claimed."""
+    if claim is None or not claim.is_open or claim.seconds_since_heartbeat > times.dead:
         return None
     worker = Worker.parse(claim.worker)
-    if worker.has_ended(is_embedded):
+    if worker.has_ended(is_embedded, here):
         return None
     since = f"{claim.claimed_at:%Y-%m-%d %H:%M:%S}"
     return ActiveLoad(
@@ -158,8 +162,15 @@ class Leases:
     """The leases of this worker. A thread renews them as long as the block lasts; the end of the
     block releases them. Any thread may call the methods."""
 
-    def __init__(self, connection: Connection, placement: Placement) -> None:
-        """``placement`` is the table's."""
+    def __init__(
+        self,
+        connection: Connection,
+        placement: Placement,
+        times: LeaseTimes = TIMES,
+        machine: str = MACHINE,
+    ) -> None:
+        """``placement`` is the table's; ``machine`` is what the ledger calls this machine."""
+        self.times = times
         self._is_embedded = connection.is_embedded
         self._connection = connection.clone()
         self._ledger = Ledger(self._connection, placement)
@@ -168,7 +179,7 @@ class Leases:
         self._thread = threading.Thread(target=self._send_heartbeats, daemon=True)
         self._held: dict[int, Lease] = {}
         self._last_tried: dict[int, int] = {}  # generations, by shard
-        self.worker = Worker(MACHINE, os.getpid(), uuid.uuid4().hex[:8])
+        self.worker = Worker(machine, os.getpid(), uuid.uuid4().hex[:8])
 
     def claims(self, first: int, last: int) -> dict[int, Claim]:
         """The last claims to the shards from ``first`` to ``last``, by shard number."""
@@ -177,7 +188,7 @@ class Leases:
 
     def active_load(self, claim: Claim | None) -> ActiveLoad | None:
         """The load that a claim stands for; None if the shard is free to be claimed."""
-        return active_load(claim, self._is_embedded)
+        return active_load(claim, self._is_embedded, self.times, self.worker.machine)
 
     def claim(self, shard: int, previous: Claim | None) -> Lease | None:
         """Claim a shard whose last claim was ``previous``; None if another worker was faster."""
@@ -202,7 +213,7 @@ class Leases:
         The ledger is asked only if a heartbeat is overdue, as in a process that was stopped for a
         while, or if ``at_once``. Raises LeaseLostError if another worker has the shard.
         """
-        if at_once or time.monotonic() - lease.confirmed > 2 * TIMES.renew:
+        if at_once or time.monotonic() - lease.confirmed > 2 * self.times.renew:
             self._renew()
         if lease.lost:
             raise LeaseLostError
@@ -269,7 +280,7 @@ class Leases:
         return (claim.generation, claim.worker) != (lease.generation, str(self.worker))
 
     def _send_heartbeats(self) -> None:
-        while not self._stop.wait(TIMES.renew):
+        while not self._stop.wait(self.times.renew):
             with suppress(CliphouseError):  # a server that is away may be back the next time
                 self._renew()
 
@@ -293,7 +304,7 @@ class Leases:
         self._thread.join()
         with self._lock:
             self._connection.retry_seconds = RETRY_SECONDS
-            with suppress(CliphouseError):  # then they are free after TIMES.dead
+            with suppress(CliphouseError):  # then they are free after times.dead
                 self._release()
             _running_keys.discard(self.worker.key)
             self._connection.close()

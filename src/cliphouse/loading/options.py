@@ -5,7 +5,22 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from cliphouse.loading.lease import MACHINE, TIMES, LeaseTimes
+from cliphouse.shards.reader import BATCH_LIMITS, BatchLimits
 from cliphouse.vocabulary import Codes, Precision
+
+
+@dataclass(frozen=True)
+class LoadSettings:
+    """The numbers of a load that no user chooses: how much an insert holds, when a lease is renewed
+    and lost, and what the ledger calls this machine."""
+
+    batch: BatchLimits = BATCH_LIMITS
+    times: LeaseTimes = TIMES
+    machine: str = MACHINE
+
+
+LOAD_SETTINGS = LoadSettings()
 
 
 @dataclass(frozen=True)
@@ -24,3 +39,4 @@ class IngestOptions:
     codes: Codes | None = None
     replace: bool = False
     cluster: str | None = None
+    settings: LoadSettings = LOAD_SETTINGS

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from cliphouse.loading import lease as lease_module
 from cliphouse.loading.lease import ActiveLoad, Lease, Leases
 from cliphouse.loading.ledger import Claim
 from cliphouse.shards.source import Source
@@ -89,7 +88,7 @@ class Scheduler:
             if on_wait is not None and now != reported:
                 on_wait(found.active)
                 reported = now
-            time.sleep(lease_module.TIMES.look)
+            time.sleep(self._leases.times.look)
 
     def _look(self) -> _Availability:
         """Read the claims of all shards that are left, and set those aside that other workers have

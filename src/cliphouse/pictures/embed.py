@@ -27,9 +27,6 @@ from cliphouse.shards import Shard, ShardWriter, find_shards
 from cliphouse.shards.manifest import Manifest, read_manifest, write_manifest
 from cliphouse.vocabulary import Progress
 
-SHARD_ROWS = 4096  # a crash loses at most a shard: some minutes of ViT-B/32 on two cores
-BATCH = 64
-
 _SCHEMA = pa.schema(
     [
         ("image_path", pa.string()),
@@ -41,6 +38,17 @@ _SCHEMA = pa.schema(
         ("file_mtime_ns", pa.int64()),
     ]
 )
+
+
+@dataclass(frozen=True)
+class EmbedSizes:
+    """The rows of a full shard, and the pictures that the model takes at once."""
+
+    shard: int = 4096  # a crash loses at most a shard: some minutes of ViT-B/32 on two cores
+    batch: int = 64
+
+
+EMBED_SIZES = EmbedSizes()
 
 
 @dataclass(frozen=True)
@@ -105,6 +113,7 @@ def embed_folder(
     encoder: Encoder,
     progress: Progress | None = None,
     max_pixels: int = MAX_PIXELS,
+    sizes: EmbedSizes = EMBED_SIZES,
 ) -> EmbedReport:
     """Embed the pictures in ``folder`` into shards in ``shards``, in clip-retrieval's layout.
 
@@ -130,13 +139,14 @@ def embed_folder(
             report.unchanged += 1
         else:
             changed[row.shard.number][row.row] = picture
-    run = _Run(encoder, report, max_pixels, progress, len(new) + sum(map(len, changed.values())))
+    to_do = len(new) + sum(map(len, changed.values()))
+    run = _Run(encoder, report, max_pixels, sizes.batch, progress, to_do)
     by_number = {row.shard.number: row.shard for row in known.values()}
     for number, rows in changed.items():
         run.rewrite(shards, by_number[number], rows)
     first = max(by_number, default=-1) + 1
-    for offset, start in enumerate(range(0, len(new), SHARD_ROWS)):
-        run.write(shards, first + offset, new[start : start + SHARD_ROWS])
+    for offset, start in enumerate(range(0, len(new), sizes.shard)):
+        run.write(shards, first + offset, new[start : start + sizes.shard])
     return report
 
 
@@ -191,12 +201,14 @@ class _Run:
         encoder: Encoder,
         report: EmbedReport,
         max_pixels: int,
+        batch: int,
         progress: Progress | None,
         total: int,
     ) -> None:
         self._encoder = encoder
         self._report = report
         self._max_pixels = max_pixels
+        self._batch = batch
         self._progress = progress
         self._total = total
         self._done = 0
@@ -233,7 +245,7 @@ class _Run:
 
     def _load(self, pictures: Sequence[Picture]) -> Iterator[list[_Loaded]]:
         """Open pictures in batches; the next batch is read while one is encoded."""
-        batches = [pictures[i : i + BATCH] for i in range(0, len(pictures), BATCH)]
+        batches = [pictures[i : i + self._batch] for i in range(0, len(pictures), self._batch)]
         with ThreadPoolExecutor() as pool:
             ahead = [pool.map(self._open, batch) for batch in batches[:1]]
             for index, batch in enumerate(batches):

@@ -15,9 +15,18 @@ from cliphouse.shards.files import Shard
 from cliphouse.shards.metadata import MetadataFile
 from cliphouse.shards.npy import NpyFile
 
-BATCH_ROWS = 10_000
-BATCH_BYTES = 128 * 2**20
 ID_BITS = 32  # id = shard * 2**32 + row
+
+
+@dataclass(frozen=True)
+class BatchLimits:
+    """The most that a batch may hold: ``rows``, and ``bytes`` as they are estimated."""
+
+    rows: int = 10_000
+    bytes: int = 128 * 2**20
+
+
+BATCH_LIMITS = BatchLimits()
 
 
 @dataclass(frozen=True)
@@ -28,6 +37,7 @@ class ShardReader:
     image: NpyFile
     text: NpyFile | None
     metadata: MetadataFile
+    limits: BatchLimits = BATCH_LIMITS
 
     @classmethod
     def open(cls, shard: Shard) -> ShardReader:
@@ -68,7 +78,8 @@ class ShardReader:
     def batch_rows(self) -> int:
         """Rows of a batch: always the same for the same files, fewer if captions are huge."""
         floats = self.dim * (2 if self.text else 1) * 4
-        return max(1, min(BATCH_ROWS, BATCH_BYTES // (floats + self.metadata.row_bytes)))
+        row_bytes = floats + self.metadata.row_bytes
+        return max(1, min(self.limits.rows, self.limits.bytes // row_bytes))
 
     def check_values(self) -> None:
         """Raises ShardError, with row numbers, if a vector has no direction."""
