@@ -32,6 +32,6 @@ def test_rows_alike_are_folded_into_the_first(rows: int, spread: float) -> None:
     centres = rng.standard_normal((20, 16))
     noise = spread * rng.standard_normal((rows, 16))
     vectors = (centres[rng.integers(0, 20, rows)] + noise).astype(np.float32)
-    hits = [Hit(id=1000 + row, similarity=0.0, distance=0.0) for row in range(rows)]
+    hits = [Hit(id=1000 + row, score=0.0, distance=0.0) for row in range(rows)]
     folded = fold_duplicates(hits, vectors.reshape(rows, 16), 0.94)
     assert {hit.id - 1000: hit.folded for hit in folded} == by_the_rule(vectors, 0.94)

@@ -80,7 +80,14 @@ def test_the_source_archive_holds_all_that_the_tests_need(built: Built) -> None:
     # deploy/ may hold data and secrets of one's own, which are for nobody else.
     assert {"deploy/compose.yaml", "deploy/cluster/compose.yaml"} <= names
     assert not any("secrets" in name or name.endswith(".env") for name in names)
-    single = {"README.md", "CHANGELOG.md", "LICENSE", "Makefile", "pyproject.toml"}
+    single = {
+        "README.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "LICENSE",
+        "Makefile",
+        "pyproject.toml",
+    }
     assert {name for name in names if "/" not in name} == {*single, ".gitignore", "PKG-INFO"}
 
 

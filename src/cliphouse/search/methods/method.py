@@ -85,7 +85,7 @@ class Method(ABC):
 
     @property
     def is_approximate(self) -> bool:
-        """Whether it may miss rows; the methods that may have a width."""
+        """Whether it may miss rows; only such a method has a width."""
         return self.width is not None
 
     @abstractmethod
