@@ -164,7 +164,7 @@ def _check_load(
         yield Finding("note", where, f"was being loaded; {share} loaded")
     elif rows != entry.rows:
         what = f"{counted(rows, 'row')}, but {entry.rows:,} were loaded"
-        what += ": some were deleted" if rows < entry.rows else ""
+        what += "; some were deleted" if rows < entry.rows else ""
         yield Finding("error", where, f"{what}; if that was not meant, {_AGAIN}")
 
 
