@@ -29,7 +29,8 @@ import tempfile
 # The engine and the runtime of the models are not among them: their threads do not come along into
 # a fork, and would be waited for without end.
 _PRELOADED = ("cliphouse.cli.app", "cliphouse.server.run")
-_PRELOADED_IF_THERE = ("pandas",)  # which the engine's Python package imports
+# What the engine's Python package and that of the models import.
+_PRELOADED_IF_THERE = ("pandas", "huggingface_hub.hf_api", "loguru", "requests", "tokenizers")
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM)
 _LENGTH = 8  # bytes of a number on the socket
 

@@ -18,29 +18,17 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from cliphouse.models import load_encoder
-from cliphouse.pictures import embed_folder
-from cliphouse.pictures.drawn import write_pictures
 from cliphouse.table import Table
 from conftest import Run
+from serving import Drawn
 from shard_files import MadeShard, make_shard
 
 
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with 60 drawn pictures, their shards and a database of them."""
-    folder = tmp_path_factory.mktemp("drawn")
-    write_pictures(folder / "pictures", 60, seed=3)
-    embed_folder(folder / "pictures", folder / "shards", load_encoder("tiny"))
-    with Table(folder / "laion.chdb") as table:
-        table.ingest(folder / "shards")
-    return folder
-
-
 @pytest.fixture
-def world(drawn: Path, tmp_path: Path) -> Path:
-    """A copy of it in tmp_path, where commands run."""
-    shutil.copytree(drawn, tmp_path, symlinks=True, dirs_exist_ok=True)
+def world(drawn: Drawn, tmp_path: Path) -> Path:
+    """A copy of the drawn pictures, their shards and their database in tmp_path, where commands
+    run."""
+    shutil.copytree(drawn.folder, tmp_path, symlinks=True, dirs_exist_ok=True)
     return tmp_path
 
 

@@ -15,7 +15,7 @@ from conftest import Run
 
 
 def test_the_demo_walks_the_whole_way(tmp_path: Path, run: Run) -> None:
-    first = run("demo", "--dir", "d", "--rows", 400)
+    first = run("demo", "--dir", "d", "--rows", 100)
     assert first.returncode == 0, first.stderr
     steps = re.findall(r"^(\w+) +[\d.]+ s  ", first.stdout, re.MULTILINE)
     assert steps == ["draw", "embed", "ingest", "index", "recall"]
@@ -24,8 +24,8 @@ def test_the_demo_walks_the_whole_way(tmp_path: Path, run: Run) -> None:
     assert len(re.findall(r"^  -?0\.\d{3}  \w", first.stdout, re.MULTILINE)) == 40
     assert 'cliphouse search "two yellow hearts" --db d/laion.chdb' in first.stdout
     folder = tmp_path / "d"
-    assert len(list((folder / "pictures").glob("*.jpg"))) == 400
-    assert sum(len(np.load(p)) for p in (folder / "shards/img_emb").iterdir()) == 400
+    assert len(list((folder / "pictures").glob("*.jpg"))) == 100
+    assert sum(len(np.load(p)) for p in (folder / "shards/img_emb").iterdir()) == 100
     sheets = sorted(folder.glob("found_*.png"))
     assert len(sheets) == 4
     for sheet in sheets:
@@ -41,8 +41,8 @@ def test_the_demo_walks_the_whole_way(tmp_path: Path, run: Run) -> None:
     ]
     assert captions == written
 
-    again = run("demo", "--dir", "d", "--rows", 400)
+    again = run("demo", "--dir", "d", "--rows", 100)
     assert again.returncode == 0, again.stderr
     assert "0 pictures of shapes" in again.stdout
-    assert "0 pictures and captions into d/shards/, 400 unchanged" in again.stdout
+    assert "0 pictures and captions into d/shards/, 100 unchanged" in again.stdout
     assert "0 rows into" in again.stdout

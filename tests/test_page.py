@@ -519,8 +519,9 @@ def test_the_search_is_copied(watch: Watched, page_service: Served) -> None:
         ("link", f"{page_service.url}/?q=it%27s+a+star"),
     ):
         page.get_by_role("button", name=f"Copy {name}").click()
-        expect(page.locator("#toast")).to_contain_text(re.compile("copied", re.IGNORECASE))
-        expect(page.locator("#toast")).to_contain_text(re.compile(name, re.IGNORECASE))
+        # On a busy machine the browser takes seconds to write to the clipboard.
+        told = re.compile(f"{name}.*copied", re.IGNORECASE)
+        expect(page.locator("#toast")).to_contain_text(told, timeout=30_000)
         page.wait_for_function(
             "async part => (await navigator.clipboard.readText()).includes(part)", arg=part
         )

@@ -105,16 +105,23 @@ def test_disk_of_codes(tmp_path: Path, open_table: OpenTable, codes: costs.Codes
     assert added == pytest.approx(disk_of(table) - bare, rel=NEAR)
 
 
+@pytest.fixture(scope="module")
+def like_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two shards of 2,000 rows with vectors that look like CLIP's."""
+    folder = tmp_path_factory.mktemp("like-clip")
+    for shard in range(2):
+        write_shard(folder, shard, 2000)
+    return folder
+
+
 @pytest.mark.parametrize("index", [IndexSpec(), GUIDE], ids=["own", "guide"])
 def test_disk_and_memory_of_a_graph(
-    tmp_path: Path, open_table: OpenTable, index: IndexSpec
+    like_clip: Path, open_table: OpenTable, index: IndexSpec
 ) -> None:
     """Over real-looking vectors, since the links of a graph and how they compress hang on them."""
-    rows = 6000
-    for shard in range(2):
-        write_shard(tmp_path / "s", shard, rows // 2)
+    rows = 4000
     table = open_table()
-    table.ingest(tmp_path / "s")
+    table.ingest(like_clip)
     table.index(index)
     graph = "SELECT sum(data_{}compressed_bytes) FROM system.data_skipping_indices WHERE 1"
     predicted = expect(Layout("float32", index=index, indexed=1), rows)

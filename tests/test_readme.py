@@ -53,7 +53,7 @@ def is_a_synopsis(command: list[str]) -> bool:
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What ``make demo`` leaves, with fewer pictures."""
     folder = tmp_path_factory.mktemp("readme")
-    command = [*python(), "-m", "cliphouse", "demo", "--dir", "demo", "--rows", "200"]
+    command = [*python(), "-m", "cliphouse", "demo", "--dir", "demo", "--rows", "100"]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
     return folder
 
@@ -96,7 +96,7 @@ def test_the_python_runs(demo: Path, tmp_path: Path) -> None:
         )
         assert result.returncode == 0, result.stderr
         assert "red" in result.stdout
-        assert "200" in result.stdout
+        assert "100" in result.stdout
 
 
 def test_links_lead_somewhere() -> None:

@@ -30,7 +30,7 @@ def made(tmp_path: Path) -> MadeShard:
 @pytest.fixture
 def small(tmp_path: Path) -> MadeShard:
     """Few rows, of which every search finds all: where their recall is not the question."""
-    return make_shard(tmp_path / "s", 2, 300, DIM, dtype="<f4")
+    return make_shard(tmp_path / "s", 2, 200, DIM, dtype="<f4")
 
 
 def sampled_rows(table: Table, count: int) -> list[int]:
@@ -95,13 +95,13 @@ def test_recall_of_images_is_that_of_new_ones(tmp_path: Path, open_table: OpenTa
     write_shard(tmp_path / "s", 0, 4000)
     shutil.rmtree(tmp_path / "s" / "text_emb")  # measuring for words too would take twice as long
     rows = np.load(tmp_path / "s" / "img_emb" / "img_emb_0.npy").astype("f4")
-    vectors = ClipLike().vectors(4000, 4200).image
+    vectors = ClipLike().vectors(4000, 4100).image
     cosines = vectors @ (rows / np.linalg.norm(rows, axis=1, keepdims=True)).T
     wanted = np.argsort(-cosines, axis=1)[:, :10]
     table = open_table()
     table.ingest(tmp_path / "s")
     table.index(IndexSpec("image", m=6, ef_construction=24))
-    measured = table.recall("image", k=10, queries=200)
+    measured = table.recall("image", k=10, queries=100)
     for ef in (64, 128):
         shares = []
         for vector, ids in zip(vectors, wanted, strict=True):
@@ -114,7 +114,7 @@ def test_recall_of_images_is_that_of_new_ones(tmp_path: Path, open_table: OpenTa
 def test_several_k_are_kept_apart_and_replaced(small: MadeShard, open_table: OpenTable) -> None:
     table = open_table()
     table.ingest(small.folder)
-    table.index(IndexSpec("image", m=8), measure=True)
+    table.index(IndexSpec("image", m=32), measure=True)
     kept = table.info.measured
     assert {(entry.k, entry.queries) for entry in kept} == {(10, 200), (100, 50)}
     table.recall("image", k=10, queries=30, target=0.5, save=True)
@@ -179,8 +179,9 @@ def test_bad_questions_are_named(made: MadeShard, open_table: OpenTable) -> None
 
 
 def test_the_command_prints_draws_and_keeps(small: MadeShard, tmp_path: Path, run: Run) -> None:
-    run("ingest", "s", "--codes", "turboquant")
-    run("index", "image", "--m", "8")
+    with Table(tmp_path / "laion.chdb") as table:
+        table.ingest(small.folder, codes="turboquant")
+        table.index(IndexSpec("image", m=32))
     options = ("recall", "--queries", 30, "--plot", "recall.svg", "--shards", "s", "--save")
     told = run(*options, "--json")
     assert told.returncode == 0, told.stderr
