@@ -141,14 +141,8 @@ class Table:
             return connection
 
         with self._database.long_retries(GOES_ON):
-            report = ingest(
-                connect,
-                self.name,
-                list(map(str, folders)),
-                options,
-                progress,
-                waiting,
-            )
+            places = list(map(str, folders))
+            report = ingest(connect, self.name, places, options, progress, waiting)
         if self.connection.is_embedded:
             self._choose_encoder(self.connection)  # the table may say now which model it is
         return report
@@ -228,10 +222,8 @@ class Table:
         """What bfloat16 rounding costs (see cliphouse.recall.rounding): the share of the shards'
         own exact top k that is in the table's."""
         sources = find_sources(list(map(str, places)), None)
-        known, request = (
-            self._search.known(modality),
-            Request(k=k, modality=modality, metric=metric),
-        )
+        known = self._search.known(modality)
+        request = Request(k=k, modality=modality, metric=metric)
         return measure_rounding(known.table, known.facts, sources, request, queries)
 
     def search(
