@@ -9,11 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fastembed import TextEmbedding
 from PIL import Image
 
+import cliphouse
 from clip_files import ClipFiles, make_clip_files
 from cliphouse.errors import ModelError
 from cliphouse.models import load_encoder, model_spec
+
+TINY = Path(cliphouse.__file__).parent / "models" / "tiny"
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +39,18 @@ def test_words_become_unit_vectors(clip_files: ClipFiles) -> None:
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     for text, vector in zip(texts, vectors, strict=True):
         assert np.allclose(vector, clip_files.expected_text(text), atol=1e-5), text
+
+
+def test_words_are_encoded_as_fastembed_encodes_them(clip_files: ClipFiles) -> None:
+    strange = ["", "two BLUE circles\n", "é 漢字 🎈", "one " * 200, "x" * 400]
+    words = [*strange, "a red heart", "a star"]
+    for name, folder in (("ViT-B/32", clip_files.folder), ("tiny", TINY)):
+        tower = str(folder / "text")
+        theirs = TextEmbedding("Qdrant/clip-ViT-B-32-text", specific_model_path=tower)
+        ours = load_encoder(name, str(folder)).encode_text(words)
+        expected = np.array(list(theirs.embed(words, batch_size=32)))
+        expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+        np.testing.assert_allclose(ours, expected, atol=1e-6)
 
 
 def test_a_text_does_not_depend_on_its_batch(clip_files: ClipFiles) -> None:

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from cliphouse.errors import ModelError
 from cliphouse.models.registry import DEFAULT_MODEL, ModelSpec, Tower, model_spec, tower_folder
+from cliphouse.models.text_tower import TextTower
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
 
 BATCH = 32
 _MAX_ASPECT = 8  # a picture of a larger aspect ratio is cropped before it is scaled
 
-# The names of fastembed's CLIP loaders. All models here have the same file layout, so these two
-# load every model.
-_TEXT_LOADER = "Qdrant/clip-ViT-B-32-text"
+# The name of fastembed's loader of CLIP's image encoder. All models here have the same file layout,
+# so it loads every model.
 _VISION_LOADER = "Qdrant/clip-ViT-B-32-vision"
+
+_Tower = TypeVar("_Tower")
 
 
 class Encoder(Protocol):
@@ -40,7 +44,7 @@ class Encoder(Protocol):
 
 
 class ClipEncoder:
-    """A CLIP model of two ONNX files, each loaded by fastembed at its first use.
+    """A CLIP model of two ONNX files, each loaded at its first use.
 
     ``folder`` is the local folder of the model's files. ``threads`` limits ONNX Runtime's threads
     in one tower; None uses all cores. The methods raise ModelError if files are missing or damaged.
@@ -60,11 +64,12 @@ class ClipEncoder:
 
         Words beyond the model's context (77 tokens for CLIP) are ignored, as CLIP does.
         """
-        return self._unit(self._text.embed(list(texts), batch_size=BATCH), len(texts))
+        return self._unit(self._text.embed(texts, BATCH), len(texts))
 
     def encode_image(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
         """Encode RGB ``images``: float32 of shape (len(images), dim), each row of length 1."""
-        return self._unit(self._vision.embed(list(images), batch_size=BATCH), len(images))
+        rows = self._vision.embed(list(images), batch_size=BATCH)
+        return self._unit((row[None] for row in rows), len(images))
 
     def shrink(self, image: Image.Image) -> Image.Image:
         """Scale a picture to the model's size; ``encode_image`` gives it the same vector.
@@ -72,6 +77,7 @@ class ClipEncoder:
         Scaling each picture when it is read keeps a batch of large photographs small in memory.
         """
         from fastembed.image.transform.functional import resize
+        from PIL import Image
 
         # The model sees only the central square. A very long picture, scaled as a whole, would take
         # gigabytes.
@@ -82,10 +88,12 @@ class ClipEncoder:
             image = image.crop((left, top, image.width - left, image.height - top))
         return resize(image, self._shortest_edge, Image.Resampling.BICUBIC)
 
-    def _unit(self, vectors: Iterable[Any], count: int) -> NDArray[np.float32]:
+    def _unit(self, batches: Iterable[Any], count: int) -> NDArray[np.float32]:
+        import numpy as np
+
         if count == 0:
             return np.empty((0, self.dim), np.float32)
-        rows = np.stack(list(vectors)).astype(np.float32)
+        rows: NDArray[np.float32] = np.concatenate(list(batches)).astype(np.float32)
         if rows.shape[1] != self.dim:
             raise ModelError(
                 f"model {self.name}: its files give {rows.shape[1]} dimensions instead of "
@@ -101,23 +109,26 @@ class ClipEncoder:
         return int(size["shortest_edge"] if isinstance(size, dict) else size)
 
     @cached_property
-    def _text(self) -> Any:
-        return self._load("TextEmbedding", _TEXT_LOADER, self._spec.text)
+    def _text(self) -> TextTower:
+        return self._load(self._spec.text, lambda folder: TextTower(folder, self._threads))
 
     @cached_property
     def _vision(self) -> Any:
-        return self._load("ImageEmbedding", _VISION_LOADER, self._spec.vision)
+        return self._load(self._spec.vision, self._open_vision)
 
-    def _load(self, loader: str, name: str, tower: Tower) -> Any:
-        import fastembed  # takes half a second; a search by vector or id does not need it
+    def _open_vision(self, folder: Path) -> Any:
+        import fastembed  # takes a quarter of a second; a search by words or id does not need it
         from loguru import logger
 
         logger.disable("fastembed")
+        return fastembed.ImageEmbedding(
+            _VISION_LOADER, specific_model_path=str(folder), threads=self._threads
+        )
+
+    def _load(self, tower: Tower, load: Callable[[Path], _Tower]) -> _Tower:
         folder = tower_folder(self._spec, tower, self._folder)
         try:
-            return getattr(fastembed, loader)(
-                name, specific_model_path=str(folder), threads=self._threads
-            )
+            return load(folder)
         # ONNX Runtime and tokenizers raise bare Exception types of their own for damaged files.
         except Exception as error:
             reason = " ".join(str(error).split())[:300] or repr(error)
