@@ -20,7 +20,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from cliphouse.shards import ShardWriter, parse_shard_numbers
+from cliphouse.shards.numbering import parse_shard_numbers
+from cliphouse.shards.writer import ShardWriter
 
 DIM = 512
 BLOCK = 4096  # rows made at once and always together, so that every cut gives the same rows

@@ -18,6 +18,7 @@ import functools
 import importlib
 import marshal
 import os
+import pkgutil
 import runpy
 import select
 import signal
@@ -28,9 +29,15 @@ import tempfile
 
 # The engine and the runtime of the models are not among them: their threads do not come along into
 # a fork, and would be waited for without end.
-_PRELOADED = ("cliphouse.cli.app", "cliphouse.server.run")
-# What the engine's Python package and that of the models import.
-_PRELOADED_IF_THERE = ("pandas", "huggingface_hub.hf_api", "loguru", "requests", "tokenizers")
+# cliphouse imports its libraries in the functions that need them.
+_PRELOADED = (
+    *("clickhouse_connect", "httpx", "numpy", "PIL.Image", "psutil", "pyarrow.compute"),
+    *("pyarrow.csv", "pyarrow.ipc", "pyarrow.parquet", "rich.progress", "rich.table", "tenacity"),
+)
+# What the engine's Python package, that of the models and some releases of typer import.
+_PRELOADED_IF_THERE = (
+    *("pandas", "huggingface_hub.hf_api", "loguru", "requests", "tokenizers", "typer._adapters"),
+)
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM)
 _LENGTH = 8  # bytes of a number on the socket
 
@@ -86,8 +93,12 @@ def _number(stream: socket.socket) -> int:
 
 def _serve(listener: socket.socket) -> list[str]:
     """Returns in each process that was asked for, with its arguments; in the server never."""
-    for module in _PRELOADED:
-        importlib.import_module(module)
+    import cliphouse
+
+    ours = [module.name for module in pkgutil.walk_packages(cliphouse.__path__, "cliphouse.")]
+    for module in (*ours, *_PRELOADED):
+        if module != "cliphouse.__main__":  # python -m wants to import it itself
+            importlib.import_module(module)
     for module in _PRELOADED_IF_THERE:
         with contextlib.suppress(ImportError):
             importlib.import_module(module)

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 import cliphouse
 from cliphouse.models import load_encoder
-from cliphouse.pictures import embed_folder
 from cliphouse.pictures.drawn import write_pictures
+from cliphouse.pictures.embed import embed_folder
 from cliphouse.server.app import create_app
 from cliphouse.server.service import Service
 from cliphouse.server.settings import ServeSettings

@@ -26,8 +26,8 @@ import misbehaving_server as bad
 from cliphouse.cli import download as cli
 from cliphouse.cli import show
 from cliphouse.errors import UserError
-from cliphouse.shards import find_shards
 from cliphouse.shards.download import DownloadReport, download
+from cliphouse.shards.files import find_shards
 from cliphouse.shards.partial_file import DownloadError, PartialFile
 from cliphouse.shards.progress import Step
 from cliphouse.shards.retry import RetryPolicy

@@ -15,9 +15,8 @@ from PIL import Image
 
 from cliphouse.errors import PictureError, ShardError
 from cliphouse.models import load_encoder
-from cliphouse.pictures import embed_folder
 from cliphouse.pictures.drawn import write_pictures
-from cliphouse.pictures.embed import EmbedSizes
+from cliphouse.pictures.embed import EmbedSizes, embed_folder
 from crash import Victim, changes
 
 TINY = load_encoder("tiny")
@@ -179,7 +178,7 @@ def test_what_cannot_be_done_is_named(tmp_path: Path, pictures: Path) -> None:
 
 _EMBED = """
 from cliphouse.models import ClipEncoder, load_encoder
-from cliphouse.pictures import embed_folder
+from cliphouse.pictures.embed import embed_folder
 from cliphouse.pictures.embed import EmbedSizes
 from pathlib import Path
 crash.watch(step, ClipEncoder, "encode_image", "encode_text")

@@ -21,8 +21,8 @@ import cliphouse
 from cliphouse.engine.statements import split_statements
 from cliphouse.errors import QueryError
 from cliphouse.models import load_encoder
-from cliphouse.pictures import embed_folder
 from cliphouse.pictures.drawn import write_pictures
+from cliphouse.pictures.embed import embed_folder
 
 ROWS = 120
 WORDS = "a dog and a cat"

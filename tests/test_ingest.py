@@ -26,8 +26,8 @@ from cliphouse.loading.lease import LeaseTimes
 from cliphouse.loading.options import LoadSettings
 from cliphouse.models import load_encoder
 from cliphouse.schema.columns import COLUMNS, metadata_fields
-from cliphouse.shards import ShardReader, find_shards
-from cliphouse.shards.reader import BatchLimits
+from cliphouse.shards.files import find_shards
+from cliphouse.shards.reader import BatchLimits, ShardReader
 from cliphouse.table import Table
 from conftest import OpenTable
 from hooked import Hooks, hooked_ingest, small_batches

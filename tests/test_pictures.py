@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from cliphouse.errors import PictureError
-from cliphouse.pictures import find_pictures, open_picture
+from cliphouse.pictures.files import find_pictures, open_picture
 from cliphouse.pictures.sheet import Cell, contact_sheet
 
 

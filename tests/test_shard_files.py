@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cliphouse.errors import ShardError, UserError
-from cliphouse.shards import find_shards, format_shard_numbers, parse_shard_numbers
+from cliphouse.shards.files import find_shards
+from cliphouse.shards.numbering import format_shard_numbers, parse_shard_numbers
 from shard_files import make_shard
 
 

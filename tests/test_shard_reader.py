@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from cliphouse.errors import ShardError
 from cliphouse.schema.columns import COLUMNS, metadata_fields
-from cliphouse.shards import DataFile, ShardReader, find_shards
+from cliphouse.shards.files import DataFile, find_shards
 from cliphouse.shards.metadata import MetadataFile
 from cliphouse.shards.npy import NpyFile
-from cliphouse.shards.reader import BatchLimits
+from cliphouse.shards.reader import BatchLimits, ShardReader
 from shard_files import MadeShard, make_shard
 
 

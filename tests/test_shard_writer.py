@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cliphouse.errors import ShardError
-from cliphouse.shards import ShardWriter
+from cliphouse.shards.writer import ShardWriter
 
 
 @pytest.mark.parametrize("batches", [[1], [3, 9, 88], [7] * 20])

@@ -30,8 +30,9 @@ from numpy.typing import NDArray
 from cliphouse.cli.title import hide_passwords
 from cliphouse.errors import TableError
 from cliphouse.models import load_encoder
-from cliphouse.pictures import embed_folder, open_picture
 from cliphouse.pictures.drawn import write_pictures
+from cliphouse.pictures.embed import embed_folder
+from cliphouse.pictures.files import open_picture
 from cliphouse.search.results import SearchResult
 from cliphouse.table import Table
 from verify_report import LeftOutError, Report, WrongError, expect

@@ -26,7 +26,7 @@ from cliphouse.errors import (
 
 if TYPE_CHECKING:
     from cliphouse.models import Encoder, load_encoder
-    from cliphouse.pictures import embed_folder
+    from cliphouse.pictures.embed import embed_folder
     from cliphouse.schema.index_spec import IndexSpec
     from cliphouse.search.filter import Filter
     from cliphouse.search.query.operand import Operand
@@ -45,7 +45,7 @@ else:  # hidden from type checkers, which would then accept any name
         "Request": "cliphouse.search.request",
         "SearchResult": "cliphouse.search.results",
         "Table": "cliphouse.table",
-        "embed_folder": "cliphouse.pictures",
+        "embed_folder": "cliphouse.pictures.embed",
         "load_encoder": "cliphouse.models",
         "open": "cliphouse.table",
     }

@@ -9,19 +9,16 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from cliphouse.indexing.build import BuiltIndex
-from cliphouse.loading.ingest import IngestReport
 from cliphouse.models import load_encoder
-from cliphouse.pictures import EmbedReport, embed_folder, open_picture
-from cliphouse.pictures.drawn import draw, write_pictures
-from cliphouse.pictures.scenes import random_scene
-from cliphouse.pictures.sheet import Cell, contact_sheet
-from cliphouse.search.results import SearchResult
-from cliphouse.table import AUTO_KS, Table
 from cliphouse.vocabulary import BuildProgress, Measured, Progress
+
+if TYPE_CHECKING:
+    from cliphouse.indexing.build import BuiltIndex
+    from cliphouse.loading.ingest import IngestReport
+    from cliphouse.pictures.embed import EmbedReport
+    from cliphouse.search.results import SearchResult
 
 SENTENCES = ("a red heart", "two blue circles", "a large green triangle in the middle")
 DEFAULT_ROWS = 5000
@@ -43,6 +40,8 @@ class Demo:
     """The demo in one folder, of ``rows`` drawn pictures."""
 
     def __init__(self, folder: Path, rows: int = DEFAULT_ROWS) -> None:
+        from cliphouse.table import Table
+
         self.folder = folder
         self.rows = rows
         self.pictures = folder / "pictures"
@@ -52,6 +51,8 @@ class Demo:
 
     def draw(self, progress: Progress) -> int:
         """Draw the pictures if they are not there; returns the number of pictures drawn."""
+        from cliphouse.pictures.drawn import write_pictures
+
         self.pictures.mkdir(parents=True, exist_ok=True)
         if len(list(self.pictures.glob("*.txt"))) >= self.rows:
             return 0
@@ -65,6 +66,8 @@ class Demo:
         return self.rows
 
     def embed(self, progress: Progress) -> EmbedReport:
+        from cliphouse.pictures.embed import embed_folder
+
         return embed_folder(self.pictures, self.shards, load_encoder(MODEL), progress)
 
     def ingest(self, progress: Progress) -> IngestReport:
@@ -74,10 +77,15 @@ class Demo:
         return self.table.index("image", progress)
 
     def measure(self, progress: Progress) -> tuple[Measured, ...]:
+        from cliphouse.table import AUTO_KS
+
         return self.table.recall("image", AUTO_KS, queries=50, save=True, progress=progress)
 
     def search(self, query: str) -> DemoSearch:
         """Search for words or a picture file, and save the contact sheet."""
+        from cliphouse.pictures.files import open_picture
+        from cliphouse.pictures.sheet import Cell, contact_sheet
+
         result = self.table.search(query, k=10)
         cells = [
             Cell(open_picture(Path(hit.url)), f"{hit.score:.3f}", hit.caption) for hit in result
@@ -92,6 +100,11 @@ class Demo:
 
     def query_picture(self) -> Path:
         """Draw a picture that is not in the table, to search with it."""
+        import numpy as np
+
+        from cliphouse.pictures.drawn import draw
+        from cliphouse.pictures.scenes import random_scene
+
         path = self.folder / "query.png"
         rng = np.random.default_rng(_QUERY_SEED)
         draw(random_scene(rng), rng).save(path)

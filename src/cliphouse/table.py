@@ -5,38 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from cliphouse.cluster.placement import find_placement, insist_on_all_shards
 from cliphouse.engine.address import Address, parse_address
 from cliphouse.engine.answer import Answer, run_statement
 from cliphouse.engine.connection import Connection
 from cliphouse.engine.database import AGAIN, GOES_ON, Database
-from cliphouse.engine.encoding import check_encoder, choose_encoder, reload_functions
 from cliphouse.engine.quoting import identifier
 from cliphouse.engine.retry import RETRY_TIMES, RetryTimes
-from cliphouse.errors import ModelError, QueryError
-from cliphouse.export.exporter import Exporter, ExportReport
-from cliphouse.indexing.build import BuiltIndex, build_index, drop_index
+from cliphouse.errors import QueryError
 from cliphouse.indexing.forecast import forecast
-from cliphouse.inspection.check import CheckReport, check_table
 from cliphouse.inspection.statistics import TableStatistics, read_statistics
-from cliphouse.inspection.summary import TableSummary, summarise
-from cliphouse.loading.ingest import IngestReport, ingest
-from cliphouse.loading.options import LOAD_SETTINGS, IngestOptions, LoadSettings
-from cliphouse.loading.scheduler import OnWait
-from cliphouse.models import DEFAULT_MODEL, Encoder
+from cliphouse.models import Encoder
 from cliphouse.planning.build import BuildForecast, forecast_build
 from cliphouse.recall.keep import forget_measured, keep_measured
-from cliphouse.recall.measure import RecallSpec, measure_recall
-from cliphouse.recall.rounding import RoundingCost, measure_rounding
 from cliphouse.schema.handle import TableHandle, open_table
 from cliphouse.schema.index_spec import IndexSpec
-from cliphouse.schema.info import KnownModels, TableInfo, read_models
+from cliphouse.schema.info import TableInfo
 from cliphouse.search.filter import Filter
 from cliphouse.search.literal import literal_sql
 from cliphouse.search.query.encoders import TableEncoders
@@ -45,8 +31,6 @@ from cliphouse.search.request import Request
 from cliphouse.search.results import SearchResult
 from cliphouse.search.rows import read_rows
 from cliphouse.search.table_search import TableSearch
-from cliphouse.shards.source import find_sources
-from cliphouse.udf import EncoderSettings
 from cliphouse.vocabulary import (
     DEFAULT_DB,
     DEFAULT_TABLE,
@@ -58,6 +42,20 @@ from cliphouse.vocabulary import (
     Precision,
     Progress,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from cliphouse.export.exporter import ExportReport
+    from cliphouse.indexing.build import BuiltIndex
+    from cliphouse.inspection.check import CheckReport
+    from cliphouse.inspection.summary import TableSummary
+    from cliphouse.loading.ingest import IngestReport
+    from cliphouse.loading.options import LoadSettings
+    from cliphouse.loading.scheduler import OnWait
+    from cliphouse.recall.rounding import RoundingCost
 
 AUTO_KS = (10, 100)  # what mode auto is measured for when an index is built
 
@@ -125,12 +123,16 @@ class Table:
         codes: Codes | None = None,
         cluster: str | None = None,
         waiting: OnWait | None = None,
-        settings: LoadSettings = LOAD_SETTINGS,
+        settings: LoadSettings | None = None,
     ) -> IngestReport:
         """Load the shards below ``folders`` (see cliphouse.loading.ingest.ingest), making the
         database and the table if they do not exist, on every node of ``cluster`` if it is named."""
+        from cliphouse.loading.ingest import ingest
+        from cliphouse.loading.options import LOAD_SETTINGS, IngestOptions
+
         self.refresh()
         model = self._encoders.model
+        settings = settings or LOAD_SETTINGS
         options = IngestOptions(shards, model, precision, codes, replace, cluster, settings)
 
         def connect() -> Connection:
@@ -141,10 +143,9 @@ class Table:
             return connection
 
         with self._database.long_retries(GOES_ON):
-            places = list(map(str, folders))
-            report = ingest(connect, self.name, places, options, progress, waiting)
+            report = ingest(connect, self.name, list(map(str, folders)), options, progress, waiting)
         if self.connection.is_embedded:
-            self._choose_encoder(self.connection)  # the table may say now which model it is
+            self._encoders.for_sql(self.connection)  # the table may say now which model it is
         return report
 
     def index(
@@ -157,6 +158,8 @@ class Table:
         """Build an HNSW index (see cliphouse.indexing.build.build_index). ``measure`` measures its
         recall at k of 10 and of 100 and keeps it for mode auto; ``force`` builds the index even if
         its graph does not fit into memory."""
+        from cliphouse.indexing.build import build_index
+
         spec = spec if isinstance(spec, IndexSpec) else IndexSpec(spec)
         with self._database.long_retries(GOES_ON):
             self._require_index()
@@ -177,6 +180,8 @@ class Table:
 
     def drop_index(self, modality: Modality = "image", metric: Metric = "cosine") -> bool:
         """Drop an index; returns whether there was one."""
+        from cliphouse.indexing.build import drop_index
+
         dropped = drop_index(self.handle, modality, metric)
         if dropped:
             forget_measured(self.handle, modality, metric)
@@ -200,6 +205,8 @@ class Table:
 
         Raises TableError if they should be kept and the table's comment is its owner's.
         """
+        from cliphouse.recall.measure import RecallSpec, measure_recall
+
         ks = (k,) if isinstance(k, int) else tuple(k)
         spec = RecallSpec(modality, metric, ks, queries, target, save)
         with self._database.long_retries(AGAIN):
@@ -221,6 +228,9 @@ class Table:
     ) -> tuple[RoundingCost, ...]:
         """What bfloat16 rounding costs (see cliphouse.recall.rounding): the share of the shards'
         own exact top k that is in the table's."""
+        from cliphouse.recall.rounding import measure_rounding
+        from cliphouse.shards.source import find_sources
+
         sources = find_sources(list(map(str, places)), None)
         known = self._search.known(modality)
         request = Request(k=k, modality=modality, metric=metric)
@@ -264,8 +274,8 @@ class Table:
         given: dict[str, Any] = {"k": k, "modality": modality, "where": where, "metric": metric}
         given |= {"mode": mode, "ef": ef, "oversampling": oversampling, "filter": filter}
         given |= {"min_score": min_score, "dedup": dedup, "offset": offset, "cursor": cursor}
-        request = Request.read(given | more)
-        return self.search_many([operands_of(query, add, subtract)], request, count)[0]
+        asked = operands_of(query, add, subtract)
+        return self.search_many([asked], Request.read(given | more), count)[0]
 
     def search_many(
         self,
@@ -273,8 +283,7 @@ class Table:
         request: Request | None = None,
         count: bool = False,
     ) -> list[SearchResult]:
-        """A result for each query or sum of operands, all searched by one request; words are
-        encoded together."""
+        """A result for each query or sum of operands; all words are encoded together."""
         return self._search.search_many(queries, request or Request(), count)
 
     def sql(self, statement: str, parameters: dict[str, Any] | None = None) -> pa.Table:
@@ -297,7 +306,7 @@ class Table:
     ) -> Answer:
         """Run a statement as ``sql`` does, also one with a FORMAT; the answer says what it took."""
         if self.connection.is_embedded:
-            self._choose_encoder(self.connection)
+            self._encoders.for_sql(self.connection)
         self.refresh()
         return run_statement(self.connection, statement, parameters, metered)
 
@@ -307,21 +316,19 @@ class Table:
 
         Raises ModelError if no model can be chosen or loaded, PictureError for a bad picture.
         """
-        settings = self._choose_encoder(self.connection)
-        if settings.problem is not None:
-            raise ModelError(settings.problem)
-        return self._encoders.encode(settings.model, query)
+        return self._encoders.encode_as_sql(self.connection, query)
 
     def check_functions(self) -> float:
         """Let a server reload its functions, and check that its encode_text is the encoder of this
         process; return their largest difference (see cliphouse.engine.encoding.check_encoder)."""
-        reload_functions(self.connection)
-        model = self._encoders.model or DEFAULT_MODEL
-        return check_encoder(self.connection, model, self._encoders.model_dir)
+        return self._encoders.check_sql(self.connection)
 
     def check(self, *places: str | Path, shards: Collection[int] | None = None) -> CheckReport:
         """Compare the table with its ledger and, if ``places`` are given, with their shards
         (see cliphouse.inspection.check)."""
+        from cliphouse.inspection.check import check_table
+        from cliphouse.shards.source import find_sources
+
         with self._database.long_retries(AGAIN):
             table = self.handle
             sources = find_sources(list(map(str, places)), shards) if places else ()
@@ -337,6 +344,8 @@ class Table:
     ) -> ExportReport:
         """Write rows to files in a format of cliphouse.export.FORMATS, such as "parquet" (see
         cliphouse.export.exporter.Exporter)."""
+        from cliphouse.export.exporter import Exporter
+
         with self._database.long_retries(AGAIN):
             exporter = Exporter(self.handle, where, ids, progress)
             return exporter.write(format, Path(output))
@@ -352,6 +361,8 @@ class Table:
 
     def summary(self) -> TableSummary:
         """Rows, shards, disk, indexes and measured recall."""
+        from cliphouse.inspection.summary import summarise
+
         return summarise(self.handle)
 
     def statistics(self) -> TableStatistics:
@@ -380,15 +391,9 @@ class Table:
     def _prepare(self, connection: Connection) -> None:
         """What is done once when the database is opened."""
         if connection.is_embedded:
-            self._choose_encoder(connection)
+            self._encoders.for_sql(connection)
         elif find_placement(connection, self.name).cluster is not None:
             insist_on_all_shards(connection)
-
-    def _choose_encoder(self, connection: Connection) -> EncoderSettings:
-        """Before every statement, since the one before may have made or dropped a table."""
-        model, model_dir = self._encoders.model, self._encoders.model_dir
-        known = KnownModels() if model else read_models(connection)
-        return choose_encoder(connection, model, model_dir, known.by_table, known.problem)
 
     def _require_index(self) -> None:
         if not self.connection.is_embedded:

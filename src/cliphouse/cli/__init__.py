@@ -8,6 +8,6 @@ __all__ = ["main"]
 def main() -> None:
     """Hide the passwords among the arguments from ``ps``, then run the command line."""
     hide_passwords()
-    from cliphouse.cli import app  # takes most of a second, in which ps would show them
+    from cliphouse.cli import app  # takes a while, in which ps would show them
 
     app.main()

@@ -4,46 +4,28 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import cliphouse
-from cliphouse.cli import (
-    check,
-    demo,
-    download,
-    embed,
-    export,
-    index,
-    info,
-    ingest,
-    plan,
-    recall,
-    search,
-    serve,
-    sql,
-    udf,
-)
+from cliphouse.cli.group import LateGroup
 from cliphouse.errors import CliphouseError
-from cliphouse.loading.options import LoadSettings
 from cliphouse.search.condition import ConditionError
+
+if TYPE_CHECKING:
+    from cliphouse.loading.options import LoadSettings
 
 _INTERRUPTED = 130  # what typer makes of a KeyboardInterrupt
 
 app = typer.Typer(
     name="cliphouse",
+    cls=LateGroup,
     help="Search image-text pairs by words or by picture, in embedded ClickHouse or on a server.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (
-    *(demo, download, embed, ingest, index, search, recall, plan),
-    *(serve, sql, info, check, export),
-):
-    app.command(module.NAME)(module.command)
-app.add_typer(udf.app, name=udf.NAME)
 
 
 def _print_version(wanted: bool) -> None:

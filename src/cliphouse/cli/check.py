@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import cliphouse
 from cliphouse.cli import options, show
 from cliphouse.engine.address import FolderAddress, parse_address
-from cliphouse.inspection.check import CheckReport, check_shards
 from cliphouse.json_text import to_json
-from cliphouse.shards import parse_shard_numbers
+from cliphouse.shards.numbering import parse_shard_numbers
 from cliphouse.wording import counted
 
-NAME = "check"
+if TYPE_CHECKING:
+    from cliphouse.inspection.check import CheckReport
 
 
 def command(
@@ -36,6 +36,8 @@ def command(
     If there is a table, it compares the table with its ledger and with the files of the shards.
     The exit code is 1 if something is wrong.
     """
+    from cliphouse.inspection.check import check_shards
+
     numbers = parse_shard_numbers(shards)
     reports: dict[str, CheckReport] = {}
     if places:

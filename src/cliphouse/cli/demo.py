@@ -16,8 +16,6 @@ from cliphouse.search.methods import method_of
 from cliphouse.search.methods.figures import taken_by_auto
 from cliphouse.vocabulary import Measured
 
-NAME = "demo"
-
 
 def command(
     rows: Annotated[int, typer.Option(min=100, help="Number of pictures to draw.")] = DEFAULT_ROWS,

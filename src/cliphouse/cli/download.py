@@ -23,14 +23,13 @@ from rich.progress import (
 
 from cliphouse.cli import options, show
 from cliphouse.json_text import to_json
-from cliphouse.shards import format_shard_numbers, parse_shard_numbers
+from cliphouse.shards.numbering import format_shard_numbers, parse_shard_numbers
 from cliphouse.shards.progress import DownloadProgress, Step
 from cliphouse.shards.urls import DEFAULT_SOURCE, KINDS
 
 if TYPE_CHECKING:
     from cliphouse.shards.download import DownloadReport
 
-NAME = "download"
 _LOG_SECONDS = 10.0
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cliphouse.cli import options, show
 from cliphouse.models import DEFAULT_MODEL, load_encoder
-from cliphouse.pictures import EmbedReport, embed_folder
-from cliphouse.pictures.files import MAX_PIXELS
+from cliphouse.pictures.formats import MAX_PIXELS
 
-NAME = "embed"
+if TYPE_CHECKING:
+    from cliphouse.pictures.embed import EmbedReport
 
 
 def command(
@@ -29,6 +29,8 @@ def command(
     Captions come from a sidecar NAME.txt, from captions.csv (columns file and caption), or from
     the file's name.
     """
+    from cliphouse.pictures.embed import embed_folder
+
     encoder = load_encoder(model or DEFAULT_MODEL, options.folder(model_dir))
     with show.progress("embed", "pictures") as advance:
         report = embed_folder(pictures, to, encoder, advance, max_pixels)

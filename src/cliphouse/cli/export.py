@@ -12,7 +12,6 @@ from cliphouse.cli import options, show
 from cliphouse.export import FORMATS
 from cliphouse.wording import counted
 
-NAME = "export"
 _FOLDERS = ", ".join(name for name, form in FORMATS.items() if form.output == "folder")
 _FORMATS_HELP = " ".join(f"{name}: {form.help}." for name, form in FORMATS.items())
 if TYPE_CHECKING:

@@ -7,15 +7,14 @@ import sys
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from cliphouse.cli import show
 from cliphouse.errors import QueryError
 from cliphouse.json_text import to_json
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class Format(str, Enum):
@@ -29,13 +28,14 @@ class Format(str, Enum):
 
 
 def write(
-    result: pa.Table,
+    result: Callable[[], pa.Table],
     chosen: Format,
     output: Path | None,
     whole: Callable[[], Any],
     draw: Callable[[], None],
 ) -> None:
-    """Write ``result`` in a format; ``whole`` gives the JSON document, ``draw`` prints the table.
+    """Write a result in a format: ``result`` gives its rows, ``whole`` its JSON document, and
+    ``draw`` prints it as a table.
 
     Raises QueryError if a table should go into a file or parquet onto a terminal, or if the file
     cannot be created.
@@ -76,21 +76,27 @@ def as_rows(result: pa.Table) -> list[dict[str, Any]]:
     return [dict(zip(result.column_names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-def _encode(result: pa.Table, chosen: Format, whole: Callable[[], Any]) -> bytes:
+def _encode(result: Callable[[], pa.Table], chosen: Format, whole: Callable[[], Any]) -> bytes:
     if chosen is Format.JSON:
         return (to_json(whole(), indent=2) + "\n").encode()
     if chosen is Format.JSONL:
-        return "".join(to_json(row) + "\n" for row in as_rows(result)).encode()
+        return "".join(to_json(row) + "\n" for row in as_rows(result())).encode()
     buffer = io.BytesIO()
     if chosen is Format.CSV:
-        pa_csv.write_csv(_flat(result), buffer)
+        from pyarrow.csv import write_csv
+
+        write_csv(_flat(result()), buffer)
     else:
-        pq.write_table(result, buffer)
+        from pyarrow.parquet import write_table
+
+        write_table(result(), buffer)
     return buffer.getvalue()
 
 
 def _flat(result: pa.Table) -> pa.Table:
     """Lists, tuples and maps as JSON text, which a CSV cell can hold."""
+    import pyarrow as pa
+
     rows = as_rows(result)
     for index, field in enumerate(result.schema):
         if pa.types.is_nested(field.type):
@@ -101,6 +107,8 @@ def _flat(result: pa.Table) -> pa.Table:
 
 def _as_bytes(kind: pa.DataType) -> pa.DataType:
     """``kind`` with text as bytes, at any depth: a String of ClickHouse may not be UTF-8."""
+    import pyarrow as pa
+
     if pa.types.is_string(kind):
         return pa.binary()
     if pa.types.is_dictionary(kind):

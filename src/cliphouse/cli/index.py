@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -10,13 +10,14 @@ import cliphouse
 from cliphouse.cli import options, show
 from cliphouse.cli.recall import draw
 from cliphouse.errors import QueryError
-from cliphouse.planning.build import BuildForecast
 from cliphouse.schema.index_spec import DEFAULT_EF_CONSTRUCTION, DEFAULT_M, IndexSpec
-from cliphouse.table import AUTO_KS, Table
 from cliphouse.vocabulary import Modality
 from cliphouse.wording import counted
 
-NAME = "index"
+if TYPE_CHECKING:
+    from cliphouse.planning.build import BuildForecast
+    from cliphouse.table import Table
+
 _NO_ANNOY = (
     "ClickHouse has no annoy index any more: leave --kind out to build an HNSW index instead. "
     "Over 100,000 vectors like CLIP's, Annoy with 100 trees found 0.34 of a text query's nearest "
@@ -66,6 +67,8 @@ def command(
 
 
 def _build(opened: Table, spec: IndexSpec, force: bool) -> None:
+    from cliphouse.table import AUTO_KS
+
     _announce(opened.forecast(spec))
     with show.shares(f"index {spec.modality}") as advance:
         built = opened.index(spec, advance, force=force)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import typer
 
 import cliphouse
 from cliphouse.cli import options, show
 from cliphouse.cli.recall import draw
-from cliphouse.client import Client
-from cliphouse.inspection.summary import NodeSize, TableSummary
 from cliphouse.json_text import to_json
 from cliphouse.wording import counted
 
-NAME = "info"
+if TYPE_CHECKING:
+    from cliphouse.inspection.summary import NodeSize, TableSummary
 
 
 def command(
@@ -28,6 +28,8 @@ def command(
 ) -> None:
     """Show what the table holds: rows, shards, disk, model, indexes and measured recall."""
     if server is not None:
+        from cliphouse.client import Client
+
         with Client(server, api_key) as service:
             summary = service.info(options.given(context, "table", table))
     else:

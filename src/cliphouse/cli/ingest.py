@@ -5,19 +5,19 @@ from __future__ import annotations
 import signal
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 import cliphouse
 from cliphouse.cli import options, show
 from cliphouse.json_text import to_json
-from cliphouse.loading.lease import ActiveLoad
-from cliphouse.loading.load import ShardLoad
-from cliphouse.loading.options import LOAD_SETTINGS
-from cliphouse.shards import parse_shard_numbers
+from cliphouse.shards.numbering import parse_shard_numbers
 
-NAME = "ingest"
+if TYPE_CHECKING:
+    from cliphouse.loading.lease import ActiveLoad
+    from cliphouse.loading.load import ShardLoad
+
 _SHOWN = 5
 
 
@@ -73,6 +73,8 @@ def command(
     Several machines may load the same shards into one server: each loads the shards that no other
     machine has, and takes over the shards of machines that died.
     """
+    from cliphouse.loading.options import LOAD_SETTINGS
+
     # SIGTERM from a scheduler ends the load as Ctrl-C does: it releases the claimed shards, so that
     # other machines can load them immediately.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

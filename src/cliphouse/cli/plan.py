@@ -18,7 +18,6 @@ from cliphouse.planning import plan as planning
 from cliphouse.planning.costs import Collection, Speeds
 from cliphouse.planning.plan import Estimate, Machines, TablePlan
 
-NAME = "plan"
 _NUMBER = re.compile(r"(\d+\.?\d*(?:e\d{1,2})?)\s*([a-z]*)", re.IGNORECASE)
 _COUNTS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
 _SIZES = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -13,12 +13,12 @@ import cliphouse
 from cliphouse.cli import options, show
 from cliphouse.cli.plot import check_plot, plot_recall
 from cliphouse.json_text import to_json
-from cliphouse.recall.rounding import RoundingCost
 from cliphouse.search.methods.figures import taken_by_auto
-from cliphouse.table import Table
 from cliphouse.vocabulary import Measured, Modality
 
-NAME = "recall"
+if TYPE_CHECKING:
+    from cliphouse.recall.rounding import RoundingCost
+    from cliphouse.table import Table
 
 
 def command(

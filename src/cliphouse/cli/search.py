@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,16 +13,16 @@ import cliphouse
 from cliphouse.cli import options, show
 from cliphouse.cli.formats import Format, write
 from cliphouse.cli.request import takes_request
-from cliphouse.client import Client
 from cliphouse.errors import QueryError
-from cliphouse.search.arrow import hits_table, results_table
 from cliphouse.search.methods import describe
 from cliphouse.search.query.operand import operands_of
 from cliphouse.search.request import Request
 from cliphouse.search.results import Hit, SearchResult
 from cliphouse.wording import counted
 
-NAME = "search"
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 _DEFAULT = Request()
 
 
@@ -74,6 +74,8 @@ def command(
     if server is not None:
         if show_sql or model:
             raise QueryError("--server does not allow --show-sql and --model: leave them out")
+        from cliphouse.client import Client
+
         with Client(server, api_key) as service:
             named = options.given(context, "table", table)
             results = service.search_many(searched, request, named)
@@ -85,7 +87,7 @@ def command(
             show.err.print(f"-- {_way(result)}\n{result.sql}", markup=False)
     many = queries is not None
     write(
-        results_table(asked, results) if many else hits_table(results[0]),
+        lambda: _arrow(asked, results, many),
         Format.JSON if json else chosen,
         output,
         lambda: _document(asked, results, many),
@@ -105,6 +107,12 @@ def _lines(path: Path) -> list[str]:
     if not any(lines):
         raise QueryError(f"{path}: contains no queries (one per line)")
     return [line for line in lines if line]
+
+
+def _arrow(asked: Sequence[str], results: Sequence[SearchResult], many: bool) -> pa.Table:
+    from cliphouse.search.arrow import hits_table, results_table
+
+    return results_table(asked, results) if many else hits_table(results[0])
 
 
 def _document(asked: Sequence[str], results: Sequence[SearchResult], many: bool) -> object:

@@ -12,7 +12,6 @@ from cliphouse.cli import options, show
 from cliphouse.errors import UserError
 from cliphouse.server.settings import DEFAULT_TABLES, PORT, Limits, ServeSettings
 
-NAME = "serve"
 _MEGABYTE = 1_000_000
 
 

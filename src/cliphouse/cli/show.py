@@ -5,25 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    SpinnerColumn,
-    TaskID,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import (
-    Progress as Bars,
-)
-from rich.table import Table
-from rich.text import Text
 
 from cliphouse.vocabulary import BuildProgress, Progress
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+    from rich.table import Table
 
 out = Console(highlight=False, soft_wrap=True, emoji=False)
 if not out.is_terminal:
@@ -46,17 +36,19 @@ def progress(what: str, unit: str = "rows") -> Iterator[Progress]:
 
 @contextmanager
 def _bar(what: str, unit: str) -> Iterator[Progress]:
+    from rich import progress as rich  # slow to import, and only terminals have bars
+
     columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        rich.SpinnerColumn(),
+        rich.TextColumn("{task.description}"),
+        rich.BarColumn(),
+        rich.MofNCompleteColumn(),
+        rich.TextColumn("{task.fields[rate]}"),
+        rich.TimeElapsedColumn(),
+        rich.TimeRemainingColumn(),
     )
     started = time.monotonic()
-    with Bars(*columns, console=err, transient=True) as bars:
+    with rich.Progress(*columns, console=err, transient=True) as bars:
         task = bars.add_task(what, total=None, rate="")
 
         def advance(done: int, total: int) -> None:
@@ -92,8 +84,17 @@ def shares(what: str) -> Iterator[BuildProgress]:
         log = _log(what, "%")
         yield lambda done: log(round(sum(done.values()) / max(1, len(done)) * 100), 100)
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
-    with Bars(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=err) as bars:
+    from rich import progress as rich
+
+    columns = (
+        rich.SpinnerColumn(),
+        rich.TextColumn("{task.description}"),
+        rich.BarColumn(),
+        rich.TaskProgressColumn(),
+        rich.TimeElapsedColumn(),
+        rich.TimeRemainingColumn(),
+    )
+    with rich.Progress(*columns, console=err) as bars:
         tasks: dict[str, TaskID] = {}
 
         def advance(done: Mapping[str, float]) -> None:
@@ -108,6 +109,9 @@ def shares(what: str) -> Iterator[BuildProgress]:
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]], right: str = "") -> Table:
     """A table for the terminal. ``right`` has a letter for each column: 'r' aligns it right, as in
     'lrr'. Cells are text, never markup."""
+    from rich.table import Table
+    from rich.text import Text
+
     built = Table(box=None, pad_edge=False, header_style="bold")
     for index, heading in enumerate(headings):
         is_right = right[index : index + 1] == "r"

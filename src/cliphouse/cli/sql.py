@@ -5,21 +5,20 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import cliphouse
 from cliphouse.cli import options, show
 from cliphouse.cli.formats import Format, as_rows, draw_rows, write
-from cliphouse.cli.parameters import read_parameters
 from cliphouse.cli.timing import timing_line
 from cliphouse.engine.answer import Answer
 from cliphouse.engine.statements import returns_rows, split_statements
 from cliphouse.errors import CliphouseError, QueryError
-from cliphouse.table import Table
 
-NAME = "sql"
+if TYPE_CHECKING:
+    from cliphouse.table import Table
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,13 @@ class Printer:
             sys.stdout.buffer.write(answer.written)
             sys.stdout.buffer.flush()
         elif rows.column_names:
-            write(rows, self.chosen, self.output, lambda: as_rows(rows), lambda: draw_rows(rows))
+            write(
+                lambda: rows,
+                self.chosen,
+                self.output,
+                lambda: as_rows(rows),
+                lambda: draw_rows(rows),
+            )
         show.err.print(timing_line(answer), style="dim")
 
 
@@ -74,7 +79,7 @@ def command(
     text = _text(statement, file)
     statements = None if text is None else _several(text, output)
     with cliphouse.open(db, model=model, model_dir=options.folder(model_dir)) as opened:
-        parameters = read_parameters(param or [], opened)
+        parameters = _parameters(param, opened)
         if statements is None:
             from cliphouse.cli.prompt import run_prompt  # slow to import, and seldom needed
 
@@ -84,6 +89,14 @@ def command(
             )
         else:
             _run(opened, statements, parameters, printer)
+
+
+def _parameters(given: list[str] | None, opened: Table) -> dict[str, Any]:
+    if not given:
+        return {}
+    from cliphouse.cli.parameters import read_parameters  # it reads pictures and vectors, too
+
+    return read_parameters(given, opened)
 
 
 def _text(statement: str | None, file: Path | None) -> str | None:

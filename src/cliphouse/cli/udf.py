@@ -12,9 +12,9 @@ from cliphouse.cli import options, show
 from cliphouse.models import DEFAULT_MODEL
 from cliphouse.udf.install import ServerFile, ServerFolders, install, server_files
 
-NAME = "udf"
-
 app = typer.Typer(
+    name="udf",
+    add_completion=False,
     no_args_is_help=True,
     help="Install encode_text and encode_image on a server. An embedded database has them.",
 )

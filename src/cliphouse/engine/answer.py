@@ -5,9 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from cliphouse.engine.connection import Connection
 from cliphouse.engine.deprecated import suggest_current_index, with_current_function_names
@@ -19,6 +17,9 @@ from cliphouse.engine.statements import (
     split_statements,
 )
 from cliphouse.errors import CliphouseError, QueryError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -68,4 +69,6 @@ def _run(
     if returns_rows(statement):
         return connection.query(statement, parameters, in_session=True), b""
     connection.command(statement, parameters, in_session=True)
+    import pyarrow as pa
+
     return pa.table({}), b""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
 
 
 def vectors_of(column: pa.ChunkedArray, dim: int) -> NDArray[np.float32]:
@@ -18,6 +19,8 @@ def vectors_of(column: pa.ChunkedArray, dim: int) -> NDArray[np.float32]:
 
 def plain_rows(table: pa.Table) -> list[dict[str, Any]]:
     """The rows of an answer; text comes as bytes, valid UTF-8 or not."""
+    import pyarrow as pa
+
     for index, field in enumerate(table.schema):
         if pa.types.is_string(field.type):
             table = table.set_column(index, field.name, table.column(index).cast(pa.binary()))

@@ -7,10 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, TypeVar, cast
-
-import pyarrow as pa
-from clickhouse_connect.driver.client import Client
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeVar, cast
 
 from cliphouse.engine.address import Address
 from cliphouse.engine.features import SKIP_SHARDS, Features, read_features
@@ -19,6 +16,10 @@ from cliphouse.engine.retry import RETRY_SECONDS, is_repeatable
 from cliphouse.engine.staging import StagedFile, StagedRows
 from cliphouse.engine.statements import only_reads, returns_rows
 from cliphouse.errors import QueryError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from clickhouse_connect.driver.client import Client
 
 _CHUNK = 2**20
 _T = TypeVar("_T")
@@ -74,6 +75,8 @@ class Connection(ABC):
     ) -> pa.Table:
         """The result of a query as an Arrow table. Text comes as Arrow strings, not validated."""
         settings = dict(self._session_settings) if in_session else {}
+
+        import pyarrow as pa
 
         def run() -> pa.Table:
             try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import fcntl
+import os
 import re
 import shutil
 import threading
@@ -16,7 +17,6 @@ from collections import Counter
 from pathlib import Path
 
 import clickhouse_connect
-import psutil
 from clickhouse_connect.driver import exceptions
 from clickhouse_connect.driver.client import Client
 
@@ -140,7 +140,7 @@ def _write_cache_size(folder: Path) -> None:
     """
     config_folder = folder / "config.d"
     config_folder.mkdir(exist_ok=True)
-    half = psutil.virtual_memory().total // 2
+    half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
     (config_folder / "memory.xml").write_text(
         "<clickhouse>\n"
         f"    <vector_similarity_index_cache_size>{half}</vector_similarity_index_cache_size>\n"

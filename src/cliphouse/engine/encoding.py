@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
 from cliphouse.engine.connection import Connection
-from cliphouse.engine.embedded import set_encoder
 from cliphouse.errors import EngineError, ModelError
 from cliphouse.models import DEFAULT_MODEL, load_encoder
 from cliphouse.udf import EncoderSettings
@@ -43,6 +40,8 @@ def choose_encoder(
         problem = unreadable or problem
     settings = EncoderSettings(model, model_dir, (str(Path.cwd()),), problem)
     if connection.is_embedded:
+        from cliphouse.engine.embedded import set_encoder
+
         set_encoder(settings)
     return settings
 
@@ -59,6 +58,8 @@ def check_encoder(connection: Connection, model: str, model_dir: str | None) -> 
     Raises ModelError if the database's function gives another number of dimensions, and EngineError
     if it is another model.
     """
+    import numpy as np
+
     found = connection.query("SELECT encode_text('cat') AS vector").column("vector")[0].as_py()
     expected = load_encoder(model, model_dir).encode_text(["cat"])[0]
     if len(found) != len(expected):

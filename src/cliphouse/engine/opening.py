@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from cliphouse.engine.address import Address, FolderAddress
 from cliphouse.engine.connection import Connection
-from cliphouse.engine.embedded_connection import EmbeddedConnection
 from cliphouse.engine.retry import RETRY_SECONDS
-from cliphouse.engine.server_connection import ServerConnection
 
 
 def open_connection(
@@ -18,5 +16,9 @@ def open_connection(
     let this user in, and UnreachableError if no server answers.
     """
     if isinstance(address, FolderAddress):
+        from cliphouse.engine.embedded_connection import EmbeddedConnection
+
         return EmbeddedConnection(address, create)
+    from cliphouse.engine.server_connection import ServerConnection
+
     return ServerConnection(address, retry_seconds)

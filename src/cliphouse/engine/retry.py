@@ -6,18 +6,13 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
-
-from tenacity import (
-    RetryCallState,
-    Retrying,
-    retry_if_exception,
-    stop_after_delay,
-    wait_random_exponential,
-)
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cliphouse.engine.statements import only_reads
 from cliphouse.errors import UnreachableError
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
 
 log = logging.getLogger("cliphouse.table")
 RETRY_SECONDS = 3.0
@@ -61,6 +56,13 @@ def with_retries(action: Callable[[], _T], repeatable: bool, seconds: float) -> 
 
     Raises the last UnreachableError; any other error is raised without a retry.
     """
+
+    from tenacity import (
+        Retrying,
+        retry_if_exception,
+        stop_after_delay,
+        wait_random_exponential,
+    )
 
     def may_retry(error: BaseException) -> bool:
         return (

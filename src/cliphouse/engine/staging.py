@@ -6,10 +6,10 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-import pyarrow as pa
-import pyarrow.ipc
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,9 @@ StagedRows: TypeAlias = StagedTable | StagedFile
 
 def write_staged_file(rows: pa.Table, folder: Path) -> StagedFile:
     """Write ``rows`` into a new Arrow file in ``folder``."""
+    import pyarrow as pa
+    import pyarrow.ipc
+
     descriptor, name = tempfile.mkstemp(".arrow", dir=folder)
     os.close(descriptor)
     with pa.OSFile(name, "wb") as sink, pa.ipc.new_file(sink, rows.schema) as writer:

@@ -7,8 +7,8 @@ from pathlib import Path
 from cliphouse.export.files import whole_file
 from cliphouse.export.format import ExportFormat
 from cliphouse.export.rows import ChosenRows
-from cliphouse.shards.guide_csv import CSV_COLUMNS
-from cliphouse.shards.reader import ID_BITS
+from cliphouse.shards.fields import CSV_COLUMNS
+from cliphouse.shards.numbering import ID_BITS
 
 _ROW_NUMBER = f"bitAnd(id, {(1 << ID_BITS) - 1})"
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING
 
 from cliphouse.export.files import whole_file
 from cliphouse.export.format import ExportFormat
 from cliphouse.export.rows import ChosenRows
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
 
 class ParquetExport(ExportFormat):
@@ -26,6 +28,8 @@ class ParquetExport(ExportFormat):
 
 def write_parquet(rows: ChosenRows, columns: Sequence[str], path: Path) -> None:
     """Write ``columns`` of the rows to one parquet file."""
+    import pyarrow.parquet as pq
+
     with whole_file(path) as stream:
         writer: pq.ParquetWriter | None = None
         for batch in rows.batches(columns):

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
-
-import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from cliphouse.engine.quoting import backquote
 from cliphouse.schema.columns import embedding_column
 from cliphouse.schema.handle import TableHandle
 from cliphouse.search.condition import Condition, explained
-from cliphouse.shards.reader import ID_BITS
+from cliphouse.shards.numbering import ID_BITS
 from cliphouse.vocabulary import Modality, Progress
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
 
 BATCH_ROWS = 10_000
 
@@ -138,6 +139,8 @@ def _is_of(part: Part | None) -> str:
 
 def _as_binary(batch: pa.Table) -> pa.Table:
     """Text that is not valid UTF-8 as binary, so that parquet can keep its every byte."""
+    import pyarrow as pa
+
     for index, field in enumerate(batch.schema):
         column = batch.column(index)
         if pa.types.is_dictionary(field.type):

@@ -5,14 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from cliphouse.errors import TableError
 from cliphouse.export.format import ExportFormat
 from cliphouse.export.rows import ChosenRows, Part, vectors_of
 from cliphouse.schema.columns import embedding_column
-from cliphouse.shards import ShardWriter
-from cliphouse.shards.manifest import Manifest, write_manifest
 
 
 class ShardsExport(ExportFormat):
@@ -24,6 +20,8 @@ class ShardsExport(ExportFormat):
     needs = (embedding_column("image"),)
 
     def write(self, rows: ChosenRows, output: Path) -> list[Path]:
+        from cliphouse.shards.manifest import Manifest, write_manifest
+
         info = rows.table.info
         if rows.parts[0].shard < 0:
             raise TableError(f"table {rows.table.name} has negative ids, which shards cannot have")
@@ -40,6 +38,8 @@ def _write_shard(
     rows: ChosenRows, part: Part, folder: Path, dtype: Literal["float16", "float32"]
 ) -> Path:
     """Write one shard and return the path of its metadata."""
+    from cliphouse.shards.writer import ShardWriter
+
     info = rows.table.info
     with_text = "text" in info.modalities
     vectors = {embedding_column(modality) for modality in info.modalities}
@@ -54,6 +54,8 @@ def _write_shard(
 
 def _fits_float16(rows: ChosenRows) -> bool:
     """Whether float16 keeps every bit of every chosen vector."""
+    import numpy as np
+
     modalities = rows.table.info.modalities
     for batch in rows.batches(["id", *map(embedding_column, modalities)]):
         for modality in modalities:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import psutil
-
 from cliphouse.errors import TableError
 from cliphouse.schema.handle import TableHandle
 from cliphouse.schema.index_spec import ELEMENT_BYTES, IndexSpec
@@ -66,6 +64,8 @@ def forecast(table: TableHandle, spec: IndexSpec) -> IndexForecast:
     }
     available = limits.get("max_server_memory_usage") or None
     if connection.is_embedded:
+        import psutil
+
         free = int(psutil.virtual_memory().available)
         available = free if available is None else min(free, available)
     return IndexForecast(

@@ -13,9 +13,10 @@ from cliphouse.loading.lease import ActiveLoad, read_load_status
 from cliphouse.loading.ledger import Entry, Ledger
 from cliphouse.schema.columns import COLUMNS, embedding_column, metadata_fields
 from cliphouse.schema.handle import TableHandle
-from cliphouse.shards import ShardReader, find_shards
+from cliphouse.shards.files import find_shards
 from cliphouse.shards.npy import NpyFile
-from cliphouse.shards.reader import ID_BITS
+from cliphouse.shards.numbering import ID_BITS
+from cliphouse.shards.reader import ShardReader
 from cliphouse.shards.source import ShardSource, Source, find_sources
 from cliphouse.wording import counted
 

@@ -26,7 +26,7 @@ from cliphouse.engine.quoting import identifier, quote
 from cliphouse.loading.tokens import token_settings
 from cliphouse.schema.info import LEDGER_SUFFIX, keep_tokens, read_definition
 from cliphouse.schema.migrations import LEDGER_RECORD
-from cliphouse.shards import DataFile
+from cliphouse.shards.files import DataFile
 from cliphouse.shards.source import LocalShard
 
 LineState = Literal["claimed", "loading", "renewed", "released", "done"]

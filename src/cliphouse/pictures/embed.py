@@ -22,9 +22,11 @@ from PIL import Image
 
 from cliphouse.errors import PictureError, ShardError
 from cliphouse.models import Encoder
-from cliphouse.pictures.files import MAX_PIXELS, Picture, find_pictures, open_picture
-from cliphouse.shards import Shard, ShardWriter, find_shards
+from cliphouse.pictures.files import Picture, find_pictures, open_picture
+from cliphouse.pictures.formats import MAX_PIXELS
+from cliphouse.shards.files import Shard, find_shards
 from cliphouse.shards.manifest import Manifest, read_manifest, write_manifest
+from cliphouse.shards.writer import ShardWriter
 from cliphouse.vocabulary import Progress
 
 _SCHEMA = pa.schema(

@@ -15,11 +15,8 @@ from typing import BinaryIO, cast
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cliphouse.errors import PictureError
+from cliphouse.pictures.formats import MAX_PIXELS, SUFFIXES
 
-MAX_PIXELS = 89_478_485  # Pillow's own limit, a quarter of a gigabyte of RGB
-SUFFIXES = frozenset(
-    (*(".jpg", ".jpeg", ".jpe", ".png", ".webp", ".gif", ".bmp"), ".tif", ".tiff", ".avif", ".ppm")
-)
 CAPTIONS_FILE = "captions.csv"
 
 # Among the filters, this one is known as ours by its pattern.

@@ -18,9 +18,9 @@ from cliphouse.search.query.vector import QueryVector
 from cliphouse.search.request import Request
 from cliphouse.search.run import Searcher
 from cliphouse.search.statement import condition_of
-from cliphouse.shards import ShardReader
 from cliphouse.shards.npy import NpyFile
-from cliphouse.shards.reader import ID_BITS
+from cliphouse.shards.numbering import ID_BITS
+from cliphouse.shards.reader import ShardReader
 from cliphouse.shards.source import ShardSource, Source
 from cliphouse.vocabulary import Metric, Modality
 

@@ -13,7 +13,7 @@ from cliphouse.engine.quoting import identifier, quote
 from cliphouse.errors import TableError
 from cliphouse.schema.columns import COLUMNS, Column, Embedding, embedding_column
 from cliphouse.schema.migrations import DESCRIPTION
-from cliphouse.shards.reader import ID_BITS
+from cliphouse.shards.numbering import ID_BITS
 from cliphouse.vocabulary import MODALITIES, Codes, Measured, Modality, Precision
 
 _ELEMENT = {"float32": "Float32", "bfloat16": "BFloat16"}

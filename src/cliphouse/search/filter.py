@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import Any
-
-import numpy as np
 
 from cliphouse.errors import QueryError
 from cliphouse.schema.columns import COLUMNS, Column, FilterKind, Scalar
 from cliphouse.search.condition import Condition
-from cliphouse.shards.files import MAX_SHARD
-from cliphouse.shards.reader import ID_BITS
+from cliphouse.shards.numbering import ID_BITS, MAX_SHARD
 
 FilterValue = float | int | str | tuple[str, ...] | tuple[int, ...]
 _INT64 = 2**63
@@ -135,10 +133,11 @@ def _condition(field: FilterField, value: Any) -> Condition:
 
 
 def _number(field: FilterField, value: Any) -> FilterValue:
-    is_number = isinstance(value, int | float | np.number) and -_INT64 <= value < _INT64
-    if is_number and not field.is_whole:
+    is_number = isinstance(value, Real)
+    is_held = is_number and -_INT64 <= value < _INT64
+    if is_held and not field.is_whole:
         return float(value)
-    if is_number and value == int(value):
+    if is_held and value == int(value):
         return int(value)
     raise QueryError(f"filter {field.name}: {value!r} is no number that such a column could hold")
 
@@ -155,7 +154,7 @@ def _texts(field: FilterField, value: Any) -> FilterValue:
 
 def _shards(field: FilterField, value: Any) -> FilterValue:
     def is_shard(one: Any) -> bool:
-        return isinstance(one, int | np.integer) and 0 <= int(one) < MAX_SHARD
+        return isinstance(one, Integral) and 0 <= int(one) < MAX_SHARD
 
     return tuple(map(int, _listed(field, value, "shard numbers", is_shard)))
 

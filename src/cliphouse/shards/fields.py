@@ -1,4 +1,4 @@
-"""A field of a metadata file, as a caller asks for it."""
+"""The fields of a metadata file, as a caller asks for them, and those of the guide's CSV."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 FieldType = Literal["binary", "float32", "int32"]
+CSV_METADATA = ("url", "caption", "NSFW", "similarity")
+CSV_COLUMNS = (*CSV_METADATA, "image_embedding", "text_embedding")  # behind the row's number
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from typing import Any, BinaryIO, cast
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from cliphouse.errors import ShardError, UserError
+from cliphouse.errors import ShardError
+from cliphouse.shards.numbering import MAX_SHARD
 
 SUBFOLDERS = ("img_emb", "images", "text_emb", "texts", "metadata")
-MAX_SHARD = 2**20  # ids (shard * 2**32 + row) stay below 2**53, which JavaScript keeps exactly
 
 # The keys under which fsspec's stores give a version: s3 and http, abfs, gs and hf, local, others.
 _VERSION_KEYS = (
@@ -83,37 +83,6 @@ def open_fs(url: str) -> tuple[Any, str]:
 def entry_version(entry: Mapping[str, Any]) -> str:
     """The version of a file in its store's listing; empty if the listing has none."""
     return next((str(entry[key]) for key in _VERSION_KEYS if entry.get(key)), "")
-
-
-def parse_shard_numbers(text: str) -> set[int] | None:
-    """Read shard numbers such as ``0-9,12,400-409``; None means ``all``.
-
-    Raises UserError if a part is neither a number nor a rising range.
-    """
-    if text.strip() == "all":
-        return None
-    numbers: set[int] = set()
-    for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d{1,9})(?:\s*-\s*(\d{1,9}))?\s*", part, re.ASCII)
-        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-        if first > last or last >= MAX_SHARD:
-            raise UserError(
-                f"shards {text!r}: {part.strip()!r} is not a shard number or range; "
-                "write them as in 0-9,12,400-409, or all"
-            )
-        numbers.update(range(first, last + 1))
-    return numbers
-
-
-def format_shard_numbers(numbers: Iterable[int]) -> str:
-    """Write ascending shard numbers in the form that parse_shard_numbers reads: 0-9,12."""
-    spans: list[list[int]] = []
-    for number in numbers:
-        if spans and number == spans[-1][1] + 1:
-            spans[-1][1] = number
-        else:
-            spans.append([number, number])
-    return ",".join(f"{first}-{last}" if last > first else f"{first}" for first, last in spans)
 
 
 def find_shards(folders: Iterable[str], numbers: Collection[int] | None = None) -> list[Shard]:

@@ -18,11 +18,10 @@ import pyarrow.csv as pa_csv
 from numpy.typing import NDArray
 
 from cliphouse.errors import ShardError
-from cliphouse.shards.files import MAX_SHARD, DataFile, Shard, entry_version, find_shards, open_fs
+from cliphouse.shards.fields import CSV_COLUMNS, CSV_METADATA
+from cliphouse.shards.files import DataFile, Shard, entry_version, find_shards, open_fs
+from cliphouse.shards.numbering import MAX_SHARD
 from cliphouse.shards.writer import ShardWriter
-
-_METADATA = ("url", "caption", "NSFW", "similarity")
-CSV_COLUMNS = (*_METADATA, "image_embedding", "text_embedding")  # behind the row's number
 
 _BLOCK = 16 * 2**20
 _TYPES = {name: pa.binary() for name in ("row", *CSV_COLUMNS)} | {"similarity": pa.float32()}
@@ -70,7 +69,7 @@ class GuideCsv:
             for batch in _batches(self.file):
                 image = _vectors(self.file, batch.column("image_embedding"), done, self.dim)
                 text = _vectors(self.file, batch.column("text_embedding"), done, self.dim)
-                writer.append(image, text, batch.select(_METADATA))
+                writer.append(image, text, batch.select(CSV_METADATA))
                 done += batch.num_rows
         return find_shards([str(folder)], {self.number})[0]
 

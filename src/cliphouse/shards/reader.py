@@ -14,8 +14,7 @@ from cliphouse.shards.fields import MetadataField
 from cliphouse.shards.files import Shard
 from cliphouse.shards.metadata import MetadataFile
 from cliphouse.shards.npy import NpyFile
-
-ID_BITS = 32  # id = shard * 2**32 + row
+from cliphouse.shards.numbering import ID_BITS
 
 
 @dataclass(frozen=True)

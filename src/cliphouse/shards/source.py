@@ -19,7 +19,8 @@ from fsspec.implementations.local import LocalFileSystem
 from cliphouse.errors import ShardError
 from cliphouse.shards.files import DataFile, Shard, find_shards
 from cliphouse.shards.guide_csv import GuideCsv
-from cliphouse.shards.reader import ID_BITS, ShardReader
+from cliphouse.shards.numbering import ID_BITS
+from cliphouse.shards.reader import ShardReader
 
 
 @dataclass(frozen=True)

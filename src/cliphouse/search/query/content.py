@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from cliphouse.errors import PictureError, QueryError
-from cliphouse.pictures import open_picture
-from cliphouse.pictures.fetch import fetch_picture
-from cliphouse.pictures.files import read_picture
 from cliphouse.search.query.operand import Operand
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 def read_image(operand: Operand) -> Image.Image:
     """The picture of an operand as RGB. Raises PictureError if it cannot be fetched or read."""
+    from PIL import Image
+
+    from cliphouse.pictures.fetch import fetch_picture
+    from cliphouse.pictures.files import open_picture, read_picture
+
     if operand.picture_url is not None:
         return fetch_picture(operand.picture_url)
     picture = operand.picture
@@ -32,6 +36,8 @@ def read_image(operand: Operand) -> Image.Image:
 def read_file(operand: Operand) -> bytes:
     """The picture of an operand as the bytes of a file. Raises PictureError if it cannot be
     read."""
+    from PIL import Image
+
     picture = operand.picture
     if isinstance(picture, bytes):
         return picture

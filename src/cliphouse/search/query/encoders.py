@@ -1,16 +1,20 @@
-"""The encoder of a table: the one it was made with, loaded once."""
+"""The encoder of a table: the one it was made with, loaded once, here and for SQL."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
+from cliphouse.engine.connection import Connection
+from cliphouse.engine.encoding import check_encoder, choose_encoder, reload_functions
 from cliphouse.errors import ModelError
 from cliphouse.models import DEFAULT_MODEL, Encoder, load_encoder, model_spec
-from cliphouse.pictures import open_picture
-from cliphouse.schema.info import TableInfo
+from cliphouse.schema.info import KnownModels, TableInfo, read_models
+from cliphouse.udf import EncoderSettings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class TableEncoders:
@@ -53,9 +57,33 @@ class TableEncoders:
 
         Raises ModelError as ``load`` does, PictureError for a bad picture.
         """
+        import numpy as np
+
         encoder = self.load(model)
         if isinstance(query, Path):
+            from cliphouse.pictures.files import open_picture
+
             (vector,) = encoder.encode_image([encoder.shrink(open_picture(query))])
         else:
             (vector,) = encoder.encode_text([query])
         return np.asarray(vector, np.float32)
+
+    def for_sql(self, connection: Connection) -> EncoderSettings:
+        """Choose the encoder of encode_text and encode_image in the next statement: the one before
+        may have made or dropped a table (see cliphouse.engine.encoding.choose_encoder)."""
+        known = KnownModels() if self.model else read_models(connection)
+        return choose_encoder(connection, self.model, self.model_dir, known.by_table, known.problem)
+
+    def encode_as_sql(self, connection: Connection, query: str | Path) -> NDArray[np.float32]:
+        """The vector that encode_text or encode_image would make, as ``encode`` does. Raises
+        ModelError if no model can be chosen, too."""
+        settings = self.for_sql(connection)
+        if settings.problem is not None:
+            raise ModelError(settings.problem)
+        return self.encode(settings.model, query)
+
+    def check_sql(self, connection: Connection) -> float:
+        """Let a server reload its functions, and check that its encode_text is the encoder of this
+        process; return their largest difference (see cliphouse.engine.encoding.check_encoder)."""
+        reload_functions(connection)
+        return check_encoder(connection, self.model or DEFAULT_MODEL, self.model_dir)

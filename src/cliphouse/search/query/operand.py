@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
-from typing import Literal, TypeAlias, cast
-
-from numpy.typing import ArrayLike
-from PIL import Image
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from cliphouse.errors import QueryError
-from cliphouse.pictures.files import SUFFIXES
+from cliphouse.pictures.formats import SUFFIXES
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+    from PIL import Image
 
 Query: TypeAlias = "str | Path | Image.Image | ArrayLike | Operand"
 
@@ -120,6 +121,8 @@ def to_operand(query: Query) -> Operand:
         return parse_operand(query)
     if isinstance(query, Path):
         return _file(query.expanduser())
+    from PIL import Image  # for what programs give; words and rows do without
+
     if isinstance(query, Image.Image):
         return Operand(picture=query)
     return Operand(vector=query)
