@@ -21,7 +21,7 @@ from cliphouse.errors import (
     UnreachableError,
     UserError,
 )
-from cliphouse.json_text import to_json
+from cliphouse.json_text import to_json_bytes
 
 log = logging.getLogger("cliphouse.server")
 
@@ -63,7 +63,7 @@ def json_answer(
     document: Any, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
     """Build a JSON response."""
-    return Response(to_json(document), status, headers, media_type="application/json")
+    return Response(to_json_bytes(document), status, headers, media_type="application/json")
 
 
 def refuse(

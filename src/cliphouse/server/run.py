@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import signal
 import socket
@@ -11,6 +10,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import uvicorn
+import uvloop
 
 from cliphouse.engine.address import FolderAddress, parse_address
 from cliphouse.engine.lockfile import lock_file
@@ -49,6 +49,7 @@ def serve(settings: ServeSettings, announce: Callable[[Ready], None]) -> None:
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
+                http="httptools",
                 ws="none",
                 timeout_graceful_shutdown=_FINISH_SECONDS,
             )
@@ -58,7 +59,7 @@ def serve(settings: ServeSettings, announce: Callable[[Ready], None]) -> None:
                 lock_file(db.folder, address) if isinstance(db, FolderAddress) else nullcontext(),
                 _end_quietly(),
             ):
-                asyncio.run(server.serve(sockets=[listener]))
+                uvloop.run(server.serve(sockets=[listener]))
         finally:
             service.close()
 
