@@ -51,12 +51,9 @@ class BodyMiddleware:
     async def _read(self, scope: Scope, receive: Receive, body: _Body) -> ASGIApp | None:
         """Fill ``body``. Returns the response that refuses it, or None."""
         most = self._limits.body_bytes
-        too_large = refuse(
-            413, f"the body is larger than {most:,} bytes", "too_large", {"Connection": "close"}
-        )
         declared = Headers(scope=scope).get("content-length", "0")
         if declared.isdigit() and int(declared) > most:
-            return too_large
+            return _too_large(most)
         try:
             await asyncio.wait_for(self._fill(receive, body), self._limits.body_seconds)
         except asyncio.TimeoutError:
@@ -64,7 +61,7 @@ class BodyMiddleware:
                 408, "the body did not arrive in time", "too_slow", {"Connection": "close"}
             )
         if len(body.data) > most:
-            return too_large
+            return _too_large(most)
         if self._held > _MAX_HELD * most:
             self._metrics.overloaded.inc()
             return refuse(
@@ -154,6 +151,11 @@ class BodyMiddleware:
         finally:
             watcher.cancel()
             handler.cancel()
+
+
+def _too_large(most: int) -> ASGIApp:
+    message = f"the body is larger than {most:,} bytes"
+    return refuse(413, message, "too_large", {"Connection": "close"})
 
 
 class _Body:

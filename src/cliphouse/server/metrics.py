@@ -33,6 +33,13 @@ class Queue(Protocol):
     def waiting(self) -> int: ...
 
 
+class Cache(Protocol):
+    """Values that are kept for later requests."""
+
+    @property
+    def bytes(self) -> int: ...
+
+
 class Pool(Queue, Protocol):
     """A queue, and the workers that take from it."""
 
@@ -69,6 +76,14 @@ class Metrics:
             buckets=_BATCHES,
             registry=self.registry,
         )
+        self.word_hits = Counter(
+            "cliphouse_word_cache_hits",
+            "Words whose vector was kept from an earlier search",
+            registry=self.registry,
+        )
+        self.word_misses = Counter(
+            "cliphouse_word_cache_misses", "Words that were encoded", registry=self.registry
+        )
         self.searches = Counter(
             "cliphouse_searches", "Searches by mode", ("mode",), registry=self.registry
         )
@@ -101,8 +116,8 @@ class Metrics:
             registry=self.registry,
         )
 
-    def watch(self, workers: Pool, encoding: Queue) -> None:
-        """Add gauges that read the lengths of the queues on each request."""
+    def watch(self, workers: Pool, encoding: Queue, words: Cache) -> None:
+        """Add gauges that read the lengths of the queues, and a cache's size, on each request."""
         for name, text, read in (
             ("cliphouse_queue_length", "Searches that wait for a worker", lambda: workers.waiting),
             ("cliphouse_searches_running", "Searches that run", lambda: workers.running),
@@ -110,6 +125,11 @@ class Metrics:
                 "cliphouse_encode_queue_length",
                 "Queries that wait to be encoded",
                 lambda: encoding.waiting,
+            ),
+            (
+                "cliphouse_word_cache_bytes",
+                "Memory of the vectors kept from earlier searches by words",
+                lambda: words.bytes,
             ),
         ):
             Gauge(name, text, registry=self.registry).set_function(read)

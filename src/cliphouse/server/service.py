@@ -8,7 +8,7 @@ import io
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -31,6 +31,7 @@ from cliphouse.server.encoders import Encoders
 from cliphouse.server.encoding import EncoderThread
 from cliphouse.server.metrics import Metrics
 from cliphouse.server.settings import MAX_DEPTH, ServeSettings
+from cliphouse.server.word_vectors import WordVectors
 from cliphouse.server.workers import Tables, Workers
 from cliphouse.table import Table
 
@@ -58,6 +59,7 @@ class Service:
         self._workers: Workers | None = None
         self._encoding: EncoderThread | None = None
         self._encoders = Encoders(settings.model_dir)
+        self._word_vectors = WordVectors(self.metrics)
         self._columns: dict[str, frozenset[str]] = {}
         self._active = 0
         self._admissions = 0
@@ -89,7 +91,7 @@ class Service:
         finally:
             for table in tables.values():
                 table.close()
-        self.metrics.watch(self._workers, self._encoding)
+        self.metrics.watch(self._workers, self._encoding, self._word_vectors)
         return self._encoders.problems()
 
     def close(self) -> None:
@@ -138,7 +140,7 @@ class Service:
                 log.info("search of %s: %s", name, shown)
         with self._admitted(), self.metrics.full.time():
             started = time.perf_counter()
-            encoded = await asyncio.gather(*(self._encoded(name, query) for query in queries))
+            encoded = await _all([self._encoded(name, query) for query in queries])
             encode_ms = (time.perf_counter() - started) * 1000 / max(len(queries), 1)
             cancelled = threading.Event()
             admissions, is_alone = self._admissions, self._is_alone()
@@ -250,7 +252,7 @@ class Service:
         return await self._workers.run(timed)
 
     async def _encoded(self, table: str, operands: Sequence[Operand]) -> list[Operand]:
-        return await asyncio.gather(*(self._read(table, operand) for operand in operands))
+        return await _all([self._read(table, operand) for operand in operands])
 
     async def _read(self, table: str, operand: Operand) -> Operand:
         """An operand for a worker: a vector or a row, never a local file."""
@@ -259,11 +261,18 @@ class Service:
         if operand.vector is not None:
             return replace(operand, vector=_vector(operand))
         if operand.words is not None:
-            encoder = self._encoders.get(table, "words")
-            words = await self._encode(encoder, operand.words)
+            words = await self._read_words(table, operand.words)
             return Operand(vector=words, weight=operand.weight, made_of="text")
         picture = await self._read_picture(table, await self._picture(operand))
         return Operand(vector=picture, weight=operand.weight, made_of="image")
+
+    async def _read_words(self, table: str, words: str) -> NDArray[np.float32]:
+        encoder = self._encoders.get(table, "words")
+        vector = self._word_vectors.get(encoder.name, words)
+        if vector is None:
+            vector = await self._encode(encoder, words)
+            self._word_vectors.keep(encoder.name, words, vector)
+        return vector
 
     async def _picture(self, operand: Operand) -> bytes:
         if operand.picture_url is None:
@@ -329,6 +338,13 @@ def _vector(operand: Operand) -> NDArray[np.float32]:
     if not np.linalg.norm(values) >= _LEAST_LENGTH:
         raise QueryError(f"the vector is shorter than {_LEAST_LENGTH}; it has no direction")
     return values.astype(np.float32)
+
+
+async def _all(works: Sequence[Coroutine[None, None, _Result]]) -> list[_Result]:
+    """Await all at the same time. A single one, the usual case, needs no task of its own."""
+    if len(works) == 1:
+        return [await works[0]]
+    return await asyncio.gather(*works)
 
 
 async def _run_in(pool: ThreadPoolExecutor, work: Callable[[], _Result]) -> _Result:
