@@ -110,7 +110,8 @@ class ClipEncoder:
 
     @cached_property
     def _text(self) -> TextTower:
-        return self._load(self._spec.text, lambda folder: TextTower(folder, self._threads))
+        threads = self._threads or self._spec.text.threads
+        return self._load(self._spec.text, lambda folder: TextTower(folder, threads))
 
     @cached_property
     def _vision(self) -> Any:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cliphouse.cluster.placement import Placement
 from cliphouse.engine.features import EVERYTHING, Features
 from cliphouse.errors import TableError
 from cliphouse.schema.columns import embedding_column
-from cliphouse.schema.handle import TableHandle
-from cliphouse.schema.info import TableInfo
 from cliphouse.vocabulary import Metric, Modality
+
+if TYPE_CHECKING:
+    from cliphouse.cluster.placement import Placement
+    from cliphouse.schema.handle import TableHandle
+    from cliphouse.schema.info import TableInfo
 
 DISTANCE: dict[Metric, str] = {"cosine": "cosineDistance", "l2": "L2Distance"}
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import shlex
 import sys
-import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import xml.etree.ElementTree as ET
 
 SETTINGS_FILE = "encoder.json"
 FUNCTIONS_FILE = "encode_function.xml"
 CONFIG_FILE = "config.xml"
 
-# The working folder is removed from the path, because its files could be imported as modules.
+# The working folder is removed from the path, because its files could be imported as modules. The
+# process multiplies no matrices with numpy: its threads would only take time to start.
 _START = (
-    "import sys; sys.path = [p for p in sys.path if p]; import cliphouse.udf.worker as w; w.main()"
+    "import os, sys; sys.path = [p for p in sys.path if p]; "
+    "os.environ['OPENBLAS_NUM_THREADS'] = '1'; import cliphouse.udf.worker as w; w.main()"
 )
 # The first call loads the model, and a long column takes a while. A process that does not answer in
 # this time hangs.
@@ -50,6 +55,8 @@ def functions_xml(commands: dict[str, str], direct: bool, copies: int = 1) -> st
     are encoded together. A query fails if a process ends or writes to standard error; the error
     has the text that was written.
     """
+    import xml.etree.ElementTree as ET
+
     root = ET.Element("functions")
     for function in FUNCTIONS:
         element = ET.SubElement(root, "function")
@@ -66,6 +73,8 @@ def functions_xml(commands: dict[str, str], direct: bool, copies: int = 1) -> st
 def config_xml(functions: str, scripts: str | None = None) -> str:
     """A part of the engine's configuration: the file that defines the functions (or a pattern of
     files), and the folder of scripts if it is not the engine's own."""
+    import xml.etree.ElementTree as ET
+
     root = ET.Element("clickhouse")
     ET.SubElement(root, "user_defined_executable_functions_config").text = functions
     if scripts is not None:
@@ -104,5 +113,7 @@ def _definition(function: Function, copies: int) -> dict[str, str]:
 
 
 def _xml(root: ET.Element) -> str:
+    import xml.etree.ElementTree as ET
+
     ET.indent(root, "    ")
     return ET.tostring(root, encoding="unicode") + "\n"

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from cliphouse.errors import CliphouseError, EngineError, ModelError, PictureError
 from cliphouse.models import Encoder, load_encoder
-from cliphouse.udf.allowed import open_allowed
 from cliphouse.udf.rowbinary import EMPTY_ARRAY, array_bytes, read_string
 from cliphouse.udf.settings import EncoderSettings
 
@@ -58,11 +57,15 @@ class Worker:
         return list(self._model(settings).encode_text(words))
 
     def _pictures(self, paths: list[bytes], settings: EncoderSettings) -> Vectors:
+        from cliphouse.udf.allowed import open_allowed  # words need nothing that opens pictures
+
         encoder = self._model(settings)
         opened = [encoder.shrink(open_allowed(path, settings.folders)) for path in paths]
         return list(encoder.encode_image(opened))
 
     def _pictures_or_none(self, paths: list[bytes], settings: EncoderSettings) -> Vectors:
+        from cliphouse.udf.allowed import open_allowed
+
         encoder = self._model(settings)
         opened = {}
         for row, path in enumerate(paths):
