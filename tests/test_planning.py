@@ -77,6 +77,12 @@ def test_disk_of_a_loaded_table(
     table.ingest(tmp_path / "s", precision=precision)
     predicted = expect(Layout(precision), rows, dim, modalities).disk_bytes
     assert predicted == pytest.approx(disk_of(table), rel=NEAR)
+    share = Collection(rows, dim, modalities)
+    of_parts = "SELECT {} FROM system.parts WHERE active"
+    marks = figure(table, of_parts.format("sum(marks_bytes)"))
+    assert costs.mark_bytes(share) == pytest.approx(marks, rel=0.5)  # small files have headers
+    key = figure(table, of_parts.format("sum(primary_key_bytes_in_memory)"))
+    assert costs.key_bytes(share) == pytest.approx(key, rel=0.05)
     embeddings = figure(
         table,
         "SELECT sum(column_data_compressed_bytes) FROM system.parts_columns "
@@ -229,8 +235,9 @@ def test_more_loading_machines_load_faster_until_the_disks_are_the_limit() -> No
 
     assert seconds(2) == pytest.approx(seconds(1) / 2, rel=0.01)
     assert seconds(1000) == seconds(2000) > seconds(1) / 1000
-    # Half of the rows a node, of 2 x (512 x 2 + 8) + 42 bytes, written four times at 1 GB/s.
-    assert seconds(1000) == pytest.approx(4 * 500_000_000 * 2106 / 1e9)
+    # Half of the rows a node, of 2 x (512 x 2 + 8) + 90 bytes and 28 for 64 rows, written four
+    # times at 1 GB/s.
+    assert seconds(1000) == pytest.approx(4 * 500_000_000 * (2154 + 28 / 64) / 1e9)
 
 
 def test_candidates_that_do_not_stay_in_memory_are_read_from_the_disk() -> None:
@@ -238,12 +245,12 @@ def test_candidates_that_do_not_stay_in_memory_are_read_from_the_disk() -> None:
 
     def plan(gigabytes: int) -> planning.Estimate:
         machines = Machines(16, gigabytes * 10**9, graph_cache_bytes=60 * 10**9)
-        return planning.estimate(layout, Collection(rows), machines, Speeds())
+        return planning.estimate(layout, Collection(rows), machines, Speeds().with_disk(1e8))
 
     tight, roomy = plan(40), plan(80)
     assert (tight.rescores_from_disk, roomy.rescores_from_disk) == (True, False)
-    # 30 granules of 512 rows of 1,032 bytes, at 1 GB/s, one query's after another's.
-    granules = 30 * 512 * 1032 / 1e9
+    # 20 granules of 64 rows of 1,032 bytes, at 0.1 GB/s, one query's after another's.
+    granules = 20 * 64 * 1032 / 1e8
     assert tight.query_seconds - roomy.query_seconds == pytest.approx(granules)
     assert tight.queries_per_second == pytest.approx(1 / granules)
     assert roomy.queries_per_second == pytest.approx(16 / roomy.query_seconds)

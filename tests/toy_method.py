@@ -10,7 +10,7 @@ from cliphouse.engine.features import USE_INDEX
 from cliphouse.schema.facts import TableFacts
 from cliphouse.search.methods import METHODS
 from cliphouse.search.methods.figures import Figures
-from cliphouse.search.methods.method import Kept, Method, Plan, Search, Settings, Width
+from cliphouse.search.methods.method import Kept, Method, Plan, Search, Settings, Stage, Width
 from cliphouse.vocabulary import Measured
 
 
@@ -23,7 +23,7 @@ class Toy(Method):
     def structure(self, search: Search, facts: TableFacts) -> str:
         return "toy box"
 
-    def settings(self, facts: TableFacts, plan: Plan, limit: int, taken: int | None) -> Settings:
+    def settings(self, facts: TableFacts, plan: Plan, stage: Stage) -> Settings:
         return {USE_INDEX: 0}
 
     def kept(self, modalities: int) -> Iterator[Kept]:

@@ -12,6 +12,7 @@ import cliphouse
 from cliphouse.cli import options, show
 from cliphouse.cli.recall import draw
 from cliphouse.json_text import to_json
+from cliphouse.schema.columns import GRANULE_ROWS
 from cliphouse.wording import counted
 
 if TYPE_CHECKING:
@@ -69,6 +70,13 @@ def _loaded(summary: TableSummary) -> str:
     return f", loaded {first}" if first == last else f", loaded from {first} to {last}"
 
 
+def _granule(rows: int) -> str:
+    """The rows that the engine reads together, and what to do if they are more than today."""
+    if rows <= GRANULE_ROWS:
+        return f"{rows:,} rows"
+    return f"{rows:,} rows; a table loaded anew has {GRANULE_ROWS}, and is searched faster"
+
+
 def _draw(summary: TableSummary) -> None:
     facts = [
         ("database", summary.database),
@@ -83,6 +91,8 @@ def _draw(summary: TableSummary) -> None:
         ),
         ("disk", show.size(summary.disk_bytes)),
     ]
+    if summary.granule:
+        facts.append(("granules", _granule(summary.granule)))
     facts += [("loading", load.describe()) for load in summary.loading]
     if summary.unfinished:
         numbers = ", ".join(map(str, summary.unfinished))

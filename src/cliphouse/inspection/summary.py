@@ -13,6 +13,7 @@ from cliphouse.indexing.build import existing_indexes
 from cliphouse.loading.lease import ActiveLoad, read_load_status
 from cliphouse.loading.ledger import Ledger
 from cliphouse.schema.handle import TableHandle
+from cliphouse.schema.info import read_granule
 from cliphouse.vocabulary import Measured
 
 
@@ -54,7 +55,7 @@ class TableSummary:
     interrupted. On a cluster the figures are of one replica of each shard that can be reached;
     ``nodes`` lists all nodes. ``engine`` is ClickHouse's version, ``lacking`` describes the
     features that it lacks, and ``forbidden`` are the settings of searches that this user may not
-    change.
+    change. ``granule`` is the number of rows that the engine reads together, 0 if it is not known.
     """
 
     database: str
@@ -79,6 +80,7 @@ class TableSummary:
     engine: str = ""
     lacking: tuple[str, ...] = ()
     forbidden: tuple[str, ...] = ()
+    granule: int = 0
 
 
 def summarise(table: TableHandle) -> TableSummary:
@@ -136,6 +138,7 @@ def _summarise(table: TableHandle, lost: Sequence[Node]) -> TableSummary:
         engine=connection.features.version,
         lacking=tuple(connection.features.lacking),
         forbidden=tuple(connection.features.forbidden),
+        granule=read_granule(connection, placement),
     )
 
 

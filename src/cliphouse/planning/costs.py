@@ -12,16 +12,21 @@ from statistics import NormalDist
 from typing import Literal
 
 from cliphouse.errors import QueryError
+from cliphouse.schema.columns import GRANULE_ROWS
 from cliphouse.schema.index_spec import IndexSpec
-from cliphouse.search.methods.hnsw import SPARE_CANDIDATES
+from cliphouse.search.methods.hnsw import candidates_of
 from cliphouse.search.methods.method import Kept
 from cliphouse.vocabulary import Precision
 
 Codes = Literal["rabitq", "turboquant"]
 
-# Bytes a row on disk: id, url, caption and the rest after compression, measured on rows of LAION's
-# lengths (37 to 47 in tables of 100,000 to 5,000 rows). An array also stores its length.
-METADATA_BYTES = 42
+# Bytes a row on disk: id, url, caption and the rest after compression, measured on 100,000 rows of
+# LAION's lengths. An array also stores its length.
+METADATA_BYTES = 90
+# Bytes of marks on disk and of primary key in memory for each granule: every column has a mark, and
+# the key is an id (docs/benchmarks/layout.md).
+MARK_BYTES = 28
+KEY_BYTES = 8
 ARRAY_BYTES = 8
 ELEMENT_BYTES: dict[Precision, int] = {"float32": 4, "bfloat16": 2}
 # Bits of a code for each dimension; a code also has 4 bytes of scale. Measured with the Quantized
@@ -40,7 +45,6 @@ NODE_BYTES = 20
 POINTER_BYTES = 8
 
 BUILD_THREADS = 16  # its default max_build_vector_similarity_index_thread_pool_size
-GRANULE_ROWS = 512  # the tables' index_granularity
 ROWS_A_READER = 163_840  # its default merge_tree_min_rows_for_concurrent_read
 # Up to UNMERGED_BYTES, some 500 parts of 80 MB, parts stay as a load inserted them. Larger tables
 # are merged LOAD_MERGES times, a dozen parts together, up to parts of MERGED_BYTES (assumed).
@@ -162,9 +166,23 @@ class Layout:
 
 
 def table_bytes(layout: Layout, share: Collection) -> int:
-    """Bytes on disk of metadata, embeddings and codes; embeddings are not compressed."""
+    """Bytes on disk of metadata, embeddings, codes and marks; embeddings are not compressed."""
     embedding = _vector_bytes(layout, share) + code_bytes(layout.codes, share.dim)
-    return share.rows * (METADATA_BYTES + share.modalities * embedding)
+    return share.rows * (METADATA_BYTES + share.modalities * embedding) + mark_bytes(share)
+
+
+def mark_bytes(share: Collection) -> int:
+    """Bytes on disk of the marks, by which the engine finds a granule of a column."""
+    return _granules(share) * MARK_BYTES
+
+
+def key_bytes(share: Collection) -> int:
+    """Bytes in memory of the primary key: the first id of each granule."""
+    return _granules(share) * KEY_BYTES
+
+
+def _granules(share: Collection) -> int:
+    return math.ceil(share.rows / GRANULE_ROWS)
 
 
 def code_bytes(codes: Codes | None, dim: int) -> int:
@@ -205,9 +223,12 @@ def searched_bytes(layout: Layout, share: Collection) -> int:
 def rescored_bytes(layout: Layout, share: Collection) -> int:
     """Bytes that a search by a graph or by codes reads to compare its candidates exactly: a whole
     granule for each, since the engine reads no less."""
-    if layout.index is None and layout.codes is None:
+    if layout.index is not None:
+        candidates = candidates_of(layout.index.quantization, PLANNED_K)
+    elif layout.codes is not None:
+        candidates = PLANNED_K * PLANNED_OVERSAMPLING
+    else:
         return 0
-    candidates = PLANNED_K + SPARE_CANDIDATES if layout.index else PLANNED_K * PLANNED_OVERSAMPLING
     return min(share.rows, candidates * GRANULE_ROWS) * _vector_bytes(layout, share)
 
 

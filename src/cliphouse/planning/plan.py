@@ -166,7 +166,7 @@ def estimate(
     graph = layout.index.memory_bytes(share.rows, share.dim) if layout.index else 0
     graphs = graph * layout.indexed
     weight = costs.cache_bytes(layout.index, share) * layout.indexed if layout.index else 0
-    memory = BASE_MEMORY + graphs
+    memory = BASE_MEMORY + graphs + costs.key_bytes(share)
     cached = costs.searched_bytes(layout, share)
     usable = int(machines.memory_bytes * USABLE_MEMORY)
     fits = memory <= usable

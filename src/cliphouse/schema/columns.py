@@ -14,6 +14,10 @@ from typing import Literal
 from cliphouse.shards.fields import FieldType, MetadataField
 from cliphouse.vocabulary import Modality
 
+# Rows that the engine reads together. To compare one candidate of an index exactly, or to show one
+# hit, it reads a whole granule of each column (docs/benchmarks/layout.md).
+GRANULE_ROWS = 64
+
 Value = str | int | float
 FilterKind = Literal["shards", "host", "contains", "in", "not_in", "min", "max"]
 StatisticKind = Literal["histogram", "pixels", "values", "sites"]
@@ -24,13 +28,16 @@ class Scalar:
     """The type of a column of plain values, in SQL and in Python.
 
     ``absent`` is the value of a row that has none. ``codec`` is the SQL of its compression, empty
-    for the engine's default. Whole numbers are from ``low`` up to, but without, ``high``.
+    for the engine's default, and ``block`` the number of bytes that are compressed together: the
+    engine decompresses a whole block to show one row (docs/benchmarks/layout.md). Whole numbers are
+    from ``low`` up to, but without, ``high``.
     """
 
     sql: str
     python: type[str] | type[int] | type[float]
     absent: Value
     codec: str = ""
+    block: int = 2048
     low: int = -(2**31)
     high: int = 2**31
 
@@ -84,7 +91,7 @@ class Column:
 
 
 ID = Scalar("Int64", int, 0)
-TEXT = Scalar("String", str, "", codec="ZSTD")
+TEXT = Scalar("String", str, "", codec="LZ4", block=4096)
 LABEL = Scalar("LowCardinality(String)", str, "")
 NUMBER = Scalar("Float32", float, float("nan"))
 PIXELS = Scalar("Int32", int, 0, low=0)

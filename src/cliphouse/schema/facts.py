@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cliphouse.engine.features import EVERYTHING, Features
 from cliphouse.errors import TableError
-from cliphouse.schema.columns import embedding_column
+from cliphouse.schema.columns import GRANULE_ROWS, embedding_column
 from cliphouse.vocabulary import Metric, Modality
 
 if TYPE_CHECKING:
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from cliphouse.schema.info import TableInfo
 
 DISTANCE: dict[Metric, str] = {"cosine": "cosineDistance", "l2": "L2Distance"}
+
+
+# Of system.parts: each part has one mark more than granules.
+ROWS_OF_A_GRANULE = "intDiv(sum(rows), greatest(sum(marks) - count(), 1))"
 
 
 def index_name(modality: Modality, metric: Metric) -> str:
@@ -44,7 +48,8 @@ class VectorIndex:
 @dataclass(frozen=True)
 class TableFacts:
     """A table as a search sees it. ``rows`` counts deleted rows too until they are merged away;
-    ``largest_part`` is in rows, 0 if the engine has no parts. ``features`` are the engine's."""
+    ``largest_part`` is in rows, 0 if the engine has no parts. ``granule`` is how many rows the
+    engine reads together, ``features`` are the engine's."""
 
     info: TableInfo
     columns: tuple[str, ...]
@@ -53,6 +58,7 @@ class TableFacts:
     largest_part: int
     is_embedded: bool
     placement: Placement
+    granule: int = GRANULE_ROWS
     features: Features = EVERYTHING
 
     @property
@@ -82,7 +88,7 @@ SELECT
         WHERE {placement.is_rows} AND type = 'vector_similarity'
         GROUP BY name, expr, type_full ORDER BY name, type_full
     )) AS indexes,
-    (SELECT (sum(rows), max(rows)) FROM {placement.system("parts")}
+    (SELECT (sum(rows), max(rows), {ROWS_OF_A_GRANULE}) FROM {placement.system("parts")}
         WHERE active AND {placement.is_rows}) AS rows
 """
 
@@ -99,7 +105,7 @@ def read_facts(table: TableHandle) -> TableFacts:
             "is named"
         )
     features = EVERYTHING if connection.is_embedded else connection.features
-    rows, largest_part = (int(value or 0) for value in _values(found["rows"]))
+    rows, largest_part, granule = (int(value or 0) for value in _values(found["rows"]))
     if not rows and not engine.endswith("MergeTree"):
         # A view, or another table without parts of its own.
         rows = int(total_rows or connection.command(f"SELECT count() FROM {table.sql}"))
@@ -111,6 +117,7 @@ def read_facts(table: TableHandle) -> TableFacts:
         largest_part=largest_part,
         is_embedded=connection.is_embedded,
         placement=placement,
+        granule=granule or GRANULE_ROWS,
         features=features,
     )
 

@@ -11,7 +11,7 @@ from cliphouse.cluster.placement import Placement
 from cliphouse.engine.connection import Connection
 from cliphouse.engine.quoting import identifier, quote
 from cliphouse.errors import TableError
-from cliphouse.schema.columns import COLUMNS, Column, Embedding, embedding_column
+from cliphouse.schema.columns import COLUMNS, GRANULE_ROWS, Column, Embedding, embedding_column
 from cliphouse.schema.migrations import DESCRIPTION
 from cliphouse.shards.numbering import ID_BITS
 from cliphouse.vocabulary import MODALITIES, Codes, Measured, Modality, Precision
@@ -20,6 +20,7 @@ _ELEMENT = {"float32": "Float32", "bfloat16": "BFloat16"}
 _TOKENS = "non_replicated_deduplication_window"
 LEDGER_SUFFIX = "ledger"
 CODES_SETTINGS = {"enable_quantized_codec": 1}
+_ENGINE_GRANULE = 8192  # of a table whose definition does not say it
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,8 @@ def table_layout(info: TableInfo, columns: Sequence[Column] = COLUMNS) -> Layout
     """The columns of a table of image-text pairs, and how it keeps them.
 
     Embeddings are incompressible, so CODEC(NONE) saves time and costs no space; the Quantized codec
-    keeps the same bytes and some 60 to 260 bytes of code a vector beside them. Granules of 512
-    rows keep the reading around a found row small, and wide parts let a scan read one column. A
+    keeps the same bytes and some 60 to 260 bytes of code a vector beside them. Small granules and
+    blocks keep the reading around a found row small, and wide parts let a scan read one column. A
     merge does not rebuild a vector index by itself, which would take minutes unasked. A cluster's
     shards get even shares of the ids by their hash.
     """
@@ -86,7 +87,7 @@ def table_layout(info: TableInfo, columns: Sequence[Column] = COLUMNS) -> Layout
         sharding_key="intHash64(id)",
         comment=info.to_comment(),
         settings={
-            "index_granularity": 512,
+            "index_granularity": GRANULE_ROWS,
             "min_bytes_for_wide_part": 0,
             "materialize_skip_indexes_on_merge": 0,
         },
@@ -104,7 +105,8 @@ def _definition(column: Column, info: TableInfo) -> str:
         codec = "NONE" if info.codes == "none" else f"Quantized('{info.codes}', {info.dim})"
         return f"{column.name} Array({_ELEMENT[info.precision]}) CODEC({codec})"
     codec = f" CODEC({column.type.codec})" if column.type.codec else ""
-    return f"{column.name} {column.type.sql}{codec}"
+    bounds = (f"{bound}_compress_block_size = {column.type.block}" for bound in ("min", "max"))
+    return f"{column.name} {column.type.sql}{codec} SETTINGS ({', '.join(bounds)})"
 
 
 @dataclass(frozen=True)
@@ -199,6 +201,18 @@ def keep_tokens(connection: Connection, name: str) -> None:
     ).to_pylist()[0]
     if found["engine"] == "MergeTree" and _TOKENS not in found["statement"]:
         connection.command(f"ALTER TABLE {identifier(name)} MODIFY SETTING {_TOKENS} = 10000")
+
+
+def read_granule(connection: Connection, placement: Placement) -> int:
+    """The number of rows that the engine reads together, as the table with the rows declares it; 0
+    if it is of an engine without granules."""
+    found = connection.query(
+        "SELECT extract(engine_full, 'index_granularity = (\\\\d+)') AS rows, engine "
+        f"FROM system.tables WHERE {placement.is_rows}"
+    ).to_pylist()
+    if not found or not found[0]["engine"].endswith("MergeTree"):
+        return 0
+    return int(found[0]["rows"] or _ENGINE_GRANULE)
 
 
 def rows_by_shard(connection: Connection, name: str) -> dict[int, int]:

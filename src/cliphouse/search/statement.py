@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from cliphouse.engine.features import GLOBAL_IN, SKIP_SHARDS
 from cliphouse.engine.quoting import identifier, settings_list
 from cliphouse.schema.columns import embedding_column
 from cliphouse.schema.facts import DISTANCE, TableFacts
 from cliphouse.search.condition import SCORE, Condition, every, typed_condition
 from cliphouse.search.methods import method_of
-from cliphouse.search.methods.hnsw import SPARE_CANDIDATES
-from cliphouse.search.methods.method import Plan, Settings
+from cliphouse.search.methods.method import Plan, Settings, Stage
+from cliphouse.search.planner import search_of
 from cliphouse.search.query.parameter import decode_expression
 from cliphouse.search.request import Request
 from cliphouse.search.results import hit_fields
@@ -65,22 +67,25 @@ def search_sql(
     where = f"WHERE {condition.sql}\n" if condition else ""
     order = f"{DISTANCE_NAME} ASC, id ASC"
     method = method_of(plan.mode)
-    taken = limit + SPARE_CANDIDATES
-    in_stages = method.is_in_stages(facts, condition is not None)
-    if in_stages:
+    stage = Stage(
+        limit,
+        method.candidates(search_of(request), facts, limit),
+        method.is_in_stages(facts, condition is not None),
+    )
+    if stage.is_own:
         passing = condition.sql if condition else "1"
         inner = condition
         if condition and condition.is_on_score:
             # With a condition on the distance, no index is used: it applies to the candidates.
-            inner, taken = None, max(taken, plan.width or 0)
-        candidates = _candidates(facts.placement.rows, distance, taken, inner)
+            inner, stage = None, replace(stage, candidates=max(stage.candidates, plan.width or 0))
+        candidates = _candidates(facts.placement.rows, distance, stage.candidates, inner)
         where = f"WHERE {passing} AND id IN (\n{candidates})\n"
     elif not method.sorts_by_id:
         # A second key would keep the engine from its two-stage searches.
         order = f"{DISTANCE_NAME} ASC"
     settings = {
         name: value
-        for name, value in _settings(facts, plan, limit, taken if in_stages else None).items()
+        for name, value in _settings(facts, plan, stage).items()
         if facts.features.may_set(name, value)
     }
     uses_score = condition is not None and condition.is_on_score
@@ -92,11 +97,11 @@ def search_sql(
     )
 
 
-def _candidates(rows: str, distance: str, taken: int, condition: Condition | None) -> str:
+def _candidates(rows: str, distance: str, count: int, condition: Condition | None) -> str:
     """The rows that the index finds and that pass the filter, by its own rounded distances; the
     statement around it compares them exactly. Each shard of a cluster has candidates of its own."""
     where = f" WHERE {condition.sql}" if condition else ""
-    return f"    SELECT id FROM {rows}{where}\n    ORDER BY {distance} ASC LIMIT {taken}\n"
+    return f"    SELECT id FROM {rows}{where}\n    ORDER BY {distance} ASC LIMIT {count}\n"
 
 
 def _distance(request: Request, facts: TableFacts) -> str:
@@ -122,12 +127,12 @@ def _chosen(facts: TableFacts, request: Request, distance: str) -> list[str]:
     return chosen + [field.name for field in hit_fields() if field.name in facts.columns]
 
 
-def _settings(facts: TableFacts, plan: Plan, limit: int, taken: int | None) -> Settings:
+def _settings(facts: TableFacts, plan: Plan, stage: Stage) -> Settings:
     settings: Settings = dict(_EMBEDDED_READ) if facts.is_embedded else {}
     if facts.placement.cluster is not None:
         # Whatever the user's profile says: no row goes unsearched in silence.
         settings[SKIP_SHARDS] = 0
-        if taken is not None:
+        if stage.is_own:
             # Each shard's candidates are its own: those of the node that is asked are no others'.
             settings[GLOBAL_IN] = 0
-    return settings | method_of(plan.mode).settings(facts, plan, limit, taken)
+    return settings | method_of(plan.mode).settings(facts, plan, stage)

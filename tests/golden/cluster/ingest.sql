@@ -21,20 +21,20 @@ COMMENT '{"cliphouse_ledger":{"version":2,"about":"What cliphouse has loaded, sh
 
 CREATE TABLE IF NOT EXISTS `default`.`laion_local` ON CLUSTER 'two'
 (
-    id Int64,
-    url String CODEC(ZSTD),
-    caption String CODEC(ZSTD),
-    NSFW LowCardinality(String),
-    similarity Float32,
+    id Int64 SETTINGS (min_compress_block_size = 2048, max_compress_block_size = 2048),
+    url String CODEC(LZ4) SETTINGS (min_compress_block_size = 4096, max_compress_block_size = 4096),
+    caption String CODEC(LZ4) SETTINGS (min_compress_block_size = 4096, max_compress_block_size = 4096),
+    NSFW LowCardinality(String) SETTINGS (min_compress_block_size = 2048, max_compress_block_size = 2048),
+    similarity Float32 SETTINGS (min_compress_block_size = 2048, max_compress_block_size = 2048),
     image_embedding Array(Float32) CODEC(NONE),
     text_embedding Array(Float32) CODEC(NONE),
-    width Int32,
-    height Int32,
-    license LowCardinality(String)
+    width Int32 SETTINGS (min_compress_block_size = 2048, max_compress_block_size = 2048),
+    height Int32 SETTINGS (min_compress_block_size = 2048, max_compress_block_size = 2048),
+    license LowCardinality(String) SETTINGS (min_compress_block_size = 2048, max_compress_block_size = 2048)
 )
 ENGINE = ReplicatedMergeTree('/clickhouse/tables/default/laion_local/01234567/{shard}', '{replica}')
 ORDER BY id
-SETTINGS index_granularity = 512, min_bytes_for_wide_part = 0, materialize_skip_indexes_on_merge = 0, replicated_deduplication_window = 10000, replicated_deduplication_window_seconds = 604800
+SETTINGS index_granularity = 64, min_bytes_for_wide_part = 0, materialize_skip_indexes_on_merge = 0, replicated_deduplication_window = 10000, replicated_deduplication_window_seconds = 604800
 COMMENT 'The rows of laion on this node';
 
 CREATE TABLE IF NOT EXISTS `default`.`laion` ON CLUSTER 'two'

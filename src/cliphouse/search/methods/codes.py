@@ -17,6 +17,7 @@ from cliphouse.search.methods.method import (
     Plan,
     Search,
     Settings,
+    Stage,
     Width,
     exact_plan,
     refuse,
@@ -44,7 +45,7 @@ class QuantizedCodes(Method):
         is_there = facts.info.codes != "none" and search.metric == "cosine"
         return facts.info.codes if is_there else None
 
-    def settings(self, facts: TableFacts, plan: Plan, limit: int, taken: int | None) -> Settings:
+    def settings(self, facts: TableFacts, plan: Plan, stage: Stage) -> Settings:
         settings: Settings = {USE_CODES: 1, MULTIPLIER: plan.width or DEFAULT_OVERSAMPLING}
         if facts.indexes:
             settings[IGNORE_INDEXES] = ",".join(index.name for index in facts.indexes)

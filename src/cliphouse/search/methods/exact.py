@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from cliphouse.engine.features import USE_INDEX
+from cliphouse.engine.features import READ_BYTES, READ_ROWS, USE_INDEX
 from cliphouse.schema.facts import TableFacts
 from cliphouse.search.methods.figures import Figures
 from cliphouse.search.methods.method import (
@@ -15,9 +15,14 @@ from cliphouse.search.methods.method import (
     Plan,
     Search,
     Settings,
+    Stage,
     exact_plan,
 )
 from cliphouse.vocabulary import Measured
+
+# Each thread of a scan gets at least so many rows. By the engine's default of 163,840 rows, and 24
+# times as many bytes, a single thread reads a table of 100,000 (docs/benchmarks/layout.md).
+_READERS: Settings = {READ_ROWS: 8192, READ_BYTES: 2**20}
 
 
 class Exact(Method):
@@ -30,9 +35,9 @@ class Exact(Method):
     def structure(self, search: Search, facts: TableFacts) -> str:
         return ""
 
-    def settings(self, facts: TableFacts, plan: Plan, limit: int, taken: int | None) -> Settings:
+    def settings(self, facts: TableFacts, plan: Plan, stage: Stage) -> Settings:
         # The second sort key keeps the index out by itself; this says so.
-        return {USE_INDEX: 0}
+        return {USE_INDEX: 0, **_READERS}
 
     def kept(self, modalities: int) -> Iterator[Kept]:
         yield Kept(self.name)

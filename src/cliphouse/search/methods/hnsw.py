@@ -23,6 +23,7 @@ from cliphouse.search.methods.method import (
     Plan,
     Search,
     Settings,
+    Stage,
     Width,
     exact_plan,
 )
@@ -31,10 +32,11 @@ from cliphouse.vocabulary import Measured
 DEFAULT_EF = 256  # the engine's own default for hnsw_candidate_list_size_for_search
 WIDEST = 16_384  # no search of a graph goes wider: an exact one is as fast by then
 UNMEASURED_EF = 2048
-# More candidates than asked for are compared exactly: 20 more bring back what the graph's bfloat16
-# loses (docs/benchmarks/search.md).
-SPARE_CANDIDATES = 20
-GRANULE = 512  # rows read together around a row that passes a filter
+# How many times as many candidates as asked for are compared exactly, and at least how many more.
+# They bring back what the rounded numbers of the graph lose (docs/benchmarks/layout.md), and some
+# make up for deleted rows.
+_CANDIDATES = {"f64": 1.0, "f32": 1.0, "f16": 1.1, "bf16": 1.1, "i8": 5.0, "b1": 10.0}
+_MORE_CANDIDATES = 10
 OWN = IndexSpec()
 GUIDE = IndexSpec(m=64, ef_construction=256)
 _MAX_MULTIPLIER = 1000.0  # the engine's own limit for vector_search_index_fetch_multiplier
@@ -61,14 +63,18 @@ class Hnsw(Method):
         index = facts.index(search.modality, search.metric)
         return index.type if index and index.is_built else None
 
-    def settings(self, facts: TableFacts, plan: Plan, limit: int, taken: int | None) -> Settings:
+    def settings(self, facts: TableFacts, plan: Plan, stage: Stage) -> Settings:
         width = plan.width or DEFAULT_EF
-        settings: Settings = {WIDTH: width, LIMIT: _most_rows(width, limit)}
-        if taken is not None:
-            settings |= {STRATEGY: "postfilter", RESCORING: 0, MULTIPLIER: _times(width, taken)}
-            return settings
+        settings: Settings = {WIDTH: width, LIMIT: _most_rows(width, stage.limit)}
+        if stage.is_own:
+            times = _times(width, stage.candidates)
+            return settings | {STRATEGY: "postfilter", RESCORING: 0, MULTIPLIER: times}
         # Distances are then those of the stored vectors, even if part of the table has no graph.
-        return settings | {RESCORING: 1, MULTIPLIER: _times(limit + SPARE_CANDIDATES, limit)}
+        return settings | {RESCORING: 1, MULTIPLIER: _times(stage.candidates, stage.limit)}
+
+    def candidates(self, search: Search, facts: TableFacts, limit: int) -> int:
+        index = facts.index(search.modality, search.metric)
+        return candidates_of(index.quantization if index else "bf16", limit)
 
     def kept(self, modalities: int) -> Iterator[Kept]:
         for index in (OWN, GUIDE):
@@ -112,9 +118,8 @@ class Hnsw(Method):
         if not (features.may_set(WIDTH, width) if fixed is None else width == fixed):
             return False
         limit = int(features.value(LIMIT) or 0)
-        reaches = needed + SPARE_CANDIDATES <= limit or features.may_set(
-            LIMIT, _most_rows(width, needed)
-        )
+        most = max((candidates_of(i.quantization, needed) for i in facts.indexes), default=needed)
+        reaches = most <= limit or features.may_set(LIMIT, _most_rows(width, needed))
         return reaches and needed <= width
 
     def ladder(self, facts: TableFacts, k: int) -> list[int]:
@@ -174,7 +179,7 @@ class Hnsw(Method):
             return exact_plan(why, scanned)
         if search.is_auto and figures.exact:
             # Every granule with a row that passes is read whole.
-            exact_ms = figures.exact.milliseconds * min(1.0, selectivity * GRANULE)
+            exact_ms = figures.exact.milliseconds * min(1.0, selectivity * facts.granule)
             if figures.milliseconds(self.name, width) >= exact_ms:
                 return exact_plan("faster than the index with this filter", scanned)
         note = f"{share}; the search is that much wider, ef {plan.width} to {width}"
@@ -192,6 +197,13 @@ class Hnsw(Method):
             return None
         note = f"{plan.filtered}, then {width} since too few passed"
         return replace(plan, width=width, recall=None, filtered=note)
+
+
+def candidates_of(quantization: str, limit: int) -> int:
+    """How many candidates of a graph with such numbers are compared exactly to find ``limit``
+    rows."""
+    times = _CANDIDATES.get(quantization, max(_CANDIDATES.values()))
+    return max(limit + _MORE_CANDIDATES, math.ceil(limit * times))
 
 
 def _most_rows(width: int, needed: int) -> int:

@@ -70,6 +70,17 @@ class Kept:
     indexed: int = 0
 
 
+@dataclass(frozen=True)
+class Stage:
+    """What the statement of a search takes from the table: the nearest ``limit`` rows, out of
+    ``candidates`` that are compared exactly. ``is_own`` says that a stage of its own finds the
+    candidates, and the statement around it compares them."""
+
+    limit: int
+    candidates: int
+    is_own: bool
+
+
 class Method(ABC):
     """A way to find the nearest rows. An instance is registered in cliphouse.search.methods.
 
@@ -94,9 +105,8 @@ class Method(ABC):
         needs nothing). Figures hold for this alone. None if the table has not got it."""
 
     @abstractmethod
-    def settings(self, facts: TableFacts, plan: Plan, limit: int, taken: int | None) -> Settings:
-        """The engine's settings for a statement that finds ``limit`` rows; in stages, of ``taken``
-        candidates."""
+    def settings(self, facts: TableFacts, plan: Plan, stage: Stage) -> Settings:
+        """The engine's settings for the statement of a search."""
 
     @abstractmethod
     def kept(self, modalities: int) -> Iterator[Kept]:
@@ -140,6 +150,10 @@ class Method(ABC):
         """How to search a table that is too large to be scanned, if no width is known to be good;
         None to have it scanned all the same."""
         return None
+
+    def candidates(self, search: Search, facts: TableFacts, limit: int) -> int:
+        """How many rows are compared exactly to find the nearest ``limit``."""
+        return limit
 
     def is_in_stages(self, facts: TableFacts, is_filtered: bool) -> bool:
         """Whether candidates are found first, and compared exactly by the statement around."""
