@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TREE := src tests tools benchmarks
 
 .PHONY: demo serve-demo test browser check lint types rooms format docs \
-  bench-ingest bench-search bench-encode bench-plan bench-centred bench-serve bench-page clean
+  bench-ingest bench-search bench-encode bench-plan bench-centred bench-serve bench-page bench-cli clean
 
 demo: $(VENV)/.installed
 	$(BIN)/cliphouse demo --dir demo
@@ -59,6 +59,9 @@ bench-serve: $(VENV)/.test-installed
 
 bench-page: browser
 	$(BIN)/python benchmarks/page.py
+
+bench-cli: $(VENV)/.test-installed
+	$(BIN)/python benchmarks/cli.py
 
 docs: $(VENV)/.test-installed
 	$(BIN)/python -m typer cliphouse.cli.app utils docs --name cliphouse --output docs/commands.md

@@ -496,6 +496,14 @@ class Machine:
             packages,
         )
 
+    def in_words(self) -> str:
+        """The machine and the packages in one line."""
+        packages = ", ".join(f"{name} {number}" for name, number in self.packages.items())
+        return (
+            f"{self.cpu}, {self.cores} cores, {self.memory_gib} GiB, Python {self.python}, "
+            f"{packages}"
+        )
+
 
 def _cpu_model() -> str:
     path = Path("/proc/cpuinfo")

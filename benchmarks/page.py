@@ -150,7 +150,7 @@ def run(url: str, queries: list[str], rows: int) -> Figures:
     engine = tuple(float(re.findall(r"([\d,]+) ms in total", line)[0]) for _, line in found)
     return Figures(
         rows,
-        _machine(),
+        Machine.here(PACKAGES).in_words(),
         os.getloadavg()[0],
         tuple(queries),
         tuple(milliseconds for milliseconds, _ in found),
@@ -204,14 +204,6 @@ def report(figures: Figures) -> str:
     lines += ["", "| file | bytes |", "|---|---:|"]
     lines += [f"| {name} | {size:,} |" for name, size in sorted(figures.files.items())]
     return "\n".join(lines) + "\n"
-
-
-def _machine() -> str:
-    here = Machine.here(PACKAGES)
-    packages = ", ".join(f"{name} {number}" for name, number in here.packages.items())
-    return (
-        f"{here.cpu}, {here.cores} cores, {here.memory_gib} GiB, Python {here.python}, {packages}"
-    )
 
 
 def main() -> None:

@@ -12,9 +12,32 @@ from pathlib import Path
 import pytest
 
 import cliphouse
+from cliphouse.udf import EncoderSettings
+from shard_files import make_shard
 
 SOURCE = Path(cliphouse.__file__)
 HEAVY = {"chdb", "pyarrow", "matplotlib", "fastapi", "onnxruntime", "pandas", "numpy"}
+# Libraries that no search and no statement needs, and parts of cliphouse; what only words need, and
+# what only a database.
+NEEDLESS = {
+    *("PIL", "fastapi", "fastembed", "fsspec", "httpx", "huggingface_hub", "limits", "matplotlib"),
+    *("prompt_toolkit", "psutil", "pyarrow.csv", "pyarrow.parquet", "tenacity", "uvicorn"),
+}
+OTHERS = {
+    *("cliphouse.client", "cliphouse.export", "cliphouse.loading.ingest", "cliphouse.server"),
+    *("cliphouse.pictures.files", "cliphouse.planning.plan", "cliphouse.recall.measure"),
+}
+MODEL = {"onnxruntime", "tokenizers"}
+ENGINE = {"chdb", "clickhouse_connect", "numpy", "pyarrow", "urllib3", "asyncio"}
+
+# Runs the command line with its arguments, and prints the modules that it has imported.
+_COMMAND = """
+import contextlib, sys
+from cliphouse.cli.app import app
+with contextlib.suppress(SystemExit), contextlib.redirect_stdout(sys.stderr):
+    app(sys.argv[1:])
+print(*sys.modules)
+"""
 
 # Imports the modules that its arguments name, then all of cliphouse, and prints what changed by the
 # latter: an address with a password among the arguments, for one, is not to be hidden.
@@ -84,6 +107,51 @@ def test_importing_cliphouse_brings_no_library() -> None:
     imported = set(run(code).split())
     assert imported & HEAVY == set()
     assert imported - sys.stdlib_module_names == {"cliphouse"}
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("imports")
+    make_shard(folder / "shards", rows=20, dim=512)
+    (folder / "shards" / "cliphouse.json").write_text('{"model": "tiny", "dim": 512}')
+    with cliphouse.open(folder / "db") as table:
+        table.ingest(folder / "shards")
+    return folder / "db"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unwanted", "wanted"),
+    [
+        (["--version"], {*NEEDLESS, *MODEL, *ENGINE, "cliphouse.cli.search"}, {"cliphouse"}),
+        (["--help"], {*NEEDLESS, *MODEL, *ENGINE}, {"cliphouse.cli.search"}),
+        (["search", "--help"], {*NEEDLESS, *MODEL, *ENGINE, *OTHERS}, {"rich"}),
+        (["serve", "--help"], {*NEEDLESS, *MODEL, *ENGINE}, {"rich"}),
+        (["search", "id:4", "--db"], {*NEEDLESS, *OTHERS, *MODEL, "pandas"}, ENGINE),
+        (["search", "a star", "--db"], {*NEEDLESS, *OTHERS, "pandas"}, {*ENGINE, *MODEL}),
+        (["sql", "SELECT 1", "--db"], {*NEEDLESS, *OTHERS, *MODEL}, ENGINE),
+        (["info", "--db"], {*NEEDLESS, *MODEL}, ENGINE),
+    ],
+)
+def test_a_command_imports_what_it_needs(
+    arguments: list[str], unwanted: set[str], wanted: set[str], database: Path
+) -> None:
+    address = [str(database)] if arguments[-1] == "--db" else []
+    imported = set(run(_COMMAND, *arguments, *address).split())
+    assert imported & unwanted == set()
+    assert imported >= wanted
+
+
+def test_the_encoder_of_sql_imports_what_words_need(tmp_path: Path) -> None:
+    EncoderSettings("tiny").write(tmp_path / "encoder.json")
+    code = (
+        "import sys; from pathlib import Path; from cliphouse.udf.worker import Worker; "
+        "(vector,) = Worker('encode_text', Path(sys.argv[1])).answer([b'a star']); "
+        "print(len(vector), *sys.modules)"
+    )
+    length, *imported = run(code, str(tmp_path / "encoder.json")).split()
+    assert length == "512"
+    assert {*imported} & {*NEEDLESS, "chdb", "clickhouse_connect", "pyarrow", "typer"} == set()
+    assert {*imported} >= MODEL
 
 
 def test_every_name_is_what_its_module_has() -> None:

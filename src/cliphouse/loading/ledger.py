@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import xxhash
 
@@ -26,8 +26,10 @@ from cliphouse.engine.quoting import identifier, quote
 from cliphouse.loading.tokens import token_settings
 from cliphouse.schema.info import LEDGER_SUFFIX, keep_tokens, read_definition
 from cliphouse.schema.migrations import LEDGER_RECORD
-from cliphouse.shards.files import DataFile
-from cliphouse.shards.source import LocalShard
+
+if TYPE_CHECKING:
+    from cliphouse.shards.files import DataFile
+    from cliphouse.shards.source import LocalShard
 
 LineState = Literal["claimed", "loading", "renewed", "released", "done"]
 State = Literal["loading", "done"]
