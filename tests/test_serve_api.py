@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -270,6 +271,21 @@ def test_what_is_no_json_no_picture_and_no_route(served: Served, tmp_path: Path)
     assert post("/api/search/upload", files={"other": b""}).status_code == 422
     answer = post("/api/search/upload", files={"picture": b"x"}, data={"options": "{"})
     assert (answer.status_code, answer.json()["error"]["type"]) == (422, "request")
+
+
+def test_an_answer_tells_where_its_time_went(served: Served) -> None:
+    started = time.perf_counter()
+    answer = served.http.post("/api/search", json={"words": "a yellow star"})
+    elapsed = (time.perf_counter() - started) * 1000
+    parts = dict(part.split(";dur=") for part in answer.headers["server-timing"].split(", "))
+    times = {name: float(milliseconds) for name, milliseconds in parts.items()}
+    assert list(times) == [
+        *("receive", "validate", "encode", "queue", "database", "return", "write")
+    ]
+    assert 0 < times["database"] < sum(times.values()) < elapsed
+    assert times["database"] >= answer.json()["search"]["search_ms"] - 0.01
+    refused = served.http.post("/api/search", json={"k": 0})
+    assert "database" not in refused.headers["server-timing"]
 
 
 def test_health_metrics_and_the_document(served: Served) -> None:

@@ -12,6 +12,7 @@ from cliphouse.errors import OverloadError
 from cliphouse.server.failures import refuse
 from cliphouse.server.metrics import Metrics
 from cliphouse.server.settings import Limits
+from cliphouse.server.timing import end_part
 
 _DRAIN_SECONDS = 2.0
 _MAX_HELD = 10  # all bodies together may take this many times the limit of one
@@ -44,6 +45,7 @@ class BodyMiddleware:
                 body.data.clear()
                 await self._refuse(refusal, scope, receive, send)
             else:
+                end_part("receive")
                 await self._answer(scope, body, receive, send)
         finally:
             self._held -= len(body.data)

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cliphouse.server.failures import FAULT, refuse
 from cliphouse.server.metrics import Metrics
+from cliphouse.server.timing import HEADER, begin_parts
 
 log = logging.getLogger("cliphouse.server")
 access_log = logging.getLogger("cliphouse.server.access")
@@ -43,6 +44,7 @@ class ObserveMiddleware:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
+        parts = begin_parts()
         status = 0
 
         async def send_with_headers(message: Message) -> None:
@@ -52,6 +54,8 @@ class ObserveMiddleware:
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
+                parts.end("write")
+                headers[HEADER] = parts.header()
             await send(message)
 
         try:

@@ -31,6 +31,7 @@ from cliphouse.server.encoders import Encoders
 from cliphouse.server.encoding import EncoderThread
 from cliphouse.server.metrics import Metrics
 from cliphouse.server.settings import MAX_DEPTH, ServeSettings
+from cliphouse.server.timing import end_part
 from cliphouse.server.word_vectors import WordVectors
 from cliphouse.server.workers import Tables, Workers
 from cliphouse.table import Table
@@ -131,6 +132,7 @@ class Service:
         Words are encoded in one batch. The queries count as one request. Raises what ``search``
         raises.
         """
+        end_part("validate")
         name = self.resolve(table)
         _check_depth(request)
         for operands in queries:
@@ -141,6 +143,7 @@ class Service:
         with self._admitted(), self.metrics.full.time():
             started = time.perf_counter()
             encoded = await _all([self._encoded(name, query) for query in queries])
+            end_part("encode")
             encode_ms = (time.perf_counter() - started) * 1000 / max(len(queries), 1)
             cancelled = threading.Event()
             admissions, is_alone = self._admissions, self._is_alone()
@@ -245,11 +248,16 @@ class Service:
         assert self._workers is not None
         queued = time.perf_counter()
 
-        def timed(tables: Tables) -> _Result:
-            self.metrics.queue_wait.observe(time.perf_counter() - queued)
-            return work(tables)
+        def timed(tables: Tables) -> tuple[_Result, float, float]:
+            begun = time.perf_counter()
+            self.metrics.queue_wait.observe(begun - queued)
+            return work(tables), begun, time.perf_counter()
 
-        return await self._workers.run(timed)
+        result, begun, done = await self._workers.run(timed)
+        end_part("queue", begun)
+        end_part("database", done)
+        end_part("return")
+        return result
 
     async def _encoded(self, table: str, operands: Sequence[Operand]) -> list[Operand]:
         return await _all([self._read(table, operand) for operand in operands])
