@@ -66,7 +66,8 @@ def build_faiss_hnsw(place: Place) -> None:
     index.hnsw.efConstruction = HNSW_EF_CONSTRUCTION
     for start, stop in unit_batches(place):
         index.add(unit_rows(place, start, stop))
-    faiss.write_index(index, str(folder / "hnsw.faiss"), faiss.IO_FLAG_SKIP_STORAGE)
+    write: Any = faiss.write_index  # its types lack the flags
+    write(index, str(folder / "hnsw.faiss"), faiss.IO_FLAG_SKIP_STORAGE)
 
 
 @contextmanager
