@@ -10,7 +10,7 @@ import pytest
 
 from cliphouse.errors import QueryError, TableError
 from cliphouse.indexing.build import existing_indexes
-from cliphouse.recall.measure import turned_aside
+from cliphouse.recall.questions import turned_aside
 from cliphouse.schema.facts import read_facts
 from cliphouse.schema.index_spec import IndexSpec
 from cliphouse.search.methods.method import Plan

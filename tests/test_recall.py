@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,7 +16,7 @@ import pytest
 from clip_like import ClipLike, write_shard
 from cliphouse.errors import QueryError, ShardError
 from cliphouse.loading.bfloat16 import bfloat16_bits
-from cliphouse.recall.measure import turned_aside
+from cliphouse.recall.questions import turned_aside
 from cliphouse.schema.index_spec import IndexSpec
 from cliphouse.table import Table
 from conftest import OpenTable, Run
@@ -116,6 +119,10 @@ def test_several_k_are_kept_apart_and_replaced(small: MadeShard, open_table: Ope
     table.ingest(small.folder)
     table.index(IndexSpec("image", m=32), measure=True)
     kept = table.info.measured
+    found = {(e.k, e.queries) for e in kept if e.mode == "hnsw"}
+    assert found == {(10, 30), (100, 30)}, "no more queries than it takes to know that all is found"
+    table.recall("image", k=(10, 100), save=True)
+    kept = table.info.measured
     assert {(entry.k, entry.queries) for entry in kept} == {(10, 200), (100, 50)}
     table.recall("image", k=10, queries=30, target=0.5, save=True)
     again = table.info.measured
@@ -194,3 +201,55 @@ def test_the_command_prints_draws_and_keeps(small: MadeShard, tmp_path: Path, ru
     shown = run("recall", "--queries", 10).stdout
     assert "recall@10" in shown
     assert "*" in shown
+
+
+def test_an_index_is_kept_if_measuring_is_interrupted(
+    small: MadeShard, tmp_path: Path, run: Run
+) -> None:
+    with Table(tmp_path / "laion.chdb") as table:
+        table.ingest(small.folder)
+    script = (
+        "import threading; from cliphouse.cli.app import main; "
+        "from cliphouse.recall.truth import Exact\n"
+        "def wait(*given):\n"
+        "    print('measuring', flush=True); threading.Event().wait(60)\n"
+        "Exact.answers = wait; main()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, "index", "image"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("image: 200 rows indexed in ")
+    assert process.stdout.readline() == "measuring\n"
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "image: measuring recall; the index is kept if this is interrupted\n" in said
+    assert "its recall is not measured, so mode auto does not use it" in said
+    assert "To measure it: cliphouse recall image --save\n" in said
+    with Table(tmp_path / "laion.chdb") as table:
+        assert table.info.measured == ()
+        assert table.search("id:8589934592", mode="hnsw").stats.mode == "hnsw"
+    told = run("index", "image").stdout
+    assert "image: the index exists already" in told
+    assert "image: recall measured in " in told
+    with Table(tmp_path / "laion.chdb") as table:
+        assert {entry.k for entry in table.info.measured} == {10, 100}
+    assert "measured" not in run("index", "image").stdout
+
+
+def test_an_index_need_not_be_measured(small: MadeShard, tmp_path: Path, run: Run) -> None:
+    with Table(tmp_path / "laion.chdb") as table:
+        table.ingest(small.folder)
+    told = run("index", "image", "--no-measure")
+    assert "image: 200 rows indexed" in told.stdout
+    assert "recall" not in told.stdout + told.stderr
+    shown = run("recall", "--queries", 30, "--save").stdout
+    assert "recall@10" in shown
+    assert "recall@100" in shown
+    with Table(tmp_path / "laion.chdb") as table:
+        assert {entry.k for entry in table.info.measured} == {10, 100}

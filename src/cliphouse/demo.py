@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cliphouse.models import load_encoder
-from cliphouse.vocabulary import BuildProgress, Measured, Progress
+from cliphouse.vocabulary import AUTO_KS, BuildProgress, Measured, Progress
 
 if TYPE_CHECKING:
     from cliphouse.indexing.build import BuiltIndex
@@ -77,9 +77,7 @@ class Demo:
         return self.table.index("image", progress)
 
     def measure(self, progress: Progress) -> tuple[Measured, ...]:
-        from cliphouse.table import AUTO_KS
-
-        return self.table.recall("image", AUTO_KS, queries=50, save=True, progress=progress)
+        return self.table.recall("image", AUTO_KS, save=True, progress=progress, quick=True)
 
     def search(self, query: str) -> DemoSearch:
         """Search for words or a picture file, and save the contact sheet."""

@@ -32,6 +32,7 @@ from cliphouse.search.results import SearchResult
 from cliphouse.search.rows import read_rows
 from cliphouse.search.table_search import TableSearch
 from cliphouse.vocabulary import (
+    AUTO_KS,
     DEFAULT_DB,
     DEFAULT_TABLE,
     BuildProgress,
@@ -56,8 +57,6 @@ if TYPE_CHECKING:
     from cliphouse.loading.options import LoadSettings
     from cliphouse.loading.scheduler import OnWait
     from cliphouse.recall.rounding import RoundingCost
-
-AUTO_KS = (10, 100)  # what mode auto is measured for when an index is built
 
 
 class Table:
@@ -168,7 +167,7 @@ class Table:
             forget_measured(self.handle, spec.modality, spec.metric)
         self.refresh()
         if measure:
-            self.recall(spec.modality, AUTO_KS, metric=spec.metric, save=True)
+            self.recall(spec.modality, AUTO_KS, metric=spec.metric, save=True, quick=True)
         return built
 
     def forecast(self, spec: IndexSpec) -> BuildForecast:
@@ -197,18 +196,19 @@ class Table:
         metric: Metric = "cosine",
         save: bool = False,
         progress: Progress | None = None,
+        quick: bool = False,
     ) -> tuple[Measured, ...]:
         """Measure recall@k and latency of every way to search ``modality`` (see
         cliphouse.recall.measure.measure_recall); ``save`` keeps the figures with the table, for
         mode auto. ``target`` is the recall that auto must reach, by default 0.95 for text queries
-        and 0.99 for image queries.
+        and 0.99 for image queries. ``quick`` measures only what auto needs (see RecallSpec).
 
         Raises TableError if they should be kept and the table's comment is its owner's.
         """
         from cliphouse.recall.measure import RecallSpec, measure_recall
 
         ks = (k,) if isinstance(k, int) else tuple(k)
-        spec = RecallSpec(modality, metric, ks, queries, target, save)
+        spec = RecallSpec(modality, metric, ks, queries, target, save, quick)
         with self._database.long_retries(AGAIN):
             known = self._search.known(modality)
             measured = measure_recall(known.table, known.facts, spec, progress)

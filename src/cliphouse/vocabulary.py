@@ -16,6 +16,7 @@ Quantization = Literal["bf16", "f32", "f16", "i8", "b1"]
 
 DEFAULT_TABLE = "laion"
 DEFAULT_DB = "laion.chdb"
+AUTO_KS = (10, 100)  # k that recall is measured for when an index is built, for mode auto
 MAX_BATCH = 32  # searches in one call of a service
 
 

@@ -48,8 +48,8 @@ def _prepare(demo: Demo) -> None:
     with _step("index") as tell, show.shares("index") as advance_shares:
         built = demo.index(advance_shares)
         tell(f"HNSW over {built.rows:,} rows, {show.size(built.memory_bytes)}")
-    with _step("recall") as tell, show.progress("recall", "steps") as advance:
-        measured = demo.measure(advance)
+    with _step("recall") as tell, show.shares("recall") as advance_shares:
+        measured = demo.measure(lambda done, total: advance_shares({"": done / total}))
         taken = taken_by_auto([entry for entry in measured if entry.k == 10])
         tell(
             "auto uses " + ", ".join(f"{_way(entry)} for {entry.query} queries" for entry in taken)

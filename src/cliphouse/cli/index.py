@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -11,7 +12,7 @@ from cliphouse.cli import options, show
 from cliphouse.cli.recall import draw
 from cliphouse.errors import QueryError
 from cliphouse.schema.index_spec import DEFAULT_EF_CONSTRUCTION, DEFAULT_M, IndexSpec
-from cliphouse.vocabulary import Modality
+from cliphouse.vocabulary import AUTO_KS, Modality
 from cliphouse.wording import counted
 
 if TYPE_CHECKING:
@@ -46,6 +47,13 @@ def command(
     force: Annotated[
         bool, typer.Option("--force", help="Build the index even if it does not fit into memory.")
     ] = False,
+    measure: Annotated[
+        bool,
+        typer.Option(
+            "--measure/--no-measure",
+            help="Measure recall after the build, so that mode auto can use the index.",
+        ),
+    ] = True,
     drop: Annotated[
         bool, typer.Option("--drop", help="Drop the index instead of building it.")
     ] = False,
@@ -64,11 +72,11 @@ def command(
             else:
                 spec = IndexSpec(modality, metric, quantization, m, ef_construction)
                 _build(opened, spec, force)
+                if measure:
+                    _measure(opened, spec)
 
 
 def _build(opened: Table, spec: IndexSpec, force: bool) -> None:
-    from cliphouse.table import AUTO_KS
-
     _announce(opened.forecast(spec))
     with show.shares(f"index {spec.modality}") as advance:
         built = opened.index(spec, advance, force=force)
@@ -77,11 +85,42 @@ def _build(opened: Table, spec: IndexSpec, force: bool) -> None:
         return
     indexed = counted(built.rows, "row")
     show.out.print(f"{spec.modality}: {indexed} indexed in {show.seconds(built.seconds)}")
-    with show.progress("recall", "steps") as advance_steps:
-        measured = opened.recall(
-            spec.modality, AUTO_KS, metric=spec.metric, save=True, progress=advance_steps
+
+
+def _measure(opened: Table, spec: IndexSpec) -> None:
+    """Measure the recall of an index that was built now, or by an earlier run that was stopped
+    before it was measured."""
+    from cliphouse.recall.keep import is_measured
+
+    modality = spec.modality
+    if is_measured(opened.info, modality, spec.metric, AUTO_KS, "hnsw"):
+        return
+    show.err.print(f"{modality}: measuring recall; the index is kept if this is interrupted")
+    started = time.monotonic()
+    try:
+        with show.shares(f"measuring recall {modality}") as advance:
+            measured = opened.recall(
+                modality,
+                AUTO_KS,
+                metric=spec.metric,
+                save=True,
+                progress=lambda done, total: advance({"": done / total}),
+                quick=True,
+            )
+    except KeyboardInterrupt:
+        show.err.print(
+            f"{modality}: the index is built and kept, but its recall is not measured, so mode "
+            f"auto does not use it. To measure it: {_finish(spec)}"
         )
+        raise
+    took = show.seconds(time.monotonic() - started)
+    show.out.print(f"{modality}: recall measured in {took}")
     draw(measured)
+
+
+def _finish(spec: IndexSpec) -> str:
+    metric = "" if spec.metric == "cosine" else f" --metric {spec.metric}"
+    return f"cliphouse recall {spec.modality}{metric} --save"
 
 
 def _announce(expected: BuildForecast) -> None:

@@ -14,7 +14,7 @@ from cliphouse.cli import options, show
 from cliphouse.cli.plot import check_plot, plot_recall
 from cliphouse.json_text import to_json
 from cliphouse.search.methods.figures import taken_by_auto
-from cliphouse.vocabulary import Measured, Modality
+from cliphouse.vocabulary import AUTO_KS, Measured, Modality
 
 if TYPE_CHECKING:
     from cliphouse.recall.rounding import RoundingCost
@@ -25,7 +25,10 @@ def command(
     modality: Annotated[
         Literal["image", "text"], typer.Argument(help="Which embeddings to search.")
     ] = "image",
-    k: Annotated[int, typer.Option("-k", help="Number of results.")] = 10,
+    k: Annotated[
+        int | None,
+        typer.Option("-k", help="Number of results; by default 10, with --save also 100."),
+    ] = None,
     queries: Annotated[int, typer.Option(help="Number of queries of each kind.")] = 200,
     target: Annotated[
         float | None,
@@ -58,9 +61,14 @@ def command(
     if plot is not None:
         check_plot(plot)
     with cliphouse.open(db, table) as opened:
-        with show.progress("recall", "steps") as advance:
-            measured = opened.recall(modality, k, queries, target, metric, save, advance)
-        costs = _rounding(opened, shards, modality, k, queries, metric)
+        ks = (AUTO_KS if save else AUTO_KS[:1]) if k is None else (k,)
+        with show.shares(f"measuring recall {modality}") as advance:
+
+            def tell(done: int, total: int) -> None:
+                advance({"": done / total})
+
+            measured = opened.recall(modality, ks, queries, target, metric, save, tell)
+        costs = _rounding(opened, shards, modality, ks[0], queries, metric)
     if plot is not None:
         plot_recall(measured, plot)
     if json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -113,7 +113,7 @@ class Connection(ABC):
         with self._no_time_limit():
             return self._run(run, only_reads(sql))
 
-    def stream(self, sql: str, fmt: str, parameters: Parameters) -> Iterator[bytes]:
+    def stream(self, sql: str, fmt: str, parameters: Parameters) -> Generator[bytes]:
         """The result of a query in a row-by-row format, in pieces as they arrive.
 
         Raises UnreachableError if the connection breaks off before the end, and EngineError if the

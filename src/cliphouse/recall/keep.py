@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from cliphouse.errors import TableError
 from cliphouse.schema.handle import TableHandle
-from cliphouse.schema.info import with_measured, write_info
+from cliphouse.schema.info import TableInfo, with_measured, write_info
 from cliphouse.vocabulary import Measured, Metric, Modality
 
 
@@ -22,6 +22,18 @@ def keep_measured(table: TableHandle, measured: Sequence[Measured]) -> None:
             f"table {table.name} has a comment of its own, where the figures are kept; "
             f"clear it with: ALTER TABLE {table.name} MODIFY COMMENT ''"
         )
+
+
+def is_measured(
+    info: TableInfo, modality: Modality, metric: Metric, ks: Sequence[int], mode: str
+) -> bool:
+    """Whether figures of ``mode`` are kept for each of ``ks`` and each kind of query."""
+    known = {
+        (entry.query, entry.k)
+        for entry in info.measured
+        if (entry.modality, entry.metric, entry.mode) == (modality, metric, mode)
+    }
+    return all((query, k) in known for query in info.modalities for k in ks)
 
 
 def forget_measured(table: TableHandle, modality: Modality, metric: Metric) -> None:

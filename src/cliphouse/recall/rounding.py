@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cliphouse.errors import ShardError
-from cliphouse.recall.measure import sample_rows
+from cliphouse.recall.nearest import Nearest
+from cliphouse.recall.questions import sample_rows
 from cliphouse.schema.facts import TableFacts
 from cliphouse.schema.handle import TableHandle
 from cliphouse.search.filter import Filter
@@ -22,7 +23,7 @@ from cliphouse.shards.npy import NpyFile
 from cliphouse.shards.numbering import ID_BITS
 from cliphouse.shards.reader import ShardReader
 from cliphouse.shards.source import ShardSource, Source
-from cliphouse.vocabulary import Metric, Modality
+from cliphouse.vocabulary import Modality
 
 _BLOCK_ROWS = 20_000
 
@@ -77,7 +78,7 @@ def measure_rounding(
             plan = exact_plan("compared with the shards' own vectors")
             found = searcher.run(QueryVector(vector, kind), request, plan, condition)
             mine = [hit.id for hit in found.hits if hit.id != row_id][:k]
-            wanted = [i for i in nearest.tolist() if i not in (row_id, -1)][:k]
+            wanted = [i for i in nearest if i != row_id][:k]
             shares.append(len(set(mine) & set(wanted)) / max(len(wanted), 1))
         costs.append(RoundingCost(modality, kind, k, float(np.mean(shares)), len(ids)))
     return tuple(costs)
@@ -88,35 +89,18 @@ def _brute_force(
     request: Request,
     queries: NDArray[np.float32],
     known: NDArray[np.int64],
-) -> NDArray[np.int64]:
+) -> list[list[int]]:
     """The ids of the ``request.k`` nearest of the ``known`` rows (sorted ids) for each query, best
-    first: int64 of shape (queries, k)."""
-    best = np.full((len(queries), request.k), -np.inf, dtype=np.float32)
-    ids = np.full((len(queries), request.k), -1, dtype=np.int64)
+    first."""
+    nearest = Nearest(queries, request.metric, request.k)
     for reader in readers:
         for start in range(0, reader.rows, _BLOCK_ROWS):
             stop = min(start + _BLOCK_ROWS, reader.rows)
             block = reader.first_id + np.arange(start, stop)
             rows = _column(reader, request.modality).read(start, stop).astype(np.float32)
-            scores = _nearness(queries, rows, request.metric)
-            scores[:, ~np.isin(block, known, assume_unique=True)] = -np.inf
-            all_scores = np.concatenate((best, scores), axis=1)
-            all_ids = np.concatenate((ids, np.broadcast_to(block, scores.shape)), axis=1)
-            order = np.argsort(-all_scores, axis=1, kind="stable")[:, : request.k]
-            best = np.take_along_axis(all_scores, order, axis=1)
-            ids = np.take_along_axis(all_ids, order, axis=1)
-    return np.where(np.isfinite(best), ids, -1)
-
-
-def _nearness(
-    queries: NDArray[np.float32], rows: NDArray[np.float32], metric: Metric
-) -> NDArray[np.float32]:
-    """Scores that rank rows as the metric does, the nearest highest: float32 (queries, rows)."""
-    if metric == "cosine":
-        nearness: NDArray[np.float32] = _unit(queries) @ _unit(rows).T
-    else:
-        nearness = 2 * queries @ rows.T - np.einsum("ij,ij->i", rows, rows)
-    return nearness
+            is_known = np.isin(block, known, assume_unique=True)
+            nearest.add(block[is_known], rows[is_known])
+    return nearest.ids()
 
 
 def _row(column: NpyFile, row_id: int) -> NDArray[np.float32]:
@@ -135,8 +119,3 @@ def _reader(source: Source) -> ShardReader:
     if not isinstance(source, ShardSource):
         raise ShardError(f"shard {source.number}: rounding is measured against .npy files")
     return source.reader
-
-
-def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    unit: NDArray[np.float32] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    return unit

@@ -97,6 +97,23 @@ def search_sql(
     )
 
 
+def shortlist_sql(
+    table: str, facts: TableFacts, request: Request, rows: int, settings: Settings
+) -> str:
+    """The statement that lists the ids of the first ``rows`` candidates, the nearest first, with
+    the settings that Method.shortlist returns and the query's vector as parameter ``target``."""
+    free = {
+        name: value
+        for name, value in (_reading(facts) | settings).items()
+        if facts.features.may_set(name, value)
+    }
+    return (
+        f"SELECT id FROM {identifier(table)}\n"
+        f"ORDER BY {_distance(request, facts)} ASC LIMIT {rows}"
+        + (f"\nSETTINGS {settings_list(free)}" if free else "")
+    )
+
+
 def _candidates(rows: str, distance: str, count: int, condition: Condition | None) -> str:
     """The rows that the index finds and that pass the filter, by its own rounded distances; the
     statement around it compares them exactly. Each shard of a cluster has candidates of its own."""
@@ -127,8 +144,12 @@ def _chosen(facts: TableFacts, request: Request, distance: str) -> list[str]:
     return chosen + [field.name for field in hit_fields() if field.name in facts.columns]
 
 
+def _reading(facts: TableFacts) -> Settings:
+    return dict(_EMBEDDED_READ) if facts.is_embedded else {}
+
+
 def _settings(facts: TableFacts, plan: Plan, stage: Stage) -> Settings:
-    settings: Settings = dict(_EMBEDDED_READ) if facts.is_embedded else {}
+    settings = _reading(facts)
     if facts.placement.cluster is not None:
         # Whatever the user's profile says: no row goes unsearched in silence.
         settings[SKIP_SHARDS] = 0

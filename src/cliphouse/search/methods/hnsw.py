@@ -127,6 +127,17 @@ class Hnsw(Method):
         widths = self.width.ladder if fixed is None else (fixed,)
         return [ef for ef in widths if ef > k and self.is_allowed(facts, ef, k + 1)]
 
+    def shortlist(self, facts: TableFacts, plan: Plan, rows: int) -> Settings | None:
+        """The rows that the graph finds, by its own rounded distances. How many are asked for makes
+        no difference to the first of them, up to ef. If the table has several graphs, each has
+        candidates of its own."""
+        if facts.placement.cluster is not None or facts.largest_part < facts.rows:
+            return None
+        may = facts.features.may_set
+        if not (may(RESCORING, 0) and may(MULTIPLIER, 1.0)):
+            return None
+        return self.settings(facts, plan, Stage(rows, rows, is_own=False)) | {RESCORING: 0}
+
     def not_ready(self, search: Search, facts: TableFacts) -> str | None:
         index = facts.index(search.modality, search.metric)
         if index is None or index.is_built:

@@ -136,6 +136,15 @@ class Method(ABC):
         widths = self.width.ladder if self.width else ()
         return [width for width in widths if self.is_allowed(facts, width, k + 1)]
 
+    def shortlist(self, facts: TableFacts, plan: Plan, rows: int) -> Settings | None:
+        """The engine's settings for a statement that lists the first ``rows`` candidates by the
+        method's own distances, the nearest first; None if no statement does.
+
+        A search compares just these, as many as ``candidates`` says. So if they are no more than
+        the width, one list tells the recall at each k.
+        """
+        return None
+
     def not_ready(self, search: Search, facts: TableFacts) -> str | None:
         """Why the table cannot be searched so although it is meant to be; None otherwise."""
         return None
