@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 
 import cliphouse
+from cliphouse.search.results import Hit
+from cliphouse.server.recent_urls import RecentUrls
 from cliphouse.server.settings import ServeSettings
 from serving import Served, serving
 from shard_files import make_shard
@@ -80,6 +82,45 @@ def test_what_is_not_below_its_folders_is_not_there(served: Served, row: int) ->
     small = served.http.get(f"/api/image/{row}", params={"size": 64})
     assert small.status_code in (400, 404)
     assert set(small.json()) == {"error"}
+
+
+def test_a_picture_that_was_just_found_is_not_asked_for_in_the_table(served: Served) -> None:
+    def queries() -> float:
+        value = served.service.metrics.registry.get_sample_value("metadata_get_time_count")
+        assert value is not None
+        return value
+
+    found = served.http.post("/api/search", json={"id": PLAIN, "k": 12}).json()["hits"]
+    before = queries()
+    for hit in found:
+        expected = 200 if hit["id"] in (PLAIN, LINK_IN, FILE_URL) else 404
+        if hit["id"] != BOMB:
+            assert served.http.get(f"/api/image/{hit['id']}").status_code == expected
+    assert queries() == before
+    assert served.http.get("/api/image/999").status_code == 404
+    assert queries() == before + 1
+
+
+def test_a_url_is_kept_for_ten_seconds() -> None:
+    now = 100.0
+    urls = RecentUrls(clock=lambda: now)
+    urls.keep("laion", [Hit(1, 0.5, 0.5, {"url": "/a.jpg"}), Hit(2, 0.5, 0.5, {})])
+    assert [urls.get("laion", row) for row in (1, 2)] == ["/a.jpg", None]
+    assert urls.get("second", 1) is None
+    now += 9.9
+    urls.keep("laion", [Hit(3, 0.5, 0.5, {"url": "/c.jpg"})])
+    assert urls.get("laion", 1) == "/a.jpg"
+    now += 0.2
+    assert [urls.get("laion", row) for row in (1, 3)] == [None, "/c.jpg"]
+
+
+def test_the_urls_kept_are_bounded() -> None:
+    urls = RecentUrls()
+    long = "/" + "x" * 40_000
+    urls.keep("laion", (Hit(row, 0.5, 0.5, {"url": long}) for row in range(1000)))
+    assert sum(urls.get("laion", row) == long for row in range(1000)) in range(100, 125)
+    urls.keep("laion", [Hit(5000, 0.5, 0.5, {"url": "/" + "x" * 6_000_000})])
+    assert urls.get("laion", 5000) is None
 
 
 def test_thumbnails_are_made_once_and_anew_for_a_new_file(served: Served) -> None:

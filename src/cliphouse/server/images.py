@@ -129,12 +129,10 @@ async def image(
 ) -> Response:
     """Get a row's picture, if it is a local file in an allowed folder."""
     service = service_of(request)
-    rows = await service.items(table, [id])
-    if not rows:
-        raise MissingError(f"table {service.resolve(table)} has no row {id}")
+    url = await service.url(table, id)
     pictures: Pictures = request.app.state.pictures
     shown = await asyncio.get_running_loop().run_in_executor(
-        service.decoding, pictures.show, str(rows[0].get("url", "")), size
+        service.decoding, pictures.show, url, size
     )
     headers = _HEADERS | {"ETag": shown.etag, "Cache-Control": "private, max-age=3600"}
     if request.headers.get("if-none-match") == shown.etag:

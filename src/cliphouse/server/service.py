@@ -30,6 +30,7 @@ from cliphouse.search.results import SearchResult
 from cliphouse.server.encoders import Encoders
 from cliphouse.server.encoding import EncoderThread
 from cliphouse.server.metrics import Metrics
+from cliphouse.server.recent_urls import RecentUrls
 from cliphouse.server.settings import MAX_DEPTH, ServeSettings
 from cliphouse.server.timing import end_part
 from cliphouse.server.word_vectors import WordVectors
@@ -61,6 +62,7 @@ class Service:
         self._encoding: EncoderThread | None = None
         self._encoders = Encoders(settings.model_dir)
         self._word_vectors = WordVectors(self.metrics)
+        self._urls = RecentUrls()
         self._columns: dict[str, frozenset[str]] = {}
         self._active = 0
         self._admissions = 0
@@ -155,11 +157,13 @@ class Service:
                 )
             finally:
                 cancelled.set()
-            if self._admissions != admissions:  # the count includes other requests
+            if count and self._admissions != admissions:  # the count includes other requests
                 results = [_uncounted(result) for result in results]
         for result in results:
             self.metrics.knn_index.observe(result.stats.search_ms / 1000)
             self.metrics.searches.labels(result.stats.mode).inc()
+            if self.settings.pictures:
+                self._urls.keep(name, result.hits)
         return [
             replace(
                 result,
@@ -174,6 +178,20 @@ class Service:
         name = self.resolve(table)
         with self._admitted(), self.metrics.metadata_get.time():
             return await self._work(lambda tables: tables[name].items(ids))
+
+    async def url(self, table: str | None, row: int) -> str:
+        """The URL of a row, as it is or was within the last ten seconds.
+
+        Raises MissingError if there is no such row.
+        """
+        name = self.resolve(table)
+        url = self._urls.get(name, row)
+        if url is not None:
+            return url
+        rows = await self.items(name, [row])
+        if not rows:
+            raise MissingError(f"table {name} has no row {row}")
+        return str(rows[0].get("url", ""))
 
     async def info(self, table: str | None) -> TableSummary:
         """Describe a table."""
