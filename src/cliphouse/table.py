@@ -254,6 +254,7 @@ class Table:
         dedup: float | None = None,
         offset: int = 0,
         cursor: str | None = None,
+        fields: str | Sequence[str] | None = None,
         count: bool = False,
         **more: Any,
     ) -> SearchResult:
@@ -265,17 +266,17 @@ class Table:
         values; ``min_score`` leaves out rows of a lower score. ``mode`` auto takes an approximate
         method only if its measured recall is good and it is faster; ``ef`` is the search width of
         mode hnsw, ``oversampling`` that of mode codes. ``dedup`` leaves out rows of that cosine
-        similarity to a nearer one (0.94 is usual). ``offset`` skips rows; ``cursor`` goes on after
-        an earlier result's ``cursor``. ``count`` has the rows counted that the engine reads;
-        ``more`` are other fields of Request.
+        similarity to a nearer one. ``offset`` skips rows; ``cursor`` goes on after an earlier
+        result's. Hits show the columns ``fields``, by default all. ``count`` counts the rows that
+        the engine reads; ``more`` are other fields of Request.
 
         Raises QueryError, PictureError, ModelError or TableError, each saying what to do.
         """
         given: dict[str, Any] = {"k": k, "modality": modality, "where": where, "metric": metric}
         given |= {"mode": mode, "ef": ef, "oversampling": oversampling, "filter": filter}
         given |= {"min_score": min_score, "dedup": dedup, "offset": offset, "cursor": cursor}
-        asked = operands_of(query, add, subtract)
-        return self.search_many([asked], Request.read(given | more), count)[0]
+        request = Request.read(given | {"fields": fields} | more)
+        return self.search_many([operands_of(query, add, subtract)], request, count)[0]
 
     def search_many(
         self,
@@ -374,8 +375,7 @@ class Table:
         return literal_sql(self._search.known(request.modality).facts, operands, request)
 
     def refresh(self) -> None:
-        """Read the table anew for the next search, which else relies for two seconds on what an
-        earlier one has read."""
+        """Read the table anew for the next search, in case another process has changed it."""
         self._search.forget()
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _DEFAULT = Request()
+_DRAWN = ("caption", "url")
 
 
 @takes_request
@@ -71,6 +73,9 @@ def command(
     elif not asked:
         raise QueryError("nothing to search for: give words, a picture, a .npy file or id:N")
     searched = [operands_of(text, add or (), subtract or ()) for text in asked]
+    chosen = Format.JSON if json else chosen
+    if chosen is Format.TABLE and request.fields is None:
+        request = replace(request, fields=_DRAWN)  # columns that nobody sees are not read
     if server is not None:
         if show_sql or model:
             raise QueryError("--server does not allow --show-sql and --model: leave them out")
@@ -87,11 +92,11 @@ def command(
             show.err.print(f"-- {_way(result)}\n{result.sql}", markup=False)
     many = queries is not None
     write(
-        lambda: _arrow(asked, results, many),
-        Format.JSON if json else chosen,
+        lambda: _arrow(asked, results, many, request.fields),
+        chosen,
         output,
         lambda: _document(asked, results, many),
-        lambda: _draw(asked, results, many),
+        lambda: _draw(asked, results, many, request.fields or ()),
     )
 
 
@@ -109,10 +114,15 @@ def _lines(path: Path) -> list[str]:
     return [line for line in lines if line]
 
 
-def _arrow(asked: Sequence[str], results: Sequence[SearchResult], many: bool) -> pa.Table:
+def _arrow(
+    asked: Sequence[str],
+    results: Sequence[SearchResult],
+    many: bool,
+    fields: Sequence[str] | None,
+) -> pa.Table:
     from cliphouse.search.arrow import hits_table, results_table
 
-    return results_table(asked, results) if many else hits_table(results[0])
+    return results_table(asked, results, fields) if many else hits_table(results[0], fields)
 
 
 def _document(asked: Sequence[str], results: Sequence[SearchResult], many: bool) -> object:
@@ -121,21 +131,23 @@ def _document(asked: Sequence[str], results: Sequence[SearchResult], many: bool)
     return [{"query": q} | r.to_dict() for q, r in zip(asked, results, strict=True)]
 
 
-def _draw(asked: Sequence[str], results: Sequence[SearchResult], many: bool) -> None:
+def _draw(
+    asked: Sequence[str], results: Sequence[SearchResult], many: bool, fields: Sequence[str]
+) -> None:
     for query, result in zip(asked, results, strict=True):
         if many:
             show.out.print(show.plain(query), style="bold", markup=False)
         rows = [
-            (rank, f"{hit.score:.3f}", _caption(hit), hit.url, hit.id)
+            (rank, f"{hit.score:.3f}", *(hit.values[name] for name in fields), _id(hit))
             for rank, hit in enumerate(result, 1)
         ]
-        headings = ("", "score", "caption", "url", "id")
+        headings = ("", "score", *fields, "id")
         show.out.print(show.table(headings, rows, right="rr"))
         show.err.print(_way(result), style="dim", markup=False)
 
 
-def _caption(hit: Hit) -> str:
-    return f"{hit.caption} (+{hit.folded} near-duplicates)" if hit.folded else hit.caption
+def _id(hit: Hit) -> str:
+    return f"{hit.id} (+{hit.folded} near-duplicates)" if hit.folded else str(hit.id)
 
 
 def _way(result: SearchResult) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,12 +18,12 @@ def vectors_of(column: pa.ChunkedArray, dim: int) -> NDArray[np.float32]:
     return flat.reshape(len(column), dim)
 
 
-def plain_rows(table: pa.Table) -> list[dict[str, Any]]:
-    """The rows of an answer; text comes as bytes, valid UTF-8 or not."""
+def plain_columns(table: pa.Table) -> dict[str, Sequence[Any]]:
+    """An answer by its columns; text comes as bytes, valid UTF-8 or not."""
     import pyarrow as pa
 
     for index, field in enumerate(table.schema):
         if pa.types.is_string(field.type):
             table = table.set_column(index, field.name, table.column(index).cast(pa.binary()))
-    rows: list[dict[str, Any]] = table.to_pylist()
-    return rows
+    columns: dict[str, Sequence[Any]] = table.to_pydict()
+    return columns

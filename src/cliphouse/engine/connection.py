@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -48,6 +48,11 @@ class Connection(ABC):
         """What the engine can do, and which settings this user may change; read once."""
         return read_features(lambda sql, given: self.query(sql, given).to_pylist())
 
+    @property
+    def changes(self) -> int | None:
+        """How often the database may have been changed; None if other processes can change it."""
+        return None
+
     def command(
         self,
         sql: str,
@@ -91,16 +96,25 @@ class Connection(ABC):
         with self._no_time_limit() if in_session else nullcontext():
             return self._run(run, only_reads(sql))
 
-    def rows(self, sql: str, parameters: Parameters | None = None) -> list[dict[str, Any]]:
-        """The result of a query of few rows; text comes as bytes, valid UTF-8 or not."""
+    def columns(self, sql: str, parameters: Parameters | None = None) -> dict[str, Sequence[Any]]:
+        """The result of a query of few rows, by its columns; empty if there are no rows. Text comes
+        as bytes, valid UTF-8 or not. It takes half a millisecond less than ``query``."""
 
-        def run() -> list[dict[str, Any]]:
+        def run() -> dict[str, Sequence[Any]]:
             result = self._client.query(
-                sql, parameters=dict(parameters or {}), query_formats={"String": "bytes"}
+                sql,
+                parameters=dict(parameters or {}),
+                query_formats={"String": "bytes"},
+                column_oriented=True,
             )
-            return list(result.named_results())
+            return dict(zip(result.column_names, result.result_columns, strict=False))
 
         return self._run(run, repeatable=True)
+
+    def rows(self, sql: str, parameters: Parameters | None = None) -> list[dict[str, Any]]:
+        """The result of a query of few rows; text comes as bytes, valid UTF-8 or not."""
+        found = self.columns(sql, parameters)
+        return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
 
     def raw(self, sql: str, parameters: Parameters | None = None) -> bytes:
         """The result of a query that the user wrote, in the FORMAT that it names."""

@@ -38,6 +38,7 @@ _ENGINE_FILES = frozenset(
 
 _lock = threading.Lock()
 _open_here: Counter[Path] = Counter()
+_changes: Counter[Path] = Counter()  # statements that may have changed a database
 _functions: Path | None = None  # the folder with the engine's configuration, while one is open
 
 
@@ -89,6 +90,17 @@ def leave(folder: Path) -> None:
         if _functions is not None and not any(count > 0 for count in _open_here.values()):
             shutil.rmtree(_functions, ignore_errors=True)
             _functions = None
+
+
+def note_change(folder: Path) -> None:
+    """Note that a statement may have changed the database."""
+    with _lock:
+        _changes[folder] += 1
+
+
+def changes(folder: Path) -> int:
+    """How often this process may have changed the database, through whichever client."""
+    return _changes[folder]
 
 
 def set_encoder(settings: EncoderSettings) -> None:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pyarrow as pa
 from clickhouse_connect.driver import exceptions
 
 from cliphouse.engine import embedded
 from cliphouse.engine.address import FolderAddress
-from cliphouse.engine.connection import Connection
+from cliphouse.engine.connection import Connection, Parameters
 from cliphouse.engine.driver_log import quiet_driver
 from cliphouse.engine.error_translation import engine_error
-from cliphouse.engine.staging import StagedFile, write_staged_file
+from cliphouse.engine.staging import StagedFile, StagedRows, write_staged_file
+from cliphouse.engine.statements import only_reads
 from cliphouse.errors import EngineError
 
 _T = TypeVar("_T")
@@ -36,6 +37,29 @@ class EmbeddedConnection(Connection):
         embedded.check_folder(address, create)
         with quiet_driver():
             super().__init__(embedded.open_client(address))
+
+    @property
+    def changes(self) -> int:
+        return embedded.changes(self.address.folder)
+
+    def command(
+        self,
+        sql: str,
+        parameters: Parameters | None = None,
+        settings: Parameters | None = None,
+        in_session: bool = False,
+    ) -> Any:
+        try:
+            return super().command(sql, parameters, settings, in_session)
+        finally:
+            if not only_reads(sql):
+                embedded.note_change(self.address.folder)
+
+    def insert(self, table: str, rows: StagedRows, settings: Parameters) -> None:
+        try:
+            super().insert(table, rows, settings)
+        finally:
+            embedded.note_change(self.address.folder)
 
     def stage(self, rows: pa.Table, folder: Path) -> StagedFile:
         return write_staged_file(rows, folder)

@@ -15,8 +15,7 @@ from cliphouse.search.condition import SCORE, Condition
 from cliphouse.search.query.content import read_vector
 from cliphouse.search.query.operand import Operand, require_positive
 from cliphouse.search.request import Request
-from cliphouse.search.results import hit_fields
-from cliphouse.search.statement import condition_of, is_cut
+from cliphouse.search.statement import condition_of, is_cut, shown_fields
 from cliphouse.vocabulary import Modality
 
 _PARAMETER = re.compile(r"\{(\w+):([^{}]+)\}")
@@ -39,7 +38,8 @@ def literal_sql(facts: TableFacts, operands: Sequence[Operand], request: Request
     column = embedding_column(request.modality)
     distance = f"{DISTANCE[request.metric]}({column}, {searched})"
     chosen = ["id", f"1 - cosineDistance({column}, {searched}) AS score"]
-    chosen += [field.name for field in hit_fields() if field.name in facts.columns]
+    shown = shown_fields(facts, request)
+    chosen += [field.name for field in shown if field.name in facts.columns]
     where = " AND ".join(_terms(request, facts, distance))
     lines = [
         "WITH",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from types import NoneType
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from cliphouse.errors import QueryError
 
@@ -37,7 +37,8 @@ class Option:
     is. All pages of a search must agree in an option that is ``alike``; the others say how far a
     search goes and by which method. An option that ``is_sql`` is for users who may write SQL, never
     for the clients of a service. ``form`` is how its values are spelled outside Python, None if
-    they are numbers, texts or truth values.
+    they are numbers, texts or truth values. ``word`` is what a command line calls it, if that is
+    not its name.
 
     ``name``, ``kind`` (its type without None) and ``default`` are those of the field.
     """
@@ -53,6 +54,7 @@ class Option:
     alike: bool = True
     is_sql: bool = False
     form: Form | None = None
+    word: str = ""
     name: str = ""
     kind: type[Any] = NoneType
     default: Any = None
@@ -60,22 +62,24 @@ class Option:
     @property
     def flag(self) -> str:
         """What it is called on a command line."""
-        return f"-{self.name}" if len(self.name) == 1 else f"--{self.name.replace('_', '-')}"
+        word = self.word or self.name
+        return f"-{word}" if len(word) == 1 else f"--{word.replace('_', '-')}"
 
     def read(self, value: Any) -> Any:
         """The value that JSON, a command line or a program has spelled so.
 
         Raises QueryError if it cannot be read.
         """
-        is_spelled = self.form is not None and isinstance(value, self.form.kind)
-        return self.form.read(value) if self.form is not None and is_spelled else value
+        if self.form is not None and isinstance(value, self.form.kind):
+            return self.form.read(value)
+        return tuple(value) if isinstance(value, list) else value
 
     def write(self, value: Any) -> Any:
         """The value as JSON has it."""
         return value if self.form is None or value is None else self.form.write(value)
 
-    def word(self, value: Any) -> str:
-        """The option with this value, as one word of a command line."""
+    def argument(self, value: Any) -> str:
+        """The option with this value, as one argument of a command line."""
         if isinstance(value, bool):
             return self.flag if value else f"--no-{self.flag[2:]}"
         return f"{self.flag}{'=' if self.flag.startswith('--') else ''}{self.write(value)}"
@@ -141,6 +145,7 @@ def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
 
 
 def _kind(hint: Any) -> Any:
-    """The type in ``hint`` but for None."""
+    """The type in ``hint`` but for None, as a class."""
     kinds = [kind for kind in get_args(hint) if kind is not NoneType]
-    return kinds[0] if NoneType in get_args(hint) else hint
+    kind = kinds[0] if NoneType in get_args(hint) else hint
+    return get_origin(kind) or kind

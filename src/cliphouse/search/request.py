@@ -21,6 +21,7 @@ MAX_K = 100_000
 
 _TOKEN = Form(str, Cursor.to_token, Cursor.from_token)
 _OBJECT = Form(dict, Filter.to_dict, lambda given: Filter(**given))
+_NAMES = Form(str, ",".join, lambda text: tuple(filter(None, map(str.strip, text.split(",")))))
 _NOTHING = ("", Filter())
 
 
@@ -73,7 +74,8 @@ class Request(_Wide):
     all must hold. Each search method
     has its width as a field: ``ef`` is that of mode hnsw, ``oversampling``, how many times k rows
     are compared exactly, that of mode codes. ``dedup`` is the cosine similarity from which a row
-    is a near-duplicate of a nearer one and left out. No search goes deeper than MAX_K rows.
+    is a near-duplicate of a nearer one and left out. ``fields`` are the columns that hits show,
+    None for all of them. No search goes deeper than MAX_K rows.
 
     The command line, REST, the client and searches copied as code offer each field as its option
     says (see cliphouse.search.option).
@@ -107,6 +109,15 @@ class Request(_Wide):
         longest=200,
         alike=False,
         form=_TOKEN,
+    )
+
+    fields: tuple[str, ...] | None = option(
+        None,
+        help="Show only these columns of the rows, as in url,caption; no others are read.",
+        word="columns",
+        longest=1000,
+        alike=False,
+        form=_NAMES,
     )
 
     def __post_init__(self) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cliphouse.engine.arrays import plain_rows, vectors_of
+from cliphouse.engine.arrays import plain_columns, vectors_of
 from cliphouse.engine.reading import ReadingMeter
 from cliphouse.schema.columns import Value
 from cliphouse.schema.facts import TableFacts
@@ -24,7 +24,7 @@ from cliphouse.search.planner import choose
 from cliphouse.search.query.parameter import encode_parameter
 from cliphouse.search.query.vector import QueryVector
 from cliphouse.search.request import MAX_K, Request
-from cliphouse.search.results import Hit, HitField, SearchResult, SearchStats, hit_fields
+from cliphouse.search.results import Hit, HitField, SearchResult, SearchStats
 from cliphouse.search.selectivity import estimate_selectivity
 from cliphouse.search.statement import (
     DISTANCE_NAME,
@@ -33,6 +33,7 @@ from cliphouse.search.statement import (
     condition_of,
     is_cut,
     search_sql,
+    shown_fields,
 )
 
 _WIDER = 4  # how much wider a search that found too few rows tries again
@@ -159,21 +160,22 @@ class Searcher:
             parameters |= condition.parameters
         with explained(condition, sql):
             if request.dedup is None:
-                rows, vectors = self._connection.rows(sql, parameters), None
+                columns, vectors = self._connection.columns(sql, parameters), None
             else:
-                rows, vectors = self._with_vectors(sql, parameters)
+                columns, vectors = self._with_vectors(sql, parameters)
         elapsed = (time.perf_counter() - started) * 1000
-        order = sorted(range(len(rows)), key=lambda n: (rows[n][DISTANCE_NAME], rows[n]["id"]))
-        hits = _hits([rows[n] for n in order])
+        keys = list(zip(columns.get(DISTANCE_NAME, ()), columns.get("id", ()), strict=True))
+        order = sorted(range(len(keys)), key=keys.__getitem__)
+        hits = _hits(columns, order, shown_fields(self._facts, request))
         return Found(hits, None if vectors is None else vectors[order], plan, sql, elapsed)
 
     def _with_vectors(
         self, sql: str, parameters: dict[str, Any]
-    ) -> tuple[list[dict[str, Any]], NDArray[np.float32]]:
-        """The rows that a search finds, and their vectors, float32 of shape (rows, dim)."""
+    ) -> tuple[dict[str, Sequence[Any]], NDArray[np.float32]]:
+        """What a search finds, by columns, and the vectors, float32 of shape (rows, dim)."""
         found = self._connection.query(sql, parameters)
         vectors = vectors_of(found.column(VECTOR_NAME), self._facts.info.dim)
-        return plain_rows(found.drop_columns(VECTOR_NAME)), vectors
+        return plain_columns(found.drop_columns(VECTOR_NAME)), vectors
 
     def _choose(self, request: Request, kind: str, condition: Condition | None) -> Plan:
         plan = choose(request, kind, self._facts)
@@ -232,20 +234,31 @@ def _next_cursor(page: _Paged, request: Request) -> str | None:
     return Cursor(last.distance, last.id, page.depth, request.fingerprint).to_token()
 
 
-def _hits(rows: Sequence[dict[str, Any]]) -> list[Hit]:
-    fields = hit_fields()
-    hits = []
-    for row in rows:
-        distance, given = row[DISTANCE_NAME], row.get(SCORE_NAME)
-        score = 1 - distance if given is None else given
-        values = {field.name: _value(row.get(field.name), field) for field in fields}
-        hits.append(Hit(row["id"], score, distance, values))
-    return hits
+def _hits(
+    columns: Mapping[str, Sequence[Any]], order: Sequence[int], fields: Sequence[HitField]
+) -> list[Hit]:
+    """The rows of ``columns`` as hits, in this order."""
+    if not columns:
+        return []
+    ids, distances = columns["id"], columns[DISTANCE_NAME]
+    scores = columns.get(SCORE_NAME) or [1 - distance for distance in distances]
+    names = [field.name for field in fields]
+    values = [_values(columns.get(field.name), field, len(ids)) for field in fields]
+    return [
+        Hit(ids[n], scores[n], distances[n], dict(zip(names, (v[n] for v in values), strict=True)))
+        for n in order
+    ]
 
 
-def _value(value: Any, field: HitField) -> Value:
+def _values(column: Sequence[Any] | None, field: HitField, count: int) -> Sequence[Value]:
     """A table made by other hands may lack a value, or the column."""
-    if value is None:
-        return field.type.absent
-    known: Value = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-    return known
+    absent = field.type.absent
+    if column is None:
+        return [absent] * count
+    if field.type.python is str:
+        return [absent if v is None else _text(v) for v in column]
+    return [absent if v is None else v for v in column]
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from cliphouse.engine.features import GLOBAL_IN, SKIP_SHARDS
 from cliphouse.engine.quoting import identifier, settings_list
+from cliphouse.errors import QueryError
 from cliphouse.schema.columns import embedding_column
 from cliphouse.schema.facts import DISTANCE, TableFacts
 from cliphouse.search.condition import SCORE, Condition, every, typed_condition
@@ -14,7 +15,7 @@ from cliphouse.search.methods.method import Plan, Settings, Stage
 from cliphouse.search.planner import search_of
 from cliphouse.search.query.parameter import decode_expression
 from cliphouse.search.request import Request
-from cliphouse.search.results import hit_fields
+from cliphouse.search.results import HitField, hit_fields
 
 # Names of the statement's own, which no table is likely to have: a condition may use its columns.
 DISTANCE_NAME, SCORE_NAME, VECTOR_NAME = "query_distance", "query_score", "query_vector"
@@ -141,7 +142,23 @@ def _chosen(facts: TableFacts, request: Request, distance: str) -> list[str]:
     if request.dedup is not None:
         vector = f"CAST({embedding_column(request.modality)}, 'Array(Float32)')"
         chosen.append(f"{vector} AS {VECTOR_NAME}")
-    return chosen + [field.name for field in hit_fields() if field.name in facts.columns]
+    shown = shown_fields(facts, request)
+    return chosen + [field.name for field in shown if field.name in facts.columns]
+
+
+def shown_fields(facts: TableFacts, request: Request) -> tuple[HitField, ...]:
+    """The columns that the hits of a request show: those it asks for, or else all that hits show.
+
+    Raises QueryError if it asks for a column that hits do not show.
+    """
+    known = {field.name: field for field in hit_fields()}
+    if request.fields is None:
+        return tuple(known.values())
+    for name in request.fields:
+        if name not in known:
+            there = ", ".join(known)
+            raise QueryError(f"fields: hits have no column {name}; they have {there}")
+    return tuple(field for name, field in known.items() if name in request.fields)
 
 
 def _reading(facts: TableFacts) -> Settings:

@@ -22,16 +22,37 @@ from cliphouse.search.results import SearchResult
 from cliphouse.search.run import Searcher
 from cliphouse.vocabulary import MODALITIES, Modality
 
+# How long a search relies on what was read of the table. Of an embedded database this process sees
+# each change but merges, which the engine does by itself and which change no result.
 _KNOWN_SECONDS = 2.0
+_KNOWN_EMBEDDED_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class KnownTable:
-    """A table and its facts as they were read, taken to hold ``until`` (monotonic seconds)."""
+    """A table, its facts and a searcher of it, as they were read at the time ``read_at`` (monotonic
+    seconds) and after so many ``changes`` by this process (None if others can change it too)."""
 
     table: TableHandle
     facts: TableFacts
-    until: float
+    searcher: Searcher
+    read_at: float
+    changes: int | None
+
+    @classmethod
+    def read(cls, table: TableHandle) -> KnownTable:
+        """Read the facts of ``table``."""
+        read_at, changes = time.monotonic(), table.connection.changes
+        facts = read_facts(table)
+        return cls(table, facts, Searcher(table, facts), read_at, changes)
+
+    @property
+    def holds(self) -> bool:
+        """Whether a search may rely on it: it stays right even if others have changed the table."""
+        if self.changes != self.table.connection.changes:
+            return False
+        seconds = _KNOWN_SECONDS if self.changes is None else _KNOWN_EMBEDDED_SECONDS
+        return time.monotonic() < self.read_at + seconds
 
 
 class TableSearch:
@@ -49,16 +70,13 @@ class TableSearch:
         self._known = self._means = None
 
     def known(self, modality: Modality) -> KnownTable:
-        """What a search must know of the table. What was read less than two seconds ago is taken
-        to hold: a search stays right even if it does not.
+        """What a search must know of the table, read anew if it may have changed.
 
         Raises TableError if the table is empty or lacks embeddings of ``modality``.
         """
         one_of("modality", modality, MODALITIES)
-        if self._known is None or time.monotonic() > self._known.until:
-            table = self._resolve()
-            until = time.monotonic() + _KNOWN_SECONDS
-            self._known = KnownTable(table, read_facts(table), until)
+        if self._known is None or not self._known.holds:
+            self._known = KnownTable.read(self._resolve())
         known = self._known
         if modality not in known.table.info.modalities:
             raise TableError(f"table {known.table.name} has no {modality} embeddings")
@@ -78,8 +96,7 @@ class TableSearch:
         reader = QueryReader(table, lambda: self._encoders.of_table(table.name, table.info))
         vectors = [self._recognised(v, table) for v in reader.read(asked, request.modality)]
         encode_ms = (time.perf_counter() - started) * 1000 / max(len(vectors), 1)
-        searcher = Searcher(table, known.facts)
-        return [searcher.search(vector, request, encode_ms, count) for vector in vectors]
+        return [known.searcher.search(vector, request, encode_ms, count) for vector in vectors]
 
     def _recognised(self, vector: QueryVector, table: TableHandle) -> QueryVector:
         if vector.kind != "vector" or table.info.modalities != MODALITIES:

@@ -32,7 +32,8 @@ _FILTER = (
 _HIT = """
 A row that was found. ``score`` is the cosine similarity to the query. ``distance`` is the distance
 to the query in the chosen metric. ``similarity`` is the similarity of the row's own picture and
-caption. ``folded`` counts the near-duplicates that this row replaces.
+caption. ``folded`` counts the near-duplicates that this row replaces. If a search names ``fields``,
+its hits have no other columns of the table.
 """
 _RESULT = """
 A row that was found. Only the first ``num_images`` rows have more than ``id`` and ``similarity``,
@@ -61,7 +62,7 @@ def hit_model(columns: Sequence[Column] = COLUMNS) -> type[BaseModel]:
         "id": (int, ...),
         "score": (float | None, ...),
         "distance": (float | None, ...),
-        **{field.name: (_shown(field.type), ...) for field in hit_fields(columns)},
+        **{field.name: (_shown(field.type), Field(None)) for field in hit_fields(columns)},
         "folded": (int, ...),
     }
     return create_model("HitAnswer", __doc__=_HIT, **fields)

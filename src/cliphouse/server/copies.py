@@ -14,6 +14,7 @@ from starlette.responses import Response
 from cliphouse.engine.address import FolderAddress, parse_address
 from cliphouse.json_text import to_json
 from cliphouse.search.arrow import hits_table
+from cliphouse.search.request import Request as SearchRequest
 from cliphouse.search.results import SearchResult
 from cliphouse.server.api import service_of
 from cliphouse.server.failures import RESPONSES, json_answer
@@ -51,12 +52,11 @@ async def download(
     request: Request, body: SearchBody, format: Annotated[FileFormat, Query()] = "json"
 ) -> Response:
     """Search, and return the hits as a file: the JSON of /api/search, CSV or parquet."""
-    result = await service_of(request).search(
-        body.table, body.to_operands(), body.to_request(), body.count
-    )
+    options = body.to_request()
+    result = await service_of(request).search(body.table, body.to_operands(), options, body.count)
     name = f'attachment; filename="cliphouse.{format}"'
     return Response(
-        _encode(result, format),
+        _encode(result, options, format),
         media_type=_MEDIA_TYPES[format],
         headers={"Content-Disposition": name},
     )
@@ -79,12 +79,12 @@ async def code(request: Request, body: SearchBody) -> Response:
     )
 
 
-def _encode(result: SearchResult, format: FileFormat) -> bytes:
+def _encode(result: SearchResult, options: SearchRequest, format: FileFormat) -> bytes:
     if format == "json":
         return (to_json(result.to_dict(), indent=2) + "\n").encode()
     buffer = io.BytesIO()
     write = pa_csv.write_csv if format == "csv" else pq.write_table
-    write(hits_table(result.hits), buffer)
+    write(hits_table(result.hits, options.fields), buffer)
     return buffer.getvalue()
 
 

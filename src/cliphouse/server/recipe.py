@@ -55,11 +55,12 @@ class Recipe:
         given += [f"{side}=[{', '.join(listed)}]" for side, listed in sides.items() if listed]
         given += [f"{option.name}={_value(option, value)}" for option, value in self._options()]
         arguments = "".join(f"    {argument},\n" for argument in given)
+        shown = ("url", "caption") if self.request.fields is None else self.request.fields
         return (
             "import cliphouse\n\n"
             f"table = cliphouse.open({self.database!r}, table={self.table!r})\n"
             f"for hit in table.search(\n{arguments}):\n"
-            "    print(hit.score, hit.url, hit.caption)\n"
+            f"    print({', '.join(f'hit.{name}' for name in ('score', *shown))})\n"
         )
 
     def notes(self) -> list[str]:
@@ -105,7 +106,7 @@ def _word(option: Option, value: Any) -> str:
     """An option as a word of the command line. There a filter is SQL."""
     if isinstance(value, Filter):
         return f"--where={written_out(value.condition())}"
-    return option.word(value)
+    return option.argument(value)
 
 
 def _value(option: Option, value: Any) -> str:

@@ -4,6 +4,7 @@ import { post, postJson } from "./api.js";
 
 const FIRST = 30;
 const NEXT = 60;
+const SHOWN = "url,caption,width,height"; // the columns that a tile needs
 
 export class Results {
   // `listener` has began(), found(answer, isFirst, milliseconds) and failed(message).
@@ -40,7 +41,7 @@ export class Results {
     const isFirst = this.cursor === null;
     const controller = (this.controller = new AbortController());
     const started = performance.now();
-    const body = { ...this.body, k, count: true, ...(isFirst ? {} : { cursor: this.cursor }) };
+    const body = { ...this.body, k, fields: SHOWN, count: true, ...(isFirst ? {} : { cursor: this.cursor }) };
     this.isLoading = true;
     this.listener.began(isFirst);
     try {
