@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +14,9 @@ from cliphouse.engine.database import AGAIN, GOES_ON, Database
 from cliphouse.engine.quoting import identifier
 from cliphouse.engine.retry import RETRY_TIMES, RetryTimes
 from cliphouse.errors import QueryError
-from cliphouse.indexing.forecast import forecast
 from cliphouse.inspection.statistics import TableStatistics, read_statistics
 from cliphouse.models import Encoder
-from cliphouse.planning.build import BuildForecast, forecast_build
+from cliphouse.planning.build import BuildForecast, forecast_here
 from cliphouse.recall.keep import forget_measured, keep_measured
 from cliphouse.schema.handle import TableHandle, open_table
 from cliphouse.schema.index_spec import IndexSpec
@@ -174,8 +172,7 @@ class Table:
         """The memory and the time that an index will take, built on this machine, and the memory
         that there is. Raises TableError if the engine has no such index."""
         self._require_index()
-        graph = forecast(self._search.known(spec.modality).table, spec)
-        return forecast_build(graph, os.cpu_count() or 1)
+        return forecast_here(self._search.known(spec.modality).table, spec)
 
     def drop_index(self, modality: Modality = "image", metric: Metric = "cosine") -> bool:
         """Drop an index; returns whether there was one."""
