@@ -522,7 +522,7 @@ def test_the_metrics_summary_counts(world: World) -> None:
 
     world.post(text="a star")
     before = counted()
-    world.post(text="a star")
+    world.post(text="a star that nobody has asked for")
     world.post(image=encoded(png()))
     world.post(embedding_input=world.vector(3))
     after = counted()
