@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TREE := src tests tools benchmarks
 
 .PHONY: demo serve-demo test browser check lint types rooms format docs \
-  bench-ingest bench-search bench-encode bench-plan bench-centred bench-serve bench-page bench-cli clean
+  bench-ingest bench-search bench-encode bench-plan bench-centred bench-serve bench-page bench-cli bench-recall clean
 
 demo: $(VENV)/.installed
 	$(BIN)/cliphouse demo --dir demo
@@ -47,6 +47,9 @@ bench-search: $(VENV)/.bench-installed
 
 bench-plan: $(VENV)/.bench-installed
 	$(BIN)/python benchmarks/plan.py --rows 20000 100000 1000000
+
+bench-recall: $(VENV)/.bench-installed
+	$(BIN)/python benchmarks/recall.py --before
 
 bench-encode: $(VENV)/.test-installed
 	$(BIN)/python benchmarks/encode.py
