@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 TREE := src tests tools benchmarks
 
 .PHONY: demo serve-demo test browser check lint types rooms format docs \
-  bench-ingest bench-search bench-encode bench-plan bench-centred bench-serve bench-page bench-cli bench-recall clean
+  bench-ingest bench-search bench-layout bench-encode bench-plan bench-recall bench-centred bench-serve \
+  bench-page bench-cli clean
 
 demo: $(VENV)/.installed
 	$(BIN)/cliphouse demo --dir demo
@@ -44,6 +45,9 @@ bench-ingest: $(VENV)/.bench-installed
 
 bench-search: $(VENV)/.bench-installed
 	cd benchmarks && ../$(BIN)/python -m search all
+
+bench-layout: $(VENV)/.test-installed
+	$(BIN)/python benchmarks/layout.py
 
 bench-plan: $(VENV)/.bench-installed
 	$(BIN)/python benchmarks/plan.py --rows 20000 100000 1000000

@@ -28,8 +28,9 @@ class Scalar:
     """The type of a column of plain values, in SQL and in Python.
 
     ``absent`` is the value of a row that has none. ``codec`` is the SQL of its compression, empty
-    for the engine's default, and ``block`` the number of bytes that are compressed together: the
-    engine decompresses a whole block to show one row (docs/benchmarks/layout.md). Whole numbers are
+    for the engine's default, and ``block`` the number of bytes that are compressed together, 0 for
+    that default: the engine decompresses a whole block to show one row
+    (docs/benchmarks/layout.md). Whole numbers are
     from ``low`` up to, but without, ``high``.
     """
 

@@ -105,8 +105,11 @@ def _definition(column: Column, info: TableInfo) -> str:
         codec = "NONE" if info.codes == "none" else f"Quantized('{info.codes}', {info.dim})"
         return f"{column.name} Array({_ELEMENT[info.precision]}) CODEC({codec})"
     codec = f" CODEC({column.type.codec})" if column.type.codec else ""
+    definition = f"{column.name} {column.type.sql}{codec}"
+    if not column.type.block:
+        return definition
     bounds = (f"{bound}_compress_block_size = {column.type.block}" for bound in ("min", "max"))
-    return f"{column.name} {column.type.sql}{codec} SETTINGS ({', '.join(bounds)})"
+    return f"{definition} SETTINGS ({', '.join(bounds)})"
 
 
 @dataclass(frozen=True)
