@@ -219,9 +219,9 @@ def test_a_filter_that_needs_a_wider_search_than_is_allowed() -> None:
 def test_more_rows_than_the_server_lets_an_index_find() -> None:
     limited = allowed(**{LIMIT: Setting("100", False)})
     facts = replace(FACTS, features=limited)
-    assert choose(Request(k=80, mode="hnsw", ef=128), "text", facts).mode == "hnsw"
+    assert choose(Request(k=90, mode="hnsw", ef=128), "text", facts).mode == "hnsw"
     with pytest.raises(QueryError, match="ask for fewer rows"):
-        choose(Request(k=81, mode="hnsw", ef=128), "text", facts)
+        choose(Request(k=91, mode="hnsw", ef=128), "text", facts)
 
 
 def test_codes_that_a_server_does_not_let_be_used() -> None:
