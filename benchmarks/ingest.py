@@ -287,10 +287,11 @@ class Run:
 
 @dataclass
 class Watch:
-    """Samples a process tree and its folder in a thread until it is told to stop."""
+    """Samples a process tree, and its folder if there is one, in a thread until it is told to
+    stop."""
 
     pid: int
-    folder: Path
+    folder: Path | None
     memory: int = 0
     resident: int = 0
     disk: int = 0
@@ -302,11 +303,12 @@ class Watch:
             if time.monotonic() >= next_look:
                 # Looking for new processes reads all of /proc: too dear for every sample.
                 tree = process_tree(self.pid)
-                self.disk = max(self.disk, disk_used(self.folder))
+                if self.folder is not None:
+                    self.disk = max(self.disk, disk_used(self.folder))
                 next_look = time.monotonic() + LOOK_SECONDS
-            sizes = [process_memory(pid) for pid in tree]
-            self.memory = max(self.memory, sum(size.own for size in sizes))
-            self.resident = max(self.resident, sum(size.resident for size in sizes))
+            size = tree_memory([process_memory(pid) for pid in tree])
+            self.memory = max(self.memory, size.own)
+            self.resident = max(self.resident, size.resident)
 
     def stop(self) -> None:
         self._over.set()
@@ -324,10 +326,12 @@ def process_tree(pid: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of a process: ``own`` without, ``resident`` with the pages of mapped files."""
+    """Bytes of a process: ``own`` without, ``resident`` with the pages of mapped files. ``shared``
+    are those of both that other processes may have too, as the workers of a server do."""
 
     own: int = 0
     resident: int = 0
+    shared: int = 0
 
 
 def process_memory(pid: int) -> Memory:
@@ -347,7 +351,16 @@ def process_memory(pid: int) -> Memory:
         return Memory()
     fields = dict(line.split(":", 1) for line in lines)
     size = {name: int(fields[name].split()[0]) * 1024 for name in _RSS if name in fields}
-    return Memory(size.get("RssAnon", 0) + size.get("RssShmem", 0), size.get("VmRSS", 0))
+    shared = size.get("RssShmem", 0)
+    return Memory(size.get("RssAnon", 0) + shared, size.get("VmRSS", 0), shared)
+
+
+def tree_memory(sizes: Sequence[Memory]) -> Memory:
+    """The processes together. Shared pages count once: those of the process that has most."""
+    shared = max((size.shared for size in sizes), default=0)
+    twice = sum(size.shared for size in sizes) - shared
+    own, resident = sum(size.own for size in sizes), sum(size.resident for size in sizes)
+    return Memory(own - twice, resident - twice, shared)
 
 
 def disk_used(folder: Path) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from search import catalogue
 from search.measure import measure, run_contender
+from search.parts import run_parts
 from search.place import Place
 from search.prepare import HERE, prepare
 from search.report import report
@@ -34,6 +35,8 @@ def _task(place: Place, options: argparse.Namespace) -> None:
     if options.step:
         every = catalogue.steps(list(catalogue.CONTENDERS.values()))
         every[options.step].build(place)
+    elif options.parts:
+        run_parts(place, options.round)
     else:
         contender = catalogue.CONTENDERS[options.contender]
         run_contender(place, contender, options.round, options.curve)
@@ -51,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, default=HERE.parent / "docs" / "benchmarks")
     parser.add_argument("--step", help=argparse.SUPPRESS)
     parser.add_argument("--contender", help=argparse.SUPPRESS)
+    parser.add_argument("--parts", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--round", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--curve", action="store_true", help=argparse.SUPPRESS)
     return parser

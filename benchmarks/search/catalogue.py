@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search import databases, house, libraries
+from search import databases, engines, house, libraries, postgres
 from search.contender import Case, Contender, Step
 
 CONTENDERS = {
@@ -15,6 +15,11 @@ CONTENDERS = {
         databases.GUIDE_FLAT,
         libraries.FAISS_HNSW,
         house.HNSW,
+        engines.QDRANT,
+        postgres.PGVECTOR,
+        engines.ZVEC,
+        engines.MILVUS,
+        engines.CHROMA,
         databases.GUIDE_INDEX,
         libraries.USEARCH,
         house.RABITQ,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from clip_like import ClipLike, Floats, write_shard
@@ -39,6 +41,32 @@ class Queries:
 
     timed: Floats
     warm_up: Floats
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows as a database is given them. ``vectors`` are the image embeddings, (n, 512) float32,
+    normalised."""
+
+    ids: list[int]
+    urls: list[str]
+    captions: list[str]
+    vectors: Floats
+
+    def each(self) -> Iterator[tuple[int, str, str, NDArray[np.float32]]]:
+        """Id, url, caption and vector of one row after another."""
+        return zip(self.ids, self.urls, self.captions, self.vectors, strict=True)
+
+
+def rows_in_batches(place: Place, size: int) -> Iterator[Rows]:
+    """The table's rows in their order, ``size`` at a time."""
+    start = 0
+    parts = pq.ParquetFile(place.shard.metadata).iter_batches(size, columns=["url", "caption"])
+    for part in parts:
+        stop = start + part.num_rows
+        urls, captions = (column.to_pylist() for column in part.columns)
+        yield Rows(list(range(start, stop)), urls, captions, unit_rows(place, start, stop))
+        start = stop
 
 
 def queries(place: Place, kind: Kind) -> Queries:

@@ -1,4 +1,4 @@
-"""cliphouse, through its Python API: every search fetches ids, urls, captions and the rest."""
+"""cliphouse, through its Python API: every search fetches ids, urls and captions."""
 
 from __future__ import annotations
 
@@ -32,9 +32,10 @@ Open = Callable[[Place], AbstractContextManager[Ask]]
 _OVERSAMPLING = (4, 10, 20, 50, 100)
 _CURVE_EF = 256
 _MEASURED_QUERIES = 200
+SHOWN = ("url", "caption")
 
 
-def _database(place: Place, name: str) -> Path:
+def database(place: Place, name: str) -> Path:
     return place.folder(name) / "laion.chdb"
 
 
@@ -48,19 +49,19 @@ def index_float32(place: Place) -> None:
     spec = cliphouse.IndexSpec(
         "image", quantization="bf16", m=HNSW_M, ef_construction=HNSW_EF_CONSTRUCTION
     )
-    with cliphouse.open(_database(place, "float32")) as table:
+    with cliphouse.open(database(place, "float32")) as table:
         table.index(spec)
 
 
 def measure_float32(place: Place) -> None:
     """What tells ``auto`` how to search. Its queries are rows of the table, none of ours."""
-    with cliphouse.open(_database(place, "float32")) as table:
+    with cliphouse.open(database(place, "float32")) as table:
         table.recall("image", k=K, queries=_MEASURED_QUERIES, save=True)
 
 
 def select_rows(place: Place) -> None:
     """The rows each condition selects, asked without a search, and the exact answers in them."""
-    with cliphouse.open(_database(place, "float32")) as table:
+    with cliphouse.open(database(place, "float32")) as table:
         selected = {
             condition.name: table.sql(f"SELECT id FROM laion WHERE {condition.where} ORDER BY id")
             .column("id")
@@ -78,7 +79,7 @@ def build_bfloat16(place: Place, name: str = "bfloat16", codes: str = "none") ->
         linked.parent.mkdir(parents=True)
         os.link(path, linked)
     options: dict[str, Any] = {} if codes == "none" else {"codes": codes}
-    with cliphouse.open(_database(place, name)) as table:
+    with cliphouse.open(database(place, name)) as table:
         table.ingest(images, precision="bfloat16", **options)
 
 
@@ -95,7 +96,7 @@ def opener(name: str) -> Open:
 
     @contextmanager
     def open_table(place: Place) -> Iterator[Ask]:
-        with cliphouse.open(_database(place, name)) as table:
+        with cliphouse.open(database(place, name)) as table:
 
             def ask(vector: Vector, case: Case) -> Answer:
                 found = table.search(vector, k=K, **_options(case))
@@ -107,7 +108,7 @@ def opener(name: str) -> Open:
 
 
 def _options(case: Case) -> dict[str, Any]:
-    options: dict[str, Any] = {"mode": case.mode}
+    options: dict[str, Any] = {"mode": case.mode, "fields": SHOWN}
     if case.width is not None:
         options["oversampling" if case.mode == "codes" else "ef"] = case.width
     if case.condition is not None:

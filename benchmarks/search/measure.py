@@ -6,16 +6,20 @@ import json
 import os
 import statistics
 import subprocess
+import threading
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from ingest import Watch
 from search import catalogue
 from search.contender import Answer, Ask, Case, Contender, K
 from search.data import KINDS, Kind, queries, selected_rows, truth
+from search.house import HNSW
+from search.parts import Parts
 from search.place import Place
 from search.prepare import HERE, command
 
@@ -44,6 +48,18 @@ class Timing:
 
 
 @dataclass(frozen=True)
+class Footprint:
+    """The memory of a process that searched, its children included, at its peak: bytes that no file
+    backs, and with the pages of mapped files too."""
+
+    rows: int
+    round: int
+    contender: str
+    memory: int
+    resident: int
+
+
+@dataclass(frozen=True)
 class Failure:
     """A contender that could not be measured, and its last words."""
 
@@ -56,9 +72,11 @@ class Failure:
 class Measurement:
     """All of a run; ``load`` is the machine's load average before each contender."""
 
-    timings: list[Timing]
-    failures: list[Failure]
-    load: list[float]
+    timings: list[Timing] = field(default_factory=list)
+    footprints: list[Footprint] = field(default_factory=list)
+    parts: list[Parts] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    load: list[float] = field(default_factory=list)
 
     def write(self, path: Path) -> None:
         new = path.with_suffix(".part")
@@ -70,6 +88,8 @@ class Measurement:
         values = json.loads(path.read_text())
         return cls(
             [Timing(**entry) for entry in values["timings"]],
+            [Footprint(**entry) for entry in values["footprints"]],
+            [Parts(**entry) for entry in values["parts"]],
             [Failure(**entry) for entry in values["failures"]],
             values["load"],
         )
@@ -80,8 +100,9 @@ def measured_file(base: Path) -> Path:
 
 
 def measure(base: Path, rows: list[int], names: list[str], rounds: int) -> None:
-    """Every contender at every size, in rounds, so that drift shows as spread between them."""
-    found = Measurement([], [], [])
+    """Every contender at every size, in rounds, so that drift shows as spread between them; with
+    hnsw, the parts of its searches at the sizes ``rows`` too."""
+    found = Measurement()
     for number in range(1, rounds + 1):
         for size in catalogue.curve_rows(rows):
             place = Place(base, size)
@@ -90,6 +111,10 @@ def measure(base: Path, rows: list[int], names: list[str], rounds: int) -> None:
                 found.load.append(os.getloadavg()[0])
                 _run(place, contender, number, size not in rows, found)
                 found.write(measured_file(base))
+            if HNSW.name in names and size in rows:
+                print(f"round {number}, {size:,} rows: the parts of one search ...", flush=True)
+                _run_parts(place, number, found)
+                found.write(measured_file(base))
 
 
 def _run(
@@ -97,13 +122,14 @@ def _run(
 ) -> None:
     options = ["--contender", contender.name, "--round", str(number)]
     options += ["--curve"] if curve_only else []
-    process = subprocess.run(command(place, *options), cwd=HERE, capture_output=True, text=True)
-    if process.returncode:
-        last = (process.stderr.strip().splitlines() or ["no message"])[-1]
-        found.failures.append(Failure(place.rows, contender.name, last))
-        print(f"  failed: {last}", flush=True)
+    done = _task(place, contender.name, options, found)
+    if done is None:
         return
-    for line in process.stdout.splitlines():
+    lines, watch = done
+    found.footprints.append(
+        Footprint(place.rows, number, contender.name, watch.memory, watch.resident)
+    )
+    for line in lines:
         timing = Timing(**json.loads(line))
         found.timings.append(timing)
         print(
@@ -111,6 +137,45 @@ def _run(
             f"recall {timing.recall:.3f}, {timing.full} of {timing.asked} full",
             flush=True,
         )
+
+
+def _run_parts(place: Place, number: int, found: Measurement) -> None:
+    done = _task(place, "parts", ["--parts", "--round", str(number)], found)
+    if done is None:
+        return
+    for line in done[0]:
+        parts = Parts(**json.loads(line))
+        found.parts.append(parts)
+        print(
+            f"  {parts.case}: encode {parts.encode:.2f} ms, before {parts.before:.2f}, engine "
+            f"{parts.engine:.2f}, after {parts.after:.2f}, the whole {parts.whole:.2f}",
+            flush=True,
+        )
+
+
+def _task(
+    place: Place, name: str, options: list[str], found: Measurement
+) -> tuple[list[str], Watch] | None:
+    """The lines that a process prints, and its memory; None, and a failure, if it fails."""
+    process = subprocess.Popen(
+        command(place, *options),
+        cwd=HERE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    watch = Watch(process.pid, None)
+    thread = threading.Thread(target=watch.run, daemon=True)
+    thread.start()
+    output, errors = process.communicate()
+    watch.stop()
+    thread.join()
+    if process.returncode:
+        last = (errors.strip().splitlines() or ["no message"])[-1]
+        found.failures.append(Failure(place.rows, name, last))
+        print(f"  failed: {last}", flush=True)
+        return None
+    return output.splitlines(), watch
 
 
 def run_contender(place: Place, contender: Contender, number: int, curve_only: bool) -> None:

