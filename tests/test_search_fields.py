@@ -87,6 +87,14 @@ def test_what_is_drawn_is_all_that_is_read(database: Path, run: Run) -> None:
     assert "license" not in drawn.stderr
 
 
+def test_a_table_that_was_closed_is_opened_again(database: Path) -> None:
+    table = cliphouse.open(database)
+    first = table.search("id:3")
+    table.close()
+    assert [hit.id for hit in table.search("id:3")] == [hit.id for hit in first]
+    table.close()
+
+
 def queries(table: cliphouse.Table) -> int:
     """How many queries the engine has begun, this one among them."""
     sql = "SELECT value FROM system.events WHERE event = 'Query'"

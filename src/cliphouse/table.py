@@ -372,11 +372,12 @@ class Table:
         return literal_sql(self._search.known(request.modality).facts, operands, request)
 
     def refresh(self) -> None:
-        """Read the table anew for the next search, in case another process has changed it."""
+        """Read the table anew for the next search."""
         self._search.forget()
 
     def close(self) -> None:
         """Let go of the database, so that another process can have it."""
+        self._search.forget()
         self._database.close()
 
     def __enter__(self) -> Table:
