@@ -6,6 +6,7 @@ import contextlib
 import re
 import tempfile
 import threading
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from standin.request import Request
 from standin.users import User, write_config
 
 _FORMAT = re.compile(r"\bFORMAT\s+(\w+)\s*;?\s*$", re.I)
+# Statements that leave something with the connection that they run on.
+_STAYS = re.compile(r"\s*(SET|USE|CREATE\s+(OR\s+REPLACE\s+)?TEMPORARY)\b", re.I)
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Engine:
         chosen = config or write_config(folder, users)
         self._folder = str(folder / "data")
         self._sessions: dict[tuple[str, str], Session] = {}
+        self._idle: defaultdict[object, list[Any]] = defaultdict(list)
         self._lock = threading.Lock()
         self.pretence = Pretence()
         self._keep_open = chdb.connect(f"{self._folder}?config-file={chosen}")
@@ -54,14 +58,43 @@ class Engine:
     def run(self, request: Request, user: User) -> Result:
         """Raises RuntimeError with the engine's message, or RefusalError."""
         query = self.pretence.apply(request.query, request.settings)
-        with self._connection(request, user) as connection:
+        if request.session is None:
+            return self._run_alone(query, request, user)
+        with self._session(user, request) as connection:
             self._enter(connection, request, user)
-            before = self._settings_of(connection, request) if request.session else {}
+            before = _settings_of(connection, request)
             _set(connection, request.settings)
             try:
                 return self._query(connection, query, request)
             finally:
                 _set(connection, before)
+
+    def _run_alone(self, query: str, request: Request, user: User) -> Result:
+        """On a connection without a past. Making one takes longer than most statements, so it is
+        kept for the next request of the same user with the same settings, if nothing stays there.
+        """
+        alike = (user, request.is_get, request.database, tuple(request.settings.items()))
+        with self._lock:
+            connection = self._idle[alike].pop() if self._idle[alike] else None
+        if connection is None:
+            connection = self._open(user, request.is_get)
+            try:
+                self._enter(connection, request, user)
+                _set(connection, request.settings)
+            except BaseException:
+                connection.close()
+                raise
+        is_kept = False
+        try:
+            result = self._query(connection, query, request)
+            is_kept = _STAYS.match(query) is None
+            return result
+        finally:
+            if is_kept:
+                with self._lock:
+                    self._idle[alike].append(connection)
+            else:
+                connection.close()
 
     def _query(self, connection: Any, query: str, request: Request) -> Result:
         with _with_data(query, request) as statement:
@@ -71,15 +104,9 @@ class Engine:
             return Result(result.bytes() or b"", fmt, result.rows_read())
 
     @contextlib.contextmanager
-    def _connection(self, request: Request, user: User) -> Iterator[Any]:
-        if request.session is None:
-            connection = self._open(user, request.is_get)
-            try:
-                yield connection
-            finally:
-                connection.close()
-            return
-        session = self._session(user, request)
+    def _session(self, user: User, request: Request) -> Iterator[Any]:
+        """The connection of a request's session, which one request at a time has."""
+        session = self._find_session(user, request)
         if not session.busy.acquire(blocking=False):
             raise RefusalError(
                 f"Code: 373. DB::Exception: Session {request.session} is locked by a concurrent "
@@ -90,7 +117,7 @@ class Engine:
         finally:
             session.busy.release()
 
-    def _session(self, user: User, request: Request) -> Session:
+    def _find_session(self, user: User, request: Request) -> Session:
         key = (user.name, str(request.session))
         with self._lock:
             if key not in self._sessions:
@@ -119,13 +146,17 @@ class Engine:
         if self._has_roles:
             connection.query(f"SET ROLE {user.name}")
 
-    def _settings_of(self, connection: Any, request: Request) -> dict[str, str]:
-        """What the session has of the settings that this request alone changes."""
-        listed = ", ".join(f"'{name}'" for name in request.settings) or "''"
-        found = connection.query(
-            f"SELECT name, value FROM system.settings WHERE name IN ({listed})", "TSVRaw"
-        )
-        return dict(line.split("\t", 1) for line in found.bytes().decode().splitlines())
+
+def _settings_of(connection: Any, request: Request) -> dict[str, str]:
+    """What the session has of the settings that this request alone changes."""
+    if not request.settings:
+        return {}
+    values = ", ".join(f"toString(getSetting('{name}'))" for name in request.settings)
+    try:
+        found = connection.query(f"SELECT {values}", "TSVRaw").bytes().decode()
+    except RuntimeError:  # one of them does not exist, which the engine says when it is to be set
+        return {}
+    return dict(zip(request.settings, found.rstrip("\n").split("\t"), strict=True))
 
 
 def _set(connection: Any, settings: dict[str, str]) -> None:
