@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TREE := src tests tools benchmarks
+# Modules are compiled once, not in each of the processes that the tests start.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo serve-demo test browser check lint types rooms format docs \
   bench-ingest bench-search bench-layout bench-encode bench-plan bench-recall bench-centred bench-serve \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -28,6 +29,13 @@ for name in [name for name in os.environ if name.startswith("CLIPHOUSE_")]:
     del os.environ[name]
 # A run in the background of a shell ignores Ctrl-C, and so would every command that it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected lives to the end: the garbage collector leaves it alone."""
+    gc.collect()
+    gc.freeze()
+
 
 OpenTable = Callable[..., cliphouse.Table]
 Run = Callable[..., subprocess.CompletedProcess[str]]

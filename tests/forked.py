@@ -3,7 +3,9 @@
 A cliphouse command takes most of a second to import what it needs, and the tests run hundreds of
 them. ``python()`` stands for the interpreter in a process's command line:
 
-    subprocess.run([*python(), "-m", "cliphouse", "info"])
+    subprocess.run([*python(), "-m", "cliphouse", "info"])  # or -c CODE, or a file
+
+Programs that change cliphouse before all of it is imported need an interpreter of their own.
 
 A server has everything imported and forks for each: a process of its own, with its own arguments,
 folder, environment and standard streams. What subprocess starts is a small process in front of it,
@@ -36,7 +38,8 @@ _PRELOADED = (
 )
 # What the engine's Python package, that of the models and some releases of typer import.
 _PRELOADED_IF_THERE = (
-    *("pandas", "huggingface_hub.hf_api", "loguru", "requests", "tokenizers", "typer._adapters"),
+    *("pandas", "huggingface_hub.hf_api", "loguru", "requests", "rich.markdown", "tokenizers"),
+    *("typer._adapters", "typer.rich_utils"),
 )
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM)
 _LENGTH = 8  # bytes of a number on the socket
@@ -44,7 +47,7 @@ _LENGTH = 8  # bytes of a number on the socket
 
 @functools.cache
 def python() -> list[str]:
-    """The beginning of a command line that goes on with -c CODE or -m MODULE. Where processes
+    """The beginning of a command line that goes on with -c CODE, -m MODULE or FILE. Where processes
     cannot be waited for by descriptors, as elsewhere than on Linux, it is the interpreter's own."""
     if not hasattr(os, "pidfd_open"):
         return [sys.executable]
@@ -161,12 +164,17 @@ def _move_in(streams: list[int], folder: str, environment: dict[str, str]) -> No
     sys.stderr = open(2, "w", 1, errors="backslashreplace")  # noqa: SIM115
 
 
-def _run(option: str, what: str, *arguments: str) -> None:
-    sys.argv = [option if option == "-c" else what, *arguments]
-    if option == "-c":
-        exec(what, {"__name__": "__main__"})
+def _run(first: str, *more: str) -> None:
+    if first == "-c":
+        sys.argv = [first, *more[1:]]
+        exec(more[0], {"__name__": "__main__"})
+    elif first == "-m":
+        sys.argv = list(more)
+        runpy.run_module(more[0], run_name="__main__", alter_sys=True)
     else:
-        runpy.run_module(what, run_name="__main__", alter_sys=True)
+        sys.argv = [first, *more]
+        sys.path[0] = os.path.dirname(os.path.abspath(first))  # noqa: PTH100, PTH120
+        runpy.run_path(first, run_name="__main__")
 
 
 def _end_quickly(is_done: list[bool]) -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from PIL import Image
 
 from cliphouse.table import Table
 from conftest import Run
+from forked import python
 from serving import Drawn
 from shard_files import MadeShard, make_shard
 
@@ -256,7 +258,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
 def test_a_database_in_use_by_another_process(world: Path, run: Run) -> None:
     holder = subprocess.Popen(
         [
-            sys.executable,
+            *python(),
             "-c",
             "import cliphouse; t = cliphouse.open('laion.chdb'); t.summary(); "
             "print('held', flush=True); input()",
@@ -282,7 +284,7 @@ def test_an_interrupted_command_says_how_to_go_on(world: Path) -> None:
         "ClipEncoder.encode_image = wait; main()"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", script, "embed", "pictures", "--to", "new", "--model", "tiny"],
+        [*python(), "-c", script, "embed", "pictures", "--to", "new", "--model", "tiny"],
         cwd=world,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -355,7 +357,9 @@ def test_help_and_version(run: Run) -> None:
 
 
 def test_a_reader_that_leaves_early_is_no_error(world: Path) -> None:
-    command = f"{sys.executable} -m cliphouse sql 'SELECT number FROM numbers(20000)' | head -n 2"
+    command = (
+        f"{shlex.join(python())} -m cliphouse sql 'SELECT number FROM numbers(20000)' | head -n 2"
+    )
     result = subprocess.run(
         command, shell=True, cwd=world, env=os.environ, capture_output=True, text=True, check=False
     )

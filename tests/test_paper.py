@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from forked import python
+
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "400-million-5-billion.md"
 sys.path.insert(0, str(ROOT / "tools"))
@@ -17,7 +19,7 @@ from paper_data import TARGETS, WidthLaw, width_law  # noqa: E402
 
 
 def check(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "tools" / "paper.py"), "--check", *map(str, arguments)]
+    command = [*python(), str(ROOT / "tools" / "paper.py"), "--check", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True)
 
 

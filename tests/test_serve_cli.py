@@ -17,6 +17,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -24,6 +25,7 @@ from cliphouse.cli.app import app
 from cliphouse.engine.lockfile import lock_file, read_lock_file
 from cliphouse.errors import MissingError, PictureError, QueryError, UserError
 from conftest import Run
+from forked import python
 from serving import Drawn
 
 KEY = "a-key-for-the-tests-only"
@@ -39,7 +41,7 @@ class Command:
 def serve(folder: Path, *options: object) -> Iterator[Command]:
     """The command, from its line on standard output to its end."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "cliphouse", "serve", "--port", "0", *map(str, options)],
+        [*python(), "-m", "cliphouse", "serve", "--port", "0", *map(str, options)],
         cwd=folder,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
         stdin=subprocess.DEVNULL,
@@ -56,6 +58,15 @@ def serve(folder: Path, *options: object) -> Iterator[Command]:
     finally:
         process.terminate()
         process.communicate(timeout=60)
+
+
+def listener(address: str) -> int:
+    """The process that listens there."""
+    port = int(address.rpartition(":")[2])
+    (process,) = {
+        c.pid for c in psutil.net_connections("tcp") if c.laddr[1] == port and not c.raddr
+    }
+    return int(process or 0)
 
 
 def without_times(found: dict[str, object]) -> dict[str, object]:
@@ -121,7 +132,7 @@ def test_a_held_database_says_who_holds_it(drawn: Drawn, run: Run) -> None:
             assert (result.returncode, result.stdout) == (2, "")
             assert f"served at {service.address}" in result.stderr
             assert f"--server {service.address}" in result.stderr
-            assert str(service.process.pid) in result.stderr
+            assert f"process {listener(service.address)};" in result.stderr
     assert run("info", "--db", drawn.db).returncode == 0
     assert sorted(path.name for path in drawn.folder.iterdir()) == [
         "laion.chdb",
@@ -212,7 +223,7 @@ def test_the_python_of_its_page_runs(drawn: Drawn) -> None:
         # First the id, as the port may have a 42 in it too.
         asked = program.replace("42", "12").replace("http://127.0.0.1:1234", service.address)
         result = subprocess.run(
-            [sys.executable, "-c", asked], capture_output=True, text=True, check=True
+            [*python(), "-c", asked], capture_output=True, text=True, check=True
         )
     lines = result.stdout.splitlines()
     assert len(lines) == 5

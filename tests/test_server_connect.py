@@ -21,6 +21,7 @@ from cliphouse.engine.connection import Connection
 from cliphouse.errors import QueryError, TableError, UnreachableError
 from cliphouse.server.settings import ServeSettings
 from conftest import Run
+from forked import python
 from shard_files import make_shard
 from standin.process import StandIn
 from standin.users import OWNER, READER, User
@@ -226,7 +227,7 @@ def test_the_prompts_history_keeps_no_password(server: StandIn, tmp_path: Path) 
     """Typed at a terminal, as people do."""
     leader, follower = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "cliphouse", "sql", "--db", server.url()],
+        [*python(), "-m", "cliphouse", "sql", "--db", server.url()],
         cwd=tmp_path,
         stdin=follower,
         stdout=follower,

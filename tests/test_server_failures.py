@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from cliphouse.errors import EngineError, TableError, UnreachableError
 from cliphouse.loading.tokens import token_settings
 from cliphouse.schema.index_spec import IndexSpec
 from cliphouse.table import Table
+from forked import python
 from hooked import small_batches
 from shard_files import MadeShard, make_shard
 from standin.process import StandIn
@@ -305,7 +305,7 @@ def test_the_command_line_says_it_in_one_line(server: StandIn, loaded: str, tmp_
     server.fail("close", "", times=10_000)
     for arguments in (("search", "id:1"), ("info",), ("sql", "SELECT 1")):
         result = subprocess.run(
-            [sys.executable, "-m", "cliphouse", *arguments, "--db", loaded],
+            [*python(), "-m", "cliphouse", *arguments, "--db", loaded],
             cwd=tmp_path,
             capture_output=True,
             text=True,

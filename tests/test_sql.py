@@ -9,7 +9,6 @@ import os
 import pty
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -175,7 +174,7 @@ def test_the_prompt(empty: Path) -> None:
     """In a terminal: statements of several lines, a mistake that ends nothing, and the history."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "cliphouse", "sql"],
+        [*python(), "-m", "cliphouse", "sql"],
         cwd=empty,
         env=os.environ | {"TERM": "xterm", "XDG_STATE_HOME": str(empty / "state")},
         stdin=theirs,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
+from forked import python
 from standin.process import StandIn
 from standin.users import OWNER, READER
 from standin_cluster import StandInCluster
@@ -17,7 +17,7 @@ _TOOL = Path(__file__).parents[1] / "tools" / "verify_server.py"
 
 def verify(server: StandIn, database: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(_TOOL), "--rows", "80", *arguments],
+        [*python(), str(_TOOL), "--rows", "80", *arguments],
         env=os.environ | {"CLIPHOUSE_DB": server.url(database)},
         capture_output=True,
         text=True,
