@@ -130,7 +130,7 @@ def _hnsw(summary: Summary, rows: int) -> Iterator[Target]:
         one, other = time_at_recall(ours, _HNSW_RECALL), time_at_recall(theirs, _HNSW_RECALL)
         if one and other:
             bound = aim.factor * other + aim.extra
-            said = f"{one:.2f} ms of {bound:.2f} ms ({aim.other.label} {other:.2f} ms)"
+            said = f"{one:.2f} ms, wanted {bound:.2f} ms ({aim.other.label} {other:.2f} ms)"
             yield Target(name, said, one <= bound)
         elif ours and theirs:
             missing = [who for who, time in ((HNSW, one), (aim.other, other)) if not time]
