@@ -56,24 +56,41 @@ class Watched:
         self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
 
 
+class Chromium:
+    """A browser with one context for each service and set of options.
+
+    A new context costs a second. The page keeps what it keeps with its own tab, so a new tab of a
+    context knows nothing of the tabs before."""
+
+    def __init__(self, browser: Browser) -> None:
+        self._browser = browser
+        self._contexts: dict[str, BrowserContext] = {}
+
+    def context(self, url: str, options: dict[str, Any]) -> BrowserContext:
+        key = f"{url} {options}"
+        if key not in self._contexts:
+            permissions = ["clipboard-read", "clipboard-write"]
+            made = self._browser.new_context(base_url=url, permissions=permissions, **options)
+            made.set_default_timeout(20_000)
+            self._contexts[key] = made
+        return self._contexts[key]
+
+
 @contextmanager
-def chromium() -> Iterator[Browser]:
+def chromium() -> Iterator[Chromium]:
     """Chromium without a window (see headless.launch)."""
     with sync_playwright() as playwright:
         browser = launch(playwright)
-        yield browser
+        yield Chromium(browser)
         browser.close()
 
 
 @contextmanager
-def watched(browser: Browser, url: str, **options: Any) -> Iterator[Watched]:
+def watched(browser: Chromium, url: str, **options: Any) -> Iterator[Watched]:
     """A page of its own for the service at ``url``; fails where it met an error that the test has
     not taken out of ``errors``. Nothing is fetched from elsewhere: pictures below ELSEWHERE are
     answered here, everything else is refused."""
-    context: BrowserContext = browser.new_context(
-        base_url=url, permissions=["clipboard-read", "clipboard-write"], **options
-    )
-    context.set_default_timeout(20_000)
+    context = browser.context(url, options)
     seen = Watched(context.new_page(), url)
 
     def answer(route: Route) -> None:
@@ -87,6 +104,11 @@ def watched(browser: Browser, url: str, **options: Any) -> Iterator[Watched]:
     context.route(re.compile(f"^(?!{re.escape(url)}|data:|blob:)"), answer)
     seen.page.on("pageerror", lambda error: seen.errors.append(str(error)))
     seen.page.on("console", lambda message: seen.note(message))
-    yield seen
-    context.close()
+    try:
+        yield seen
+    finally:
+        for page in context.pages:
+            page.close()
+        context.unroute_all(behavior="ignoreErrors")
+        assert not context.cookies()
     assert seen.errors == []

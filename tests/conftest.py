@@ -18,8 +18,7 @@ from standin.process import StandIn
 from standin_cluster import TWO_SHARDS, StandInCluster
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
-
+    from browser import Chromium
     from page_data import PageData
     from serving import Drawn, Served
 
@@ -79,7 +78,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Drawn:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def browser() -> Iterator[Chromium]:
     """For one module, since its event loop keeps others of the process from running."""
     from browser import chromium
 

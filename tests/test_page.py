@@ -15,9 +15,9 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Page, Route, expect
 
-from browser import ELSEWHERE, Watched, watched
+from browser import ELSEWHERE, Chromium, Watched, watched
 from cliphouse.models import load_encoder
 from cliphouse.server.settings import ServeSettings
 from page_data import COPIED, COPIES, FETCHED, GONE, PageData
@@ -28,7 +28,7 @@ FOLD = 0.99  # from where the page folds near-duplicates by itself
 
 
 @pytest.fixture
-def watch(browser: Browser, page_service: Served, page_data: PageData) -> Iterator[Watched]:
+def watch(browser: Chromium, page_service: Served, page_data: PageData) -> Iterator[Watched]:
     with watched(browser, page_service.url) as seen:
         seen.picture = (page_data.drawn.pictures / "picture_00001.jpg").read_bytes()
         yield seen
@@ -596,7 +596,7 @@ def test_another_table(watch: Watched, page_data: PageData) -> None:
     expect(page.locator("#grid .caption .words").first).not_to_contain_text("of the web")
 
 
-def test_a_service_with_keys_asks_for_one(browser: Browser, page_data: PageData) -> None:
+def test_a_service_with_keys_asks_for_one(browser: Chromium, page_data: PageData) -> None:
     from cliphouse.server.keys import hash_key
 
     settings = ServeSettings(

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
-from browser import Watched, watched
+from browser import Chromium, Watched, watched
 from serving import Served
 
 SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
@@ -39,7 +39,7 @@ VIEWS = {
 
 @pytest.fixture(params=[(size, scheme) for size in SIZES for scheme in SCHEMES], ids="-".join)
 def watch(
-    request: pytest.FixtureRequest, browser: Browser, page_service: Served
+    request: pytest.FixtureRequest, browser: Chromium, page_service: Served
 ) -> Iterator[tuple[str, Watched]]:
     size, scheme = request.param
     width, height = SIZES[size]
@@ -83,7 +83,7 @@ def test_a_view_is_accessible_and_fits(watch: tuple[str, Watched], name: str) ->
         seen.errors.clear()  # the browser logs the answer's status 400
 
 
-def test_nothing_moves_for_those_who_ask_for_it(browser: Browser, page_service: Served) -> None:
+def test_nothing_moves_for_those_who_ask_for_it(browser: Chromium, page_service: Served) -> None:
     for motion, seconds in (("reduce", "0s"), ("no-preference", "0.12s, 0.12s")):
         with watched(browser, page_service.url, reduced_motion=motion) as seen:
             page = seen.open("/?q=a+star")

@@ -7,10 +7,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 import cliphouse
-from browser import watched
+from browser import Chromium, watched
 from page_data import HOSTILE, HOSTILE_URLS, PageData
 from serving import Served
 
@@ -26,7 +26,7 @@ WEIGHT = 150_000
 
 @pytest.mark.parametrize("view", ["results", "detail", "dataset", "address"])
 def test_hostile_rows_are_text(
-    browser: Browser, page_service: Served, page_data: PageData, view: str
+    browser: Chromium, page_service: Served, page_data: PageData, view: str
 ) -> None:
     evil = quote(HOSTILE[0])
     addresses = {
@@ -70,7 +70,7 @@ def test_hostile_rows_are_text(
             seen.errors.clear()  # the browser logs that there is no such table
 
 
-def test_the_browser_refuses_markup_and_scripts(browser: Browser, page_service: Served) -> None:
+def test_the_browser_refuses_markup_and_scripts(browser: Chromium, page_service: Served) -> None:
     with watched(browser, page_service.url) as seen:
         page = seen.open()
         refused = page.evaluate(
