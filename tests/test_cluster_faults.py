@@ -31,7 +31,7 @@ CLUSTERS: Clusters = {
     "copies": [[UP, UP]],
     "broken": [[UP], [DOWN]],
 }
-IN_HASTE = RetryTimes(long=0.1)  # what is down here is down for good
+IN_HASTE = RetryTimes(short=0.1, long=0.1)  # what is down here is down for good
 WHOLE: Clusters = {"two": [[UP], [UP]], "one": [[UP]]}
 ONE_DOWN: Clusters = {"two": [[UP], [DOWN]], "one": [[UP, DOWN]]}
 

@@ -40,10 +40,11 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> tuple[MadeShard, ...]:
 # Small batches, and work that gives up after a second rather than after minutes.
 SMALL = small_batches(25)
 IN_HASTE = RetryTimes(long=1.0)
+GONE = RetryTimes(short=0.1, long=0.1)  # for a server that does not come back meanwhile
 
 
-def load(url: str, shards: tuple[MadeShard, ...]) -> None:
-    with cliphouse.open(url, retry=IN_HASTE) as table:
+def load(url: str, shards: tuple[MadeShard, ...], retry: RetryTimes = IN_HASTE) -> None:
+    with cliphouse.open(url, retry=retry) as table:
         table.ingest(shards[0].folder, settings=SMALL)
 
 
@@ -135,7 +136,7 @@ def test_a_load_that_finds_no_server_says_what_to_do(
 
     try:
         with (
-            cliphouse.open(url, retry=IN_HASTE) as table,
+            cliphouse.open(url, retry=GONE) as table,
             pytest.raises(UnreachableError, match=r"nothing listens there.*goes on where it stop"),
         ):
             table.ingest(shards[0].folder, progress=stop, settings=SMALL)
@@ -151,7 +152,7 @@ def test_a_server_that_crashes_in_a_load(tmp_path: Path, shards: tuple[MadeShard
         url = crashing.url()
         crashing.fail("die", r"INSERT INTO `?laion`? ", skip=2)
         with pytest.raises(UnreachableError, match="goes on where it stopped"):
-            load(url, shards)
+            load(url, shards, GONE)
         crashing.wait()
         crashing.launch()
         load(url, shards)
@@ -243,7 +244,7 @@ def test_questions_that_stay_unanswered_are_one_line(
     )
     for ask in questions:
         server.clear()
-        with cliphouse.open(loaded, retry=RetryTimes(0.1, 0.1)) as table:
+        with cliphouse.open(loaded, retry=GONE) as table:
             assert table.connection.retry_seconds == 0.1
             server.fail(fault, "", times=10_000)  # type: ignore[arg-type]
             with pytest.raises(UnreachableError, match=r"^http://127.0.0.1:\d+/db\d+: ") as caught:

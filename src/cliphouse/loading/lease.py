@@ -303,7 +303,8 @@ class Leases:
             self._stop.set()
         self._thread.join()
         with self._lock:
-            self._connection.retry_seconds = RETRY_SECONDS
+            own = self._connection.retry_seconds
+            self._connection.retry_seconds = min(own, RETRY_SECONDS)
             with suppress(CliphouseError):  # then they are free after times.dead
                 self._release()
             _running_keys.discard(self.worker.key)
