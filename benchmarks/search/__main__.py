@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", nargs="+", choices=catalogue.CONTENDERS, metavar="NAME")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument(
-        "--dir", type=Path, default=HERE.parent / "bench-search", help="needs 30 kB a row"
+        "--dir", type=Path, default=HERE.parent / "bench-search", help="needs 50 kB a row"
     )
     parser.add_argument("--out", type=Path, default=HERE.parent / "docs" / "benchmarks")
     parser.add_argument("--step", help=argparse.SUPPRESS)
