@@ -15,6 +15,7 @@ from playwright.sync_api import (
     ConsoleMessage,
     Page,
     Route,
+    expect,
     sync_playwright,
 )
 
@@ -22,6 +23,8 @@ from headless import launch
 
 SCREENSHOTS = Path(__file__).parents[1] / "build" / "screenshots"
 ELSEWHERE = "https://pictures.example/"
+# A machine with other work to do may starve the browser for longer than playwright's 5 seconds.
+expect.set_options(timeout=20_000)
 
 
 @dataclass

@@ -30,7 +30,8 @@ def read(path: str) -> Any:
 def exposed() -> set[str]:
     """Every name that the server's /metrics may tell a figure of."""
     metrics = Metrics()
-    metrics.watch(SimpleNamespace(waiting=0, running=0), SimpleNamespace(waiting=0))
+    waiting = SimpleNamespace(waiting=0, running=0)
+    metrics.watch(waiting, waiting, SimpleNamespace(bytes=0))
     return {
         family.name + ending
         for family in metrics.registry.collect()
