@@ -42,13 +42,14 @@ class World:
     """A running server, and what is in its table ``laion``."""
 
     url: str
+    http: httpx.Client
     settings: ServeSettings
     shard: MadeShard
     tags: NDArray[Any]
 
     def post(self, path: str = "/knn-service", **fields: Any) -> httpx.Response:
         """As ClipClient posts: JSON as plain data, without a Content-Type."""
-        return httpx.post(self.url + path, content=json.dumps(fields), timeout=30)
+        return self.http.post(path, content=json.dumps(fields))
 
     def ids(self, **fields: Any) -> list[int]:
         response = self.post(**fields)
@@ -117,7 +118,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         picture_networks=(ipaddress.ip_network("127.0.0.1/32"),),
     )
     with serving(chosen) as served:
-        yield World(served.url, chosen, shard, tags)
+        yield World(served.url, served.http, chosen, shard, tags)
 
 
 def _metadata(tags: NDArray[Any]) -> dict[str, Any]:
@@ -356,7 +357,7 @@ def test_what_is_ignored_is_named_and_changes_nothing(
 
 
 def test_other_tables_by_name(world: World) -> None:
-    names = httpx.get(f"{world.url}/indices-list").json()
+    names = world.http.get("/indices-list").json()
     assert names == ["laion", "laion5B_L_14", "bare"]
     for name in ("laion5B-L-14", "laion5B_L_14"):
         assert max(world.ids(text="a star", indice_name=name)) < 20
@@ -443,7 +444,7 @@ def test_a_wrong_field_is_named(world: World, fields: dict[str, Any], named: str
 )
 @pytest.mark.parametrize("path", ["/knn-service", "/metadata"])
 def test_what_is_no_json_object_is_refused(world: World, path: str, body: bytes) -> None:
-    response = httpx.post(world.url + path, content=body)
+    response = world.http.post(path, content=body)
     assert response.status_code == 422, response.text
     assert reason(response)
 
@@ -461,7 +462,7 @@ def test_what_is_no_json_object_is_refused(world: World, path: str, body: bytes)
 def test_json_is_read_whatever_it_calls_itself(world: World, content_type: str | None) -> None:
     headers = {"Content-Type": content_type} if content_type else {}
     body = json.dumps({**VECTOR, "text": "a star"})
-    response = httpx.post(f"{world.url}/knn-service", content=body, headers=headers)
+    response = world.http.post("/knn-service", content=body, headers=headers)
     assert response.json() == world.post(**VECTOR, text="a star").json()
 
 
@@ -514,7 +515,7 @@ def test_wrong_questions_for_metadata(
 
 def test_the_metrics_summary_counts(world: World) -> None:
     def counted() -> dict[str, int]:
-        text = httpx.get(f"{world.url}/metrics-summary").text
+        text = world.http.get("/metrics-summary").text
         steps = re.findall(r"^(\w+_time) .*?(\d+) +\d+\.\d+s +[\d.]+%$", text, re.MULTILINE)
         return {"all": int(re.findall(r"Among (\d+) calls", text)[0])} | {
             name: int(calls) for name, calls in steps
@@ -530,18 +531,18 @@ def test_the_metrics_summary_counts(world: World) -> None:
     assert after["text_clip_inference_time"] - before["text_clip_inference_time"] == 1
     assert after["image_clip_inference_time"] - before["image_clip_inference_time"] == 1
     assert after["knn_index_time"] - before["knn_index_time"] == 3
-    response = httpx.get(f"{world.url}/metrics-summary")
+    response = world.http.get("/metrics-summary")
     assert response.headers["content-type"].startswith("text/plain")
 
 
 def test_pages_of_other_origins_may_ask(world: World) -> None:
     """As the web front does, whose requests are simple ones: no preflight comes before."""
     headers = {"Origin": "http://front.example.org", "Content-Type": "text/plain;charset=UTF-8"}
-    response = httpx.post(f"{world.url}/knn-service", content=json.dumps(CLIENT), headers=headers)
+    response = world.http.post("/knn-service", content=json.dumps(CLIENT), headers=headers)
     assert response.headers["access-control-allow-origin"] in ("*", headers["Origin"])
     assert IGNORED.lower() in response.headers["access-control-expose-headers"].lower()
-    preflight = httpx.options(
-        f"{world.url}/knn-service",
+    preflight = world.http.options(
+        "/knn-service",
         headers={
             "Origin": headers["Origin"],
             "Access-Control-Request-Method": "POST",
@@ -645,7 +646,7 @@ _FIELDS = st.fixed_dictionaries(
 @example(body={"num_images": float("inf"), "text": "a"})
 def test_no_request_breaks_the_service(world: World, body: Any) -> None:
     for path in ("/knn-service", "/metadata"):
-        response = httpx.post(world.url + path, content=json.dumps(body).encode("utf-8", "replace"))
+        response = world.http.post(path, content=json.dumps(body).encode("utf-8", "replace"))
         assert response.status_code in (200, 400, 404, 422), response.text
         if response.status_code == 200:
             assert isinstance(response.json(), list)
