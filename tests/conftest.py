@@ -29,6 +29,21 @@ for name in [name for name in os.environ if name.startswith("CLIPHOUSE_")]:
 # A run in the background of a shell ignores Ctrl-C, and so would every command that it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# The files with the longest tests, which begin first: one that begins last keeps a core idle.
+LONGEST = (
+    *("test_verify_server", "test_packaging", "test_readme", "test_cluster", "test_server"),
+    *("test_ingest_crash", "test_server_failures", "test_leases", "test_slow_worker"),
+)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores, up to eight cores: tests wait for processes and for times."""
+    return min(os.cpu_count() or 1, 8) + 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
+
 
 def pytest_collection_finish() -> None:
     """What was imported and collected lives to the end: the garbage collector leaves it alone."""
