@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,12 +24,20 @@ DIM = 64
 ROWS = 2000
 
 
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A shard in ``s`` and a database of it, to be copied."""
+    folder = tmp_path_factory.mktemp("loaded")
+    make_shard(folder / "s", 0, ROWS, DIM)
+    with Table(folder / "laion.chdb") as table:
+        table.ingest(folder / "s")
+    return folder
+
+
 @pytest.fixture
-def table(tmp_path: Path, open_table: OpenTable) -> Table:
-    make_shard(tmp_path / "s", 0, ROWS, DIM)
-    opened = open_table()
-    opened.ingest(tmp_path / "s")
-    return opened
+def table(loaded: Path, tmp_path: Path, open_table: OpenTable) -> Table:
+    shutil.copytree(loaded, tmp_path, symlinks=True, dirs_exist_ok=True)
+    return open_table()
 
 
 def a_query(seed: int = 1) -> np.ndarray:

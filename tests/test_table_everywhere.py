@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -41,10 +42,23 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(request.getfixturevalue("url"))
 
 
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory, shards: tuple[MadeShard, MadeShard]) -> Path:
+    """An embedded database of the shards, to be copied."""
+    folder = tmp_path_factory.mktemp("loaded") / "db"
+    with cliphouse.open(folder) as table:
+        table.ingest(shards[0].folder)
+    return folder
+
+
 @pytest.fixture
-def table(place: str, shards: tuple[MadeShard, MadeShard]) -> Iterator[Table]:
+def table(place: str, loaded: Path, shards: tuple[MadeShard, MadeShard]) -> Iterator[Table]:
+    is_embedded = "://" not in place
+    if is_embedded:
+        shutil.copytree(loaded, place, symlinks=True)
     with cliphouse.open(place) as opened:
-        opened.ingest(shards[0].folder)
+        if not is_embedded:
+            opened.ingest(shards[0].folder)
         yield opened
 
 
