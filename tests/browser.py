@@ -62,8 +62,8 @@ class Watched:
 class Chromium:
     """A browser with one context for each service and set of options.
 
-    A new context costs a second. The page keeps what it keeps with its own tab, so a new tab of a
-    context knows nothing of the tabs before."""
+    A new context costs a second, and so does the first tab of one: an empty tab stays open in each.
+    The page keeps what it keeps with its own tab, so a new one knows nothing of those before."""
 
     def __init__(self, browser: Browser) -> None:
         self._browser = browser
@@ -75,6 +75,7 @@ class Chromium:
             permissions = ["clipboard-read", "clipboard-write"]
             made = self._browser.new_context(base_url=url, permissions=permissions, **options)
             made.set_default_timeout(20_000)
+            made.new_page()
             self._contexts[key] = made
         return self._contexts[key]
 
@@ -110,7 +111,7 @@ def watched(browser: Chromium, url: str, **options: Any) -> Iterator[Watched]:
     try:
         yield seen
     finally:
-        for page in context.pages:
+        for page in context.pages[1:]:
             page.close()
         context.unroute_all(behavior="ignoreErrors")
         assert not context.cookies()
