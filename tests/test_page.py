@@ -108,6 +108,22 @@ def test_an_outdated_search_is_cancelled(watch: Watched, page_data: PageData) ->
     assert len(held) == 1
 
 
+def test_the_table_is_described_once_however_long_it_takes(
+    watch: Watched, page_data: PageData
+) -> None:
+    """With each description the filters are made anew, and what is typed there would be lost."""
+    held: list[Route] = []
+    watch.page.route("**/api/info*", lambda route: held.append(route))
+    page = watch.open()
+    for words in ("a red", "a red heart"):
+        page.fill("#words", words)
+        expect(page).to_have_url(re.compile(rf"\?q={words.replace(' ', '.')}$"))
+    (route,) = held
+    route.continue_()
+    expect_rows(watch, expected(page_data, words_vector("a red heart")))
+    assert len(held) == 1
+
+
 @pytest.mark.parametrize("way", ["chosen", "dropped", "pasted", "address", "dropped address"])
 def test_a_picture_is_searched(watch: Watched, page_data: PageData, way: str) -> None:
     path = page_data.drawn.pictures / "picture_00007.jpg"

@@ -19,6 +19,7 @@ import { Welcome } from "./welcome.js";
 
 let state = fresh();
 let info = null;
+let awaited = null; // a table whose description is on its way, and the promise of it
 let shownBody = null; // the request body of the displayed search, as text
 let isTyping = false; // whether the newest history entry is still being typed
 const rows = new Map(); // the rows of the query, by id
@@ -192,13 +193,29 @@ async function readStatistics() {
   return statistics.get(table);
 }
 
+// Load the table's description. It is asked for once, however many changes wait for it: the filters
+// are made anew when it arrives, and what is typed there later would be lost at the next.
+async function describe() {
+  const { table } = state;
+  if (info !== null && (table || info.tables[0]) === info.summary.table) return;
+  if (awaited?.table !== table) awaited = { table, answer: getJson(inTable("/api/info", table)) };
+  const mine = awaited;
+  try {
+    const answer = await mine.answer;
+    if (awaited === mine) {
+      rows.clear();
+      info = answer;
+      filters.offer(info);
+    }
+  } finally {
+    if (awaited === mine) awaited = null;
+  }
+  if (state.table !== table) await describe();
+}
+
 // Load what rendering needs: the table's description and the rows in the chips.
 async function prepare() {
-  if (info === null || (state.table || info.tables[0]) !== info.summary.table) {
-    rows.clear();
-    info = await getJson(inTable("/api/info", state.table));
-    filters.offer(info);
-  }
+  await describe();
   const mode = isMode(state.mode) ? state.mode : "auto";
   state = { ...state, mode, filters: known(state.filters, info.fields.filters) };
   const unknown = state.parts.filter((part) => part.kind === "row" && !rows.has(part.value));
