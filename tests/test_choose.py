@@ -140,9 +140,47 @@ def test_a_filter_widens_the_search_or_makes_it_exact(
     assert plan.filtered
 
 
+def test_figures_for_more_rows_say_how_much_wider_a_filter_makes_a_search() -> None:
+    """10 rows and three standard deviations, 19.49, pass a filter of a half among the nearest
+    38.97; ef 768 is good for 10 and 1,536 for 100, so 1,015 for them."""
+    more = (
+        measured("text", "exact", 0, 1.0, 50, k=100),
+        measured("text", "hnsw", 1024, 0.94, 14, k=100),
+        measured("text", "hnsw", 1536, 0.96, 15, k=100),
+    )
+    facts = with_figures(*FIGURES, *more)
+    plan = choose(Request(), "text", facts, 0.5)
+    assert (plan.mode, plan.width) == ("hnsw", 1016)
+    assert choose(Request(), "text", facts).width == 768
+    assert choose(Request(k=100), "text", facts).width == 1536
+    # 216.5 rows: along the same line. The filter of a half is as wide for a mode asked for.
+    assert choose(Request(), "text", facts, 0.09).width == 2531
+    assert choose(Request(mode="hnsw"), "text", facts, 0.5).width == 1016
+    # A width asked for holds for a search without a filter.
+    assert choose(Request(mode="hnsw", ef=100), "text", facts, 0.5).width == 200
+    # Measured narrower for more rows, by the error: no narrower, and twice as many as are needed.
+    odd = with_figures(*FIGURES, measured("text", "hnsw", 512, 0.97, 15, k=100))
+    assert choose(Request(), "text", odd, 0.5).width == 768
+    assert choose(Request(), "text", odd, 0.03).width == 1300
+
+
+def test_no_search_through_an_index_is_expected_to_be_slower_than_an_exact_one() -> None:
+    """Also if the mode is asked for, but not with a width of its own."""
+    quick = (measured("text", "exact", 0, 1.0, 13), *FIGURES[1:])
+    facts = with_figures(*quick)
+    for mode in ("auto", "hnsw"):
+        plan = choose(Request(mode=mode), "text", facts, 0.5)  # type: ignore[arg-type]
+        assert plan.mode == "exact"
+        assert "faster than the index with this filter" in plan.reason
+        assert choose(Request(mode=mode), "text", facts).mode == "hnsw"  # type: ignore[arg-type]
+    assert choose(Request(mode="hnsw", ef=768), "text", facts, 0.5).mode == "hnsw"
+
+
 def test_a_coarse_graph_is_not_filtered_through() -> None:
-    coarse = replace(FACTS, indexes=(replace(INDEX, type=KIND.replace("bf16", "i8")),))
+    coarse = replace(FACTS, indexes=(replace(INDEX, type=KIND.replace("bf16", "b1")),))
     assert choose(Request(mode="hnsw"), "image", coarse, 0.5).mode == "exact"
+    eight = replace(FACTS, indexes=(replace(INDEX, type=KIND.replace("bf16", "i8")),))
+    assert choose(Request(mode="hnsw"), "image", eight, 0.5).mode == "hnsw"
     for kind in ("i8", "f32"):
         assert replace(INDEX, type=KIND.replace("bf16", kind)).quantization == kind
     short = "vector_similarity('hnsw', 'cosineDistance', 512)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -147,6 +148,23 @@ def test_a_filter_still_gives_k_rows(table: Table, made: MadeShard) -> None:
     table.index("image")
     found = table.search("id:0", k=10, mode="hnsw", where="id % 300 = 7")
     assert [hit.id % 300 for hit in found] == [7] * 10
+
+
+@pytest.mark.parametrize("quantization", ["i8", "bf16"])
+def test_a_filtered_search_of_a_rounded_graph_finds_the_nearest(
+    table: Table, made: MadeShard, quantization: Literal["i8", "bf16"]
+) -> None:
+    table.index(IndexSpec(quantization=quantization))
+    passing = np.flatnonzero(made.ids % 2 == 0)
+    rows = made.image[passing].astype(np.float64)
+    shares = []
+    for query in made.image[:20].astype(np.float64) + 0.01:
+        scores = rows @ query / np.linalg.norm(rows, axis=1)
+        nearest = made.ids[passing[np.argsort(-scores)[:10]]]
+        found = table.search(query, k=10, mode="hnsw", ef=256, where="id % 2 = 0")
+        assert (found.stats.mode, found.stats.width) == ("hnsw", pytest.approx(512, rel=0.05))
+        shares.append(len({hit.id for hit in found} & set(nearest.tolist())) / 10)
+    assert np.mean(shares) > 0.95
 
 
 def test_deleted_rows_do_not_cost_results(table: Table, made: MadeShard) -> None:

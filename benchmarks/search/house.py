@@ -54,9 +54,10 @@ def index_float32(place: Place) -> None:
 
 
 def measure_float32(place: Place) -> None:
-    """What tells ``auto`` how to search. Its queries are rows of the table, none of ours."""
+    """What tells ``auto`` how to search, and how much wider with a filter. Its queries are rows of
+    the table, none of ours."""
     with cliphouse.open(database(place, "float32")) as table:
-        table.recall("image", k=K, queries=_MEASURED_QUERIES, save=True)
+        table.recall("image", k=(K, 10 * K), queries=_MEASURED_QUERIES, save=True)
 
 
 def select_rows(place: Place) -> None:

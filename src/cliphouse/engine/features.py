@@ -20,6 +20,7 @@ USE_CODES = "vector_search_use_quantized_codes"
 IGNORE_INDEXES = "ignore_data_skipping_indices"
 READ_ROWS = "merge_tree_min_rows_for_concurrent_read"
 READ_BYTES = "merge_tree_min_bytes_for_concurrent_read"
+BLOCK_BYTES = "preferred_block_size_bytes"
 MAKE_CODES = "enable_quantized_codec"
 SKIP_SHARDS = "skip_unavailable_shards"
 GLOBAL_IN = "prefer_global_in_and_join"
@@ -32,6 +33,7 @@ _NO_BUILD_ON_MERGE = "materialize_skip_indexes_on_merge"
 _OF_ONE_SERVER = (
     *(WIDTH, LIMIT, RESCORING, MULTIPLIER, STRATEGY, USE_INDEX),
     *(USE_CODES, IGNORE_INDEXES, MAKE_CODES, VALID_JSON, READ_ROWS, READ_BYTES),
+    BLOCK_BYTES,
 )
 _OF_CLUSTERS = (SKIP_SHARDS, GLOBAL_IN, LOCAL_FIRST, BALANCING, HEDGED)
 _SETTINGS = (*_OF_ONE_SERVER, *_OF_CLUSTERS, DEDUPLICATE, DEDUPLICATE_SELECT)

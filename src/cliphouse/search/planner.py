@@ -49,8 +49,8 @@ def search_of(request: Request) -> Search:
 
 
 def figures_for(search: Search, kind: str, facts: TableFacts) -> Figures:
-    """The measurements of the smallest measured k that covers what is needed, for this kind of
-    query, of what the table keeps now and of about as many rows as it has now."""
+    """The measurements of every measured k that covers what is needed, for this kind of query, of
+    what the table keeps now and of about as many rows as it has now."""
     wanted = (search.modality, search.metric, kind if kind == "image" else "text")
     known = [
         entry
@@ -62,8 +62,7 @@ def figures_for(search: Search, kind: str, facts: TableFacts) -> Figures:
         and entry.index == method.structure(search, facts)
         and method.is_allowed(facts, method.same_work(entry, search.needed), search.needed)
     ]
-    least = min((entry.k for entry in known), default=0)
-    return Figures.of([entry for entry in known if entry.k == least])
+    return Figures.of(known)
 
 
 def _auto(search: Search, facts: TableFacts, figures: Figures) -> Plan:

@@ -41,7 +41,7 @@ OWN = IndexSpec()
 GUIDE = IndexSpec(m=64, ef_construction=256)
 _MAX_MULTIPLIER = 1000.0  # the engine's own limit for vector_search_index_fetch_multiplier
 _WIDER = 4  # how much wider a search that found too few rows tries again
-_COARSE = frozenset({"i8", "b1"})  # too rough to tell which rows of a filtered search are nearest
+_COARSE = frozenset({"b1"})  # too rough to tell which rows of a filtered search are nearest
 _FIXED = "the only width that the server lets this user search at"
 
 
@@ -179,22 +179,24 @@ class Hnsw(Method):
         facts: TableFacts,
         figures: Figures,
     ) -> Plan:
-        """The graph is searched 1 / selectivity times as wide, so that as many candidates pass; no
-        recall was measured for that."""
+        """A filter applies to what the graph finds, so that of the rows nearest to the query as
+        many must be found as have enough that pass among them; no recall was measured for that."""
         share = f"about {selectivity:.2%} of the rows pass"
         scanned = f"{share}; {APPLIED}"
-        least = max(plan.width or DEFAULT_EF, 2 * search.needed)
-        width = math.ceil(least / max(selectivity, 1e-9))
+        width = _filtered_width(plan, max(selectivity, 1e-9), search, figures)
         index = facts.index(search.modality, search.metric)
         if width > WIDEST or index is None or index.quantization in _COARSE:
             return exact_plan("too few rows pass the filter for the index", scanned)
         if not self.is_allowed(facts, width, search.needed):
             why = "the server does not let this user search as wide as that takes"
             return exact_plan(why, scanned)
-        if search.is_auto and figures.exact:
+        if search.width is None and figures.exact and figures.of_mode(self.name):
             # Every granule with a row that passes is read whole.
             exact_ms = figures.exact.milliseconds * min(1.0, selectivity * facts.granule)
-            if figures.milliseconds(self.name, width) >= exact_ms:
+            # The candidates are compared by a statement around, which takes as long as a narrow
+            # search.
+            ms = figures.milliseconds(self.name, width) + figures.milliseconds(self.name, 0)
+            if ms >= exact_ms:
                 return exact_plan("faster than the index with this filter", scanned)
         note = f"{share}; the search is that much wider, ef {plan.width} to {width}"
         if plan.recall is not None:
@@ -218,6 +220,17 @@ def candidates_of(quantization: str, limit: int) -> int:
     rows."""
     times = _CANDIDATES.get(quantization, max(_CANDIDATES.values()))
     return max(limit + _MORE_CANDIDATES, math.ceil(limit * times))
+
+
+def _filtered_width(plan: Plan, selectivity: float, search: Search, figures: Figures) -> int:
+    """The width at which enough of the rows found pass a filter: that for the nearest n rows, n so
+    large that fewer than ``needed`` of them pass in one search of a thousand. If recall at several
+    k has not told how the width grows with n, it grows in proportion, which is too wide."""
+    least = max(plan.width or DEFAULT_EF, 2 * search.needed)
+    passing = search.needed + 3 * math.sqrt(search.needed)  # three standard deviations more
+    nearest = passing / selectivity
+    known = None if search.width else figures.width_for(Hnsw.name, nearest)
+    return math.ceil(least / selectivity if known is None else max(least, known, 2 * nearest))
 
 
 def _most_rows(width: int, needed: int) -> int:
