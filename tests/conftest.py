@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import os
+
+# Tests run beside one another, and NumPy's threads, which spin while they wait, would take cores
+# from the others. It is read when NumPy is imported, here and in processes that tests start.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+import gc
 import signal
 import subprocess
 from collections.abc import Callable, Iterator

@@ -29,6 +29,7 @@ from shard_files import make_shard
 
 DIM = 24
 READ, SEARCHED = math.inf, 0.0  # milliseconds of an exact search
+KS, QUERIES = (10, 50), 30
 
 
 def numpy_nearest(
@@ -137,24 +138,31 @@ def test_a_walk_ends_where_wider_steps_gain_nothing() -> None:
 @pytest.fixture(scope="module")
 def clip_table(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Table]:
     folder = tmp_path_factory.mktemp("clip")
-    write_shard(folder / "s", 0, 3000)
+    write_shard(folder / "s", 0, 1500)
     with Table(folder / "laion.chdb") as table:
         table.ingest(folder / "s")
         table.index(IndexSpec("image", m=6, ef_construction=24))
         yield table
 
 
-def test_a_quick_measurement_finds_what_the_whole_ladder_does(clip_table: Table) -> None:
+@pytest.fixture(scope="module")
+def whole(clip_table: Table) -> tuple[Measured, ...]:
+    """The recall at every width of the ladder."""
+    return clip_table.recall("image", k=KS, queries=QUERIES)
+
+
+def test_a_quick_measurement_finds_what_the_whole_ladder_does(
+    clip_table: Table, whole: tuple[Measured, ...]
+) -> None:
     """With the same queries; of more it takes no more than it needs."""
-    whole = clip_table.recall("image", k=(10, 100), queries=30)
-    quick = clip_table.recall("image", k=(10, 100), queries=30, quick=True)
+    quick = clip_table.recall("image", k=KS, queries=QUERIES, quick=True)
     assert len(quick) < len(whole)
     by_way = {(e.query, e.mode, e.k, e.width): e.recall for e in whole}
     for entry in quick:
         way = (entry.query, entry.mode, entry.k, entry.width)
         assert entry.recall == by_way.get(way, entry.recall)
     for query in ("image", "text"):
-        for k in (10, 100):
+        for k in KS:
             assert first_good(quick, query, k) == first_good(whole, query, k)
     for entry in clip_table.recall("image", k=10, queries=150, quick=True):
         assert entry.standard_error <= 0.005 or entry.queries == 150
@@ -170,20 +178,21 @@ def first_good(measured: tuple[Measured, ...], query: str, k: int) -> int:
     )
 
 
-def test_one_list_of_candidates_gives_the_recall_of_whole_searches(clip_table: Table) -> None:
+def test_one_list_of_candidates_gives_the_recall_of_whole_searches(
+    clip_table: Table, whole: tuple[Measured, ...]
+) -> None:
     """Counted here by the searches that users send, k by k."""
-    measured = clip_table.recall("image", k=(5, 10, 50), queries=40)
-    samples = sample_rows(clip_table.handle, "text", 40)
-    for k in (5, 10, 50):
+    samples = sample_rows(clip_table.handle, "text", QUERIES)
+    exact = [clip_table.search(s.vector, max(KS) + 1, mode="exact") for s in samples]
+    for k in KS:
         for width in (64, 128):
             shares = []
-            for sample in samples[: 40 if k <= 10 else 30]:
-                exact = clip_table.search(sample.vector, k + 1, mode="exact")
+            for sample, nearest in zip(samples, exact, strict=True):
                 found = clip_table.search(sample.vector, k + 1, mode="hnsw", ef=width)
-                wanted = [hit.id for hit in exact if hit.id != sample.id][:k]
+                wanted = [hit.id for hit in nearest if hit.id != sample.id][:k]
                 ids = [hit.id for hit in found if hit.id != sample.id][:k]
                 shares.append(len(set(ids) & set(wanted)) / k)
-            said = [e.recall for e in measured if (e.query, e.k, e.width) == ("text", k, width)]
+            said = [e.recall for e in whole if (e.query, e.k, e.width) == ("text", k, width)]
             # A search for more candidates than ef is as wide as these are many.
             off = 1e-4 if k + 21 <= width else 0.02
             assert said == [pytest.approx(np.mean(shares), abs=off)]
