@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo serve-demo test browser check lint types rooms format docs \
   bench-ingest bench-search bench-layout bench-encode bench-plan bench-recall bench-centred bench-serve \
-  bench-page bench-cli clean
+  bench-page bench-cli bench-large clean
 
 demo: $(VENV)/.installed
 	$(BIN)/cliphouse demo --dir demo
@@ -47,6 +47,10 @@ bench-ingest: $(VENV)/.bench-installed
 
 bench-search: $(VENV)/.bench-installed
 	cd benchmarks && ../$(BIN)/python -m search all
+
+# Takes hours, and 3 kB of disk a row: make bench-large DIR=/a/large/disk
+bench-large: $(VENV)/.bench-installed
+	$(BIN)/python benchmarks/large.py --dir $(DIR)
 
 bench-layout: $(VENV)/.test-installed
 	$(BIN)/python benchmarks/layout.py

@@ -4,7 +4,8 @@
 
 The same rows are kept in tables of several layouts in one database, each with the same index, and
 the same queries are asked of all of them in turn. Two more tables compare how many candidates of an
-index are compared exactly, and from how many rows on an exact search reads with a further thread.
+index are compared exactly, and from how many rows on an exact search reads with a further thread
+and in blocks of how many bytes. Tables above 100,000 rows have no graphs.
 A full run writes docs/benchmarks/layout.md and layout.json.
 """
 
@@ -35,9 +36,9 @@ from cliphouse.search.query.parameter import decode_expression, encode_parameter
 from cliphouse.vocabulary import Precision, Quantization
 from ingest import Machine
 from layout_data import (
-    ASKED,
     CODES,
     EF_CONSTRUCTION,
+    INDEXED_UP_TO,
     PRECISIONS,
     QUERIES,
     TODAY,
@@ -49,6 +50,7 @@ from layout_data import (
     Size,
     Timing,
     Variant,
+    asked_of,
     variants,
 )
 from layout_report import markdown
@@ -85,7 +87,7 @@ def prepare(folder: Path, rows: int, precision: Precision) -> list[Size]:
         for variant in variants(precision):
             sizes.append(fill(table, variant, rows, info))
             print(f"  {precision}, {variant.name}: {sizes[-1].inserted:,.0f} rows/s", flush=True)
-    for variant in VARIANTS:
+    for variant in VARIANTS if rows <= INDEXED_UP_TO else ():
         with cliphouse.open(folder / f"{precision}.chdb", table=variant.name) as made:
             made.index(IndexSpec("image", m=M, ef_construction=EF_CONSTRUCTION))
     return sizes
@@ -119,7 +121,7 @@ def measure_layouts(folder: Path, rows: int, precision: Precision) -> Iterator[T
             v: stack.enter_context(cliphouse.open(folder / f"{precision}.chdb", table=v.name))
             for v in variants(precision)
         }
-        for what, options in ASKED.items():
+        for what, options in asked_of(rows, precision).items():
             ways = {
                 variant.name: lambda query, t=table, o=options: t.search(query, k=K, **o)
                 for variant, table in tables.items()
@@ -173,12 +175,14 @@ def measure_candidates(folder: Path, rows: int) -> Iterator[Timing]:
 
 
 def measure_readers(folder: Path, rows: int, precision: Precision) -> Iterator[Timing]:
-    """An exact search by the least rows for which a thread is worth it."""
-    least = {"163,840, the engine's": ""}
-    for number in (2048, 8192, 32_768):
-        least[f"{number:,}"] = (
+    """An exact search by the least rows for which a thread is worth it, and by the bytes of the
+    blocks that are compared together."""
+    least = {"163,840, 1 MB: the engine's": ""}
+    for number, megabytes in ((8192, 1), (2048, 4), (8192, 2), (8192, 4), (8192, 8), (32_768, 4)):
+        least[f"{number:,}, {megabytes} MB"] = (
             f", merge_tree_min_rows_for_concurrent_read = {number}"
             ", merge_tree_min_bytes_for_concurrent_read = 1048576"
+            f", preferred_block_size_bytes = {megabytes}000000"
         )
     asked = queries(rows).text[: QUERIES // 2]
     with cliphouse.open(folder / f"{precision}.chdb", table=TODAY.name) as table:
@@ -235,7 +239,7 @@ def run(folder: Path, rows: Sequence[int]) -> Run:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Layouts of a table, side by side.")
-    parser.add_argument("--rows", type=int, nargs="+", default=[100_000])
+    parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000])
     parser.add_argument("--dir", type=Path, help="needs 15 kB a row and layout")
     parser.add_argument("--no-report", action="store_true")
     options = parser.parse_args()

@@ -16,6 +16,8 @@ QUERIES, WARM_UP = 60, 5
 EF, K = 64, 10
 # Links and width of the graphs matter little here: what is read beside them is measured.
 M, EF_CONSTRUCTION = 16, 64
+# A graph of each layout takes too long above; it reads as many candidates from a larger table.
+INDEXED_UP_TO = 100_000
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,16 @@ VARIANTS = (
     TODAY,
     Variant("g32", 32, "LZ4", 4096, 2048),
 )
+
+
+def asked_of(rows: int, precision: Precision) -> dict[str, dict[str, Any]]:
+    """What is asked of tables of a size: only BFloat16 has codes, and only small ones a graph."""
+    return {
+        what: options
+        for what, options in ASKED.items()
+        if (what != CODES or precision == "bfloat16")
+        and (options["mode"] != "hnsw" or rows <= INDEXED_UP_TO)
+    }
 
 
 def variants(precision: Precision) -> tuple[Variant, ...]:
