@@ -42,6 +42,9 @@ GUIDE = IndexSpec(m=64, ef_construction=256)
 _MAX_MULTIPLIER = 1000.0  # the engine's own limit for vector_search_index_fetch_multiplier
 _WIDER = 4  # how much wider a search that found too few rows tries again
 _COARSE = frozenset({"b1"})  # too rough to tell which rows of a filtered search are nearest
+# How much longer a search takes that reads the columns of a filter: of a graph around each
+# candidate, of all rows as they are scanned (docs/benchmarks/search.md, at a million rows).
+_FILTERED, _FILTERED_EXACT = 1.5, 1.15
 _FIXED = "the only width that the server lets this user search at"
 
 
@@ -195,8 +198,9 @@ class Hnsw(Method):
             exact_ms = figures.exact.milliseconds * min(1.0, selectivity * facts.granule)
             # The candidates are compared by a statement around, which takes as long as a narrow
             # search.
-            ms = figures.milliseconds(self.name, width) + figures.milliseconds(self.name, 0)
-            if ms >= exact_ms:
+            narrow = figures.milliseconds(self.name, 0)
+            ms = _FILTERED * figures.milliseconds(self.name, width) + narrow
+            if ms >= _FILTERED_EXACT * exact_ms:
                 return exact_plan("faster than the index with this filter", scanned)
         note = f"{share}; the search is that much wider, ef {plan.width} to {width}"
         if plan.recall is not None:
