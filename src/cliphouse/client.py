@@ -11,10 +11,11 @@ import httpx
 from cliphouse.errors import QueryError, ServiceError, UserError, error_class
 from cliphouse.inspection.summary import ColumnSize, IndexSize, NodeSize, TableSummary
 from cliphouse.loading.lease import ActiveLoad
+from cliphouse.schema.columns import Scalar
 from cliphouse.search.query.operand import Operand, Query, one_query
 from cliphouse.search.query.wire import operand_to_json
 from cliphouse.search.request import Request
-from cliphouse.search.results import Hit, SearchResult, SearchStats
+from cliphouse.search.results import Hit, HitField, SearchResult, SearchStats, hit_fields
 from cliphouse.vocabulary import MAX_BATCH, Measured
 
 _SECONDS = 120.0
@@ -107,12 +108,37 @@ def _options(request: Request) -> dict[str, Any]:
 
 def _result(answer: Mapping[str, Any]) -> SearchResult:
     hits = tuple(map(_hit, answer["hits"]))
-    return SearchResult(hits, SearchStats(**answer["search"]), "", answer["cursor"])
+    stats = SearchStats(**answer["search"])
+    return SearchResult(hits, stats, "", answer["cursor"], _fields(hits))
 
 
 def _hit(answer: Mapping[str, Any]) -> Hit:
-    """A hit from JSON, whose null stands for an unknown number."""
-    return Hit.from_dict({n: float("nan") if v is None else v for n, v in answer.items()})
+    """A hit from JSON, whose null stands for an unknown number in LAION's columns."""
+    numbers = ("score", "distance", *(f.name for f in hit_fields() if f.type.python is float))
+    return Hit.from_dict(
+        {n: float("nan") if v is None and n in numbers else v for n, v in answer.items()}
+    )
+
+
+def _fields(hits: Sequence[Hit]) -> tuple[HitField, ...]:
+    """The columns that hits show. A table's own have the types that JSON has: a date is text."""
+    known = {field.name: field for field in hit_fields()}
+    names = dict.fromkeys(name for hit in hits for name in hit.values)
+    found = []
+    for name in names or known:
+        values = (hit.values[name] for hit in hits if hit.values.get(name) is not None)
+        own = Scalar(_json_type(next(values, None)), None, None)
+        found.append(known.get(name) or HitField(name, own, name))
+    return tuple(found)
+
+
+def _json_type(value: Any) -> str:
+    if isinstance(value, list):
+        return f"Array({_json_type(next(iter(value), None))})"
+    for kind, sql in ((bool, "Bool"), (int, "Int64"), (float, "Float64")):
+        if isinstance(value, kind):
+            return f"Nullable({sql})"
+    return "Nullable(String)"
 
 
 def _summary(answer: Mapping[str, Any]) -> TableSummary:

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from cliphouse.export.exporter import ExportReport
     from cliphouse.indexing.build import BuiltIndex
     from cliphouse.inspection.check import CheckReport
+    from cliphouse.inspection.facets import Facet
     from cliphouse.inspection.summary import TableSummary
     from cliphouse.loading.ingest import IngestReport
     from cliphouse.loading.options import LoadSettings
@@ -121,16 +122,20 @@ class Table:
         cluster: str | None = None,
         waiting: OnWait | None = None,
         settings: LoadSettings | None = None,
+        keep: Sequence[str] | None = None,
+        add_columns: Sequence[str] = (),
     ) -> IngestReport:
-        """Load the shards below ``folders`` (see cliphouse.loading.ingest.ingest), making the
-        database and the table if they do not exist, on every node of ``cluster`` if it is named."""
+        """Load the shards below ``folders``, making the database and the table if they do not exist
+        (see cliphouse.loading.ingest.ingest and IngestOptions)."""
         from cliphouse.loading.ingest import ingest
         from cliphouse.loading.options import LOAD_SETTINGS, IngestOptions
 
         self.refresh()
         model = self._encoders.model
         settings = settings or LOAD_SETTINGS
-        options = IngestOptions(shards, model, precision, codes, replace, cluster, settings)
+        options = IngestOptions(
+            shards, model, precision, codes, replace, cluster, settings, keep, add_columns
+        )
 
         def connect() -> Connection:
             connection = self._database.create()
@@ -153,8 +158,7 @@ class Table:
         force: bool = False,
     ) -> BuiltIndex:
         """Build an HNSW index (see cliphouse.indexing.build.build_index). ``measure`` measures its
-        recall at k of 10 and of 100 and keeps it for mode auto; ``force`` builds the index even if
-        its graph does not fit into memory."""
+        recall for mode auto; ``force`` builds it even if its graph does not fit into memory."""
         from cliphouse.indexing.build import build_index
 
         spec = spec if isinstance(spec, IndexSpec) else IndexSpec(spec)
@@ -169,8 +173,8 @@ class Table:
         return built
 
     def forecast(self, spec: IndexSpec) -> BuildForecast:
-        """The memory and the time that an index will take, built on this machine, and the memory
-        that there is. Raises TableError if the engine has no such index."""
+        """The memory and the time that an index will take on this machine, and the memory that
+        there is. Raises TableError if the engine has no such index."""
         self._require_index()
         return forecast_here(self._search.known(spec.modality).table, spec)
 
@@ -196,12 +200,8 @@ class Table:
         quick: bool = False,
     ) -> tuple[Measured, ...]:
         """Measure recall@k and latency of every way to search ``modality`` (see
-        cliphouse.recall.measure.measure_recall); ``save`` keeps the figures with the table, for
-        mode auto. ``target`` is the recall that auto must reach, by default 0.95 for text queries
-        and 0.99 for image queries. ``quick`` measures only what auto needs (see RecallSpec).
-
-        Raises TableError if they should be kept and the table's comment is its owner's.
-        """
+        cliphouse.recall.measure.RecallSpec). ``save`` keeps the figures with the table, for mode
+        auto, and raises TableError if the table's comment is its owner's."""
         from cliphouse.recall.measure import RecallSpec, measure_recall
 
         ks = (k,) if isinstance(k, int) else tuple(k)
@@ -263,9 +263,8 @@ class Table:
         values; ``min_score`` leaves out rows of a lower score. ``mode`` auto takes an approximate
         method only if its measured recall is good and it is faster; ``ef`` is the search width of
         mode hnsw, ``oversampling`` that of mode codes. ``dedup`` leaves out rows of that cosine
-        similarity to a nearer one. ``offset`` skips rows; ``cursor`` goes on after an earlier
-        result's. Hits show the columns ``fields``, by default all. ``count`` counts the rows that
-        the engine reads; ``more`` are other fields of Request.
+        similarity to a nearer one. ``cursor`` goes on after an earlier result's. Hits show the
+        columns ``fields``, by default all. ``more`` are other fields of Request.
 
         Raises QueryError, PictureError, ModelError or TableError, each saying what to do.
         """
@@ -288,8 +287,7 @@ class Table:
         """The result of one SQL statement as an Arrow table, empty if it has none.
 
         ``parameters`` are for ``{name:Type}`` in the statement. ``encode_text`` and
-        ``encode_image`` use the model that the tables were made with (see
-        cliphouse.engine.encoding).
+        ``encode_image`` use the model of the tables (see cliphouse.engine.encoding).
 
         Raises QueryError, TableError or EngineError if the engine refuses the statement, and
         ModelError or PictureError if a function cannot encode.
@@ -310,15 +308,12 @@ class Table:
 
     def encode(self, query: str | Path) -> NDArray[np.float32]:
         """The vector of words (str) or of a picture's file (Path), float32 of shape (dim,), as
-        encode_text and encode_image make it in SQL.
-
-        Raises ModelError if no model can be chosen or loaded, PictureError for a bad picture.
-        """
+        encode_text and encode_image make it. Raises ModelError or PictureError."""
         return self._encoders.encode_as_sql(self.connection, query)
 
     def check_functions(self) -> float:
-        """Let a server reload its functions, and check that its encode_text is the encoder of this
-        process; return their largest difference (see cliphouse.engine.encoding.check_encoder)."""
+        """Check that a server's encode_text is the encoder of this process, and return their
+        largest difference (see cliphouse.engine.encoding.check_encoder)."""
         return self._encoders.check_sql(self.connection)
 
     def check(self, *places: str | Path, shards: Collection[int] | None = None) -> CheckReport:
@@ -366,6 +361,13 @@ class Table:
     def statistics(self) -> TableStatistics:
         """Histograms and frequent values of the columns (see cliphouse.inspection.statistics)."""
         return read_statistics(self.handle)
+
+    def facets(self, columns: Sequence[str], request: Request, most: int = 20) -> tuple[Facet, ...]:
+        """Counts by value, for a request's filters (see cliphouse.inspection.facets)."""
+        from cliphouse.inspection.facets import read_facets
+
+        known = self._search.known(request.modality)
+        return read_facets(known.table, known.facts, columns, request, most)
 
     def spell_out(self, operands: Sequence[Operand], request: Request) -> str:
         """The exact search for ``operands`` as a statement (see cliphouse.search.literal)."""

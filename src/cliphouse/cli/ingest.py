@@ -35,6 +35,12 @@ def _report_wait(loads: Sequence[ActiveLoad]) -> None:
     show.err.print(f"waiting for {'; '.join(shown + more)}", markup=False)
 
 
+def _kept(text: str) -> tuple[str, ...] | None:
+    if text in ("all", "none"):
+        return None if text == "all" else ()
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 def command(
     context: typer.Context,
     places: Annotated[
@@ -62,6 +68,17 @@ def command(
     cluster: Annotated[
         str | None,
         typer.Option(help="Create the table on every node of this cluster of the server."),
+    ] = None,
+    keep: Annotated[
+        str,
+        typer.Option(
+            help="The columns of the metadata that a new table keeps beside LAION's: all, none, or "
+            "names, as in aesthetic,punsafe,language."
+        ),
+    ] = "all",
+    add_column: Annotated[
+        list[str] | None,
+        typer.Option(help="Add a column of the metadata to a table that does not have it."),
     ] = None,
     db: options.Db = options.DB,
     table: options.TableName = options.TABLE,
@@ -93,7 +110,11 @@ def command(
             waiting=_report_wait,
             cluster=cluster,
             settings=context.obj or LOAD_SETTINGS,
+            keep=_kept(keep),
+            add_columns=add_column or (),
         )
+    for note in report.notes:
+        show.err.print(note, markup=False)
     if json:
         print(to_json(asdict(report)))
         return

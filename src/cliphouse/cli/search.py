@@ -92,7 +92,7 @@ def command(
             show.err.print(f"-- {_way(result)}\n{result.sql}", markup=False)
     many = queries is not None
     write(
-        lambda: _arrow(asked, results, many, request.fields),
+        lambda: _arrow(asked, results, many),
         chosen,
         output,
         lambda: _document(asked, results, many),
@@ -114,15 +114,10 @@ def _lines(path: Path) -> list[str]:
     return [line for line in lines if line]
 
 
-def _arrow(
-    asked: Sequence[str],
-    results: Sequence[SearchResult],
-    many: bool,
-    fields: Sequence[str] | None,
-) -> pa.Table:
+def _arrow(asked: Sequence[str], results: Sequence[SearchResult], many: bool) -> pa.Table:
     from cliphouse.search.arrow import hits_table, results_table
 
-    return results_table(asked, results, fields) if many else hits_table(results[0], fields)
+    return results_table(asked, results) if many else hits_table(results[0], results[0].fields)
 
 
 def _document(asked: Sequence[str], results: Sequence[SearchResult], many: bool) -> object:

@@ -5,27 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cliphouse.errors import ShardError, TableError
+from cliphouse.loading.columns import Wanted
 from cliphouse.loading.options import IngestOptions
 from cliphouse.models import DEFAULT_MODEL, model_spec
-from cliphouse.schema.columns import COLUMNS, metadata_fields
 from cliphouse.schema.info import TableInfo
 from cliphouse.shards.manifest import Manifest, read_manifest
-from cliphouse.shards.source import ShardSource, Source
+from cliphouse.shards.source import Source
 from cliphouse.vocabulary import Modality
 
 
 def table_for(
-    sources: Sequence[Source], places: Sequence[str], options: IngestOptions
+    sources: Sequence[Source], places: Sequence[str], options: IngestOptions, columns: Wanted
 ) -> TableInfo:
-    """The description of a new table for the shards ``sources``, found in ``places``.
+    """The description of a new table for the shards ``sources``, found in ``places``, that keeps
+    ``columns``.
 
-    Raises ShardError if they differ in dimension, modalities or model, or if a file has two columns
-    for one of the table's.
+    Raises ShardError if they differ in dimension, modalities or model.
     """
     first = sources[0]
-    for source in sources:
-        if isinstance(source, ShardSource):
-            source.reader.metadata.match(metadata_fields(COLUMNS))
     for source in sources:
         if (source.dim, source.has_text) != (first.dim, first.has_text):
             raise ShardError(
@@ -36,7 +33,8 @@ def table_for(
     name = _model_name(options.model, manifests, first.dim)
     modalities: tuple[Modality, ...] = ("image", "text") if first.has_text else ("image",)
     precision, codes = options.precision or "float32", options.codes or "none"
-    return TableInfo(name, first.dim, precision, modalities, codes=codes)
+    left_out = (*(each.name for each in columns.left_out), *columns.unwanted)
+    return TableInfo(name, first.dim, precision, modalities, (), codes, columns.kept, left_out)
 
 
 def check_fit(

@@ -202,7 +202,7 @@ class ShardFiller:
             wanted = missing[start:stop]
             if not wanted.any():
                 continue
-            (rows,) = reader.batches(self._fields, start, stop)
+            (rows,) = reader.batches(self._fields, start, stop, self._table.info.kept)
             if not wanted.all():
                 rows = rows.filter(pa.array(wanted))
             staged = self._connection.stage(self._fit(rows), self._workspace)

@@ -18,6 +18,7 @@ from cliphouse.cluster.topology import extend, place
 from cliphouse.engine.connection import Connection
 from cliphouse.engine.workspace import workspace_folder
 from cliphouse.errors import TableError
+from cliphouse.loading.columns import add_columns, check_columns, wanted_columns
 from cliphouse.loading.compatibility import check_fit, table_for
 from cliphouse.loading.fill import RowCounter, ShardFiller
 from cliphouse.loading.inserter import Inserter
@@ -30,17 +31,20 @@ from cliphouse.loading.replace import Replacer
 from cliphouse.loading.scheduler import Assignment, OnWait, Scheduler
 from cliphouse.schema.handle import TableHandle, check_versions, find_table, open_table
 from cliphouse.schema.info import TableInfo, keep_tokens, rows_by_shard, table_layout
+from cliphouse.shards.kept import in_words
 from cliphouse.shards.source import LocalShard, Source, find_sources, local_shards
 from cliphouse.vocabulary import Progress
 
 
 @dataclass
 class IngestReport:
-    """What a run did, shard by shard, in ``seconds``."""
+    """What a run did, shard by shard, in ``seconds``. ``notes`` are sentences about columns of the
+    metadata that the table does not keep, or that some shards do not have."""
 
     model: str | None
     loads: list[ShardLoad] = field(default_factory=list)
     seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
 
     @property
     def rows(self) -> int:
@@ -75,13 +79,14 @@ def ingest(
     the headers say even before ``connect`` opens, or makes, the database. A shard's vectors are
     checked before its own first row is written.
 
-    Raises ShardError if files are broken, TableError if a newer release wrote the table or its
-    ledger, if the shards do not fit the table, or if a loaded shard's files have changed and
-    ``options.replace`` is false.
+    Raises ShardError if files are broken or a column is of another type than that of the table,
+    TableError if a newer release wrote the table or its ledger, if the shards do not fit the table,
+    or if a loaded shard's files have changed and ``options.replace`` is false.
     """
     started = time.monotonic()
     sources = find_sources(places, options.shards)
-    wanted = table_for(sources, places, options)
+    columns = wanted_columns(sources, options.keep)
+    wanted = table_for(sources, places, options, columns)
     connection = connect()
     placement = place(connection, name, options.cluster)
     if placement.cluster is not None:
@@ -89,14 +94,21 @@ def ingest(
     check_versions(connection, name)
     extend(connection, placement)
     ledger = Ledger.make(connection, placement)
+    is_new = find_table(connection, name) is None
     table = _make_table(connection, placement, ledger, wanted)
     check_fit(name, table.info, wanted, sources[0], options)
+    if options.add_columns:
+        add_columns(connection, table, sources, options.add_columns)
+        table = open_table(connection, name)
+    notes = check_columns(table.info, sources)
+    if is_new and columns.left_out:
+        notes.insert(0, f"columns that a table cannot keep: {in_words(columns.left_out)}")
     keep_tokens(connection, name)
     before = ledger.claims()
     plan = _plan(table, ledger, sources, options.replace)
     loads = _run(table, ledger, plan, before, options.settings, progress, on_wait)
     loads.sort(key=lambda load: load.shard)
-    return IngestReport(table.info.model, loads, time.monotonic() - started)
+    return IngestReport(table.info.model, loads, time.monotonic() - started, notes)
 
 
 def _make_table(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from cliphouse.loading.lease import MACHINE, TIMES, LeaseTimes
@@ -29,8 +29,9 @@ class IngestOptions:
 
     ``shards`` are the numbers of the shards to load, None for all. ``model`` is that of shards
     which do not name theirs. ``precision`` and ``codes`` are those of a new table, which is made on
-    every node of ``cluster``, or on one server if that is None. With ``replace``, the rows of
-    changed shards are replaced.
+    every node of ``cluster``, or on one server if that is None; it keeps the columns ``keep`` of
+    the metadata, None for all. ``add_columns`` are added to a table that has been made. With
+    ``replace``, the rows of changed shards are replaced.
     """
 
     shards: Collection[int] | None = None
@@ -40,3 +41,5 @@ class IngestOptions:
     replace: bool = False
     cluster: str | None = None
     settings: LoadSettings = LOAD_SETTINGS
+    keep: Sequence[str] | None = None
+    add_columns: Sequence[str] = ()

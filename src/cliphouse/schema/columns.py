@@ -9,23 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from cliphouse.shards.fields import FieldType, MetadataField
+from cliphouse.engine.quoting import identifier
+from cliphouse.shards.fields import FieldType, KeptColumn, MetadataField
 from cliphouse.vocabulary import Modality
 
 # Rows that the engine reads together. To compare one candidate of an index exactly, or to show one
 # hit, it reads a whole granule of each column (docs/benchmarks/layout.md).
 GRANULE_ROWS = 64
 
-Value = str | int | float
+Value = Any  # of a hit's column: text, a number, a date, a list of these, or None
 FilterKind = Literal["shards", "host", "contains", "in", "not_in", "min", "max"]
 StatisticKind = Literal["histogram", "pixels", "values", "sites"]
 
 
 @dataclass(frozen=True)
 class Scalar:
-    """The type of a column of plain values, in SQL and in Python.
+    """The type of a column of plain values, in SQL and in Python (None if it is another than text
+    and numbers).
 
     ``absent`` is the value of a row that has none. ``codec`` is the SQL of its compression, empty
     for the engine's default, and ``block`` the number of bytes that are compressed together, 0 for
@@ -35,8 +37,8 @@ class Scalar:
     """
 
     sql: str
-    python: type[str] | type[int] | type[float]
-    absent: Value
+    python: type[str] | type[int] | type[float] | None
+    absent: str | int | float | None
     codec: str = ""
     block: int = 2048
     low: int = -(2**31)
@@ -74,7 +76,7 @@ class Column:
     ``statistic`` is what is counted of it. ``label`` names it on the page, whose form offers the
     numbers of ``scale``. A search can leave out rows with one of the values ``unwanted``, the worst
     first. ``picture_list`` is its place in a list of pictures for img2dataset, from 1; 0 leaves it
-    out.
+    out. ``is_kept`` says that only some tables have it (see KeptColumn).
     """
 
     name: str
@@ -89,6 +91,12 @@ class Column:
     scale: Scale | None = None
     unwanted: tuple[str, ...] = ()
     picture_list: int = 0
+    is_kept: bool = False
+
+    @property
+    def quoted(self) -> str:
+        """The name in SQL: a column of a table's own may be called like a word of SQL."""
+        return identifier(self.name) if self.is_kept else self.name
 
 
 ID = Scalar("Int64", int, 0)
@@ -176,6 +184,12 @@ COLUMNS = (
 )
 
 
+def kept_column(kept: KeptColumn) -> Column:
+    """The column of a table that keeps ``kept``. Text is stored as captions are."""
+    codec, block = ("LZ4", 4096) if "String" in kept.sql else ("", 2048)
+    return Column(kept.name, Scalar(kept.sql, None, None, codec, block), is_kept=True)
+
+
 def embedding_column(modality: Modality) -> str:
     """The name of the column with the embeddings of ``modality``."""
     return f"{modality}_embedding"
@@ -193,5 +207,5 @@ def metadata_fields(columns: Sequence[Column]) -> tuple[MetadataField, ...]:
             column.is_pair_cosine,
         )
         for column in columns
-        if isinstance(column.type, Scalar) and column.spellings
+        if isinstance(column.type, Scalar) and column.spellings and column.type.absent is not None
     )

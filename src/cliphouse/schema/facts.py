@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,7 @@ class TableFacts:
     engine reads together, ``features`` are the engine's."""
 
     info: TableInfo
-    columns: tuple[str, ...]
+    columns: Mapping[str, str]
     indexes: tuple[VectorIndex, ...]
     rows: int
     largest_part: int
@@ -111,7 +112,7 @@ def read_facts(table: TableHandle) -> TableFacts:
         rows = int(total_rows or connection.command(f"SELECT count() FROM {table.sql}"))
     return TableFacts(
         info=table.info,
-        columns=tuple(table.columns),
+        columns=table.columns,
         indexes=tuple(VectorIndex(*_values(entry)) for entry in found["indexes"]),
         rows=rows,
         largest_part=largest_part,

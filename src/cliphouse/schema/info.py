@@ -11,8 +11,16 @@ from cliphouse.cluster.placement import Placement
 from cliphouse.engine.connection import Connection
 from cliphouse.engine.quoting import identifier, quote
 from cliphouse.errors import TableError
-from cliphouse.schema.columns import COLUMNS, GRANULE_ROWS, Column, Embedding, embedding_column
+from cliphouse.schema.columns import (
+    COLUMNS,
+    GRANULE_ROWS,
+    Column,
+    Embedding,
+    embedding_column,
+    kept_column,
+)
 from cliphouse.schema.migrations import DESCRIPTION
+from cliphouse.shards.fields import KeptColumn
 from cliphouse.shards.numbering import ID_BITS
 from cliphouse.vocabulary import MODALITIES, Codes, Measured, Modality, Precision
 
@@ -26,7 +34,8 @@ _ENGINE_GRANULE = 8192  # of a table whose definition does not say it
 @dataclass(frozen=True)
 class TableInfo:
     """What a table was made with. ``model`` is None if it is not known. ``dim`` is 0 if the table
-    was made by other hands and is empty."""
+    was made by other hands and is empty. ``kept`` are its columns beyond COLUMNS,
+    and ``left_out`` the columns of the metadata that it was made without."""
 
     model: str | None
     dim: int
@@ -34,10 +43,19 @@ class TableInfo:
     modalities: tuple[Modality, ...]
     measured: tuple[Measured, ...] = field(default=())
     codes: Codes = "none"
+    kept: tuple[KeptColumn, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """All columns that the table may have."""
+        return (*COLUMNS, *map(kept_column, self.kept))
 
     def to_comment(self) -> str:
         """The table's comment that keeps this, with the version of this release."""
-        return DESCRIPTION.write(asdict(self))
+        record = asdict(self)
+        optional = ("kept", "left_out")
+        return DESCRIPTION.write({k: v for k, v in record.items() if v or k not in optional})
 
     @classmethod
     def from_comment(cls, comment: str, table: str) -> TableInfo | None:
@@ -53,9 +71,15 @@ class TableInfo:
             measured = (_from_record(Measured, entry) for entry in record.pop("measured"))
             known = tuple(entry for entry in measured if entry is not None)
             modalities = tuple(record.pop("modalities"))
+            kept = tuple(KeptColumn(**entry) for entry in record.pop("kept", ()))
+            left_out = tuple(record.pop("left_out", ()))
         except (KeyError, TypeError):
             return None
-        return _from_record(cls, record | {"modalities": modalities, "measured": known})
+        return _from_record(
+            cls,
+            record
+            | {"modalities": modalities, "measured": known, "kept": kept, "left_out": left_out},
+        )
 
 
 _Kept = TypeVar("_Kept", TableInfo, Measured)
@@ -72,8 +96,9 @@ def _from_record(made: type[_Kept], record: object) -> _Kept | None:
         return None
 
 
-def table_layout(info: TableInfo, columns: Sequence[Column] = COLUMNS) -> Layout:
-    """The columns of a table of image-text pairs, and how it keeps them.
+def table_layout(info: TableInfo, columns: Sequence[Column] | None = None) -> Layout:
+    """The columns of a table of image-text pairs (None for those that ``info`` has), and how it
+    keeps them.
 
     Embeddings are incompressible, so CODEC(NONE) saves time and costs no space; the Quantized codec
     keeps the same bytes and some 60 to 260 bytes of code a vector beside them. Small granules and
@@ -82,7 +107,11 @@ def table_layout(info: TableInfo, columns: Sequence[Column] = COLUMNS) -> Layout
     shards get even shares of the ids by their hash.
     """
     return Layout(
-        columns=tuple(_definition(column, info) for column in columns if _has(info, column)),
+        columns=tuple(
+            column_definition(column, info)
+            for column in (info.columns if columns is None else columns)
+            if _has(info, column)
+        ),
         order_by="id",
         sharding_key="intHash64(id)",
         comment=info.to_comment(),
@@ -100,12 +129,13 @@ def _has(info: TableInfo, column: Column) -> bool:
     return not isinstance(column.type, Embedding) or column.type.modality in info.modalities
 
 
-def _definition(column: Column, info: TableInfo) -> str:
+def column_definition(column: Column, info: TableInfo) -> str:
+    """The column in a CREATE TABLE or ALTER TABLE statement."""
     if isinstance(column.type, Embedding):
         codec = "NONE" if info.codes == "none" else f"Quantized('{info.codes}', {info.dim})"
         return f"{column.name} Array({_ELEMENT[info.precision]}) CODEC({codec})"
     codec = f" CODEC({column.type.codec})" if column.type.codec else ""
-    definition = f"{column.name} {column.type.sql}{codec}"
+    definition = f"{column.quoted} {column.type.sql}{codec}"
     if not column.type.block:
         return definition
     bounds = (f"{bound}_compress_block_size = {column.type.block}" for bound in ("min", "max"))

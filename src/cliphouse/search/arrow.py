@@ -6,42 +6,52 @@ from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 
-from cliphouse.schema.columns import COLUMNS, Column
-from cliphouse.search.results import Hit, SearchResult, hit_fields
+from cliphouse.search.results import Hit, HitField, SearchResult, hit_fields
+from cliphouse.shards.kept import arrow_type
 
 _ARROW = {int: pa.int64(), float: pa.float64(), str: pa.string()}
 
 
-def hits_schema(
-    fields: Sequence[str] | None = None, columns: Sequence[Column] = COLUMNS
-) -> pa.Schema:
+def hits_schema(fields: Sequence[HitField]) -> pa.Schema:
     """The schema of ``hits_table``."""
-    shown = [f for f in hit_fields(columns) if fields is None or f.name in fields]
     return pa.schema(
         [
             ("id", pa.int64()),
             ("score", pa.float64()),
             ("distance", pa.float64()),
-            *((field.name, _ARROW[field.type.python]) for field in shown),
+            *((field.name, _type(field)) for field in fields),
             ("folded", pa.int64()),
         ]
     )
 
 
-def hits_table(hits: Iterable[Hit], fields: Sequence[str] | None = None) -> pa.Table:
-    """A row for each hit, a column for each of its values. ``fields`` are the columns that the
-    search has asked for, None for all."""
+def _type(field: HitField) -> pa.DataType:
+    if field.type.python is not None:
+        return _ARROW[field.type.python]
+    return _as_text(arrow_type(field.type.sql))
+
+
+def _as_text(kind: pa.DataType) -> pa.DataType:
+    """The type with its texts as strings, which hits have them as."""
+    if pa.types.is_list(kind):
+        return pa.list_(_as_text(kind.value_type))
+    return pa.string() if pa.types.is_binary(kind) else kind
+
+
+def hits_table(hits: Iterable[Hit], fields: Sequence[HitField] = hit_fields()) -> pa.Table:
+    """A row for each hit, a column for each of its values. ``fields`` are the columns that the hits
+    show (SearchResult.fields)."""
     return pa.Table.from_pylist([hit.to_dict() for hit in hits], schema=hits_schema(fields))
 
 
-def results_table(
-    queries: Sequence[str], results: Sequence[SearchResult], fields: Sequence[str] | None = None
-) -> pa.Table:
-    """The hits of several searches in one table, each behind its query (column ``query``)."""
+def results_table(queries: Sequence[str], results: Sequence[SearchResult]) -> pa.Table:
+    """The hits of several searches that show the same columns in one table, each behind its query
+    (column ``query``)."""
     rows = [
         hit.to_dict() | {"query": query}
         for query, result in zip(queries, results, strict=True)
         for hit in result
     ]
+    fields = results[0].fields if results else hit_fields()
     schema = hits_schema(fields).insert(0, pa.field("query", pa.string()))
     return pa.Table.from_pylist(rows, schema=schema)

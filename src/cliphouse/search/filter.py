@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any
 
 from cliphouse.errors import QueryError
 from cliphouse.schema.columns import COLUMNS, Column, FilterKind, Scalar
+from cliphouse.search.column_filter import ColumnFilter
 from cliphouse.search.condition import Condition
 from cliphouse.shards.numbering import ID_BITS, MAX_SHARD
 
@@ -51,33 +52,46 @@ class Filter:
     takes ``img.example.org`` too. ``shards`` are shard numbers. The fields follow from the
     columns, see cliphouse.schema.columns.
 
+    Any other name is that of a column of the table, with what its values must meet: a list of
+    values, or a mapping with some of min, max, in, not_in and contains (see ColumnFilter).
+
     >>> Filter(min_similarity=0.3, nsfw_in=["UNLIKELY"]).nsfw_in
     ('UNLIKELY',)
+    >>> Filter(aesthetic={"min": 6}, language=["en", "de"]).to_dict()
+    {'aesthetic': {'min': 6}, 'language': ['en', 'de']}
 
-    ``given`` are the fields that say something, with their values.
+    ``given`` are the fields that say something, with their values, and ``columns`` what is said of
+    other columns.
     """
 
     given: tuple[tuple[FilterField, FilterValue], ...]
+    columns: tuple[ColumnFilter, ...]
     _names: frozenset[str] = field(compare=False)
 
     def __init__(self, columns: Sequence[Column] = COLUMNS, /, **values: Any) -> None:
         """Raises QueryError if there is no such field, or a value is of another kind than its
         field."""
         fields = filter_fields(columns)
-        for name in values:
-            if name not in fields:
+        others = {name: value for name, value in values.items() if name not in fields}
+        for name, value in others.items():
+            if not isinstance(value, (Mapping, list, tuple)):
                 there = ", ".join(fields)
-                raise QueryError(f"filter {name}: there is no such field; there are {there}")
+                raise QueryError(
+                    f"filter {name}: there is no such field; there are {there}, and any column "
+                    'with a list of values or with bounds, as in {"min": 6}'
+                )
         given = [
             (field, _KINDS[field.kind].check(field, values[name]))
             for name, field in fields.items()
             if values.get(name) is not None
         ]
         object.__setattr__(self, "given", tuple(given))
+        found = tuple(ColumnFilter.of(name, value) for name, value in others.items())
+        object.__setattr__(self, "columns", found)
         object.__setattr__(self, "_names", frozenset(fields))
 
     def __bool__(self) -> bool:
-        return bool(self.given)
+        return bool(self.given or self.columns)
 
     def __repr__(self) -> str:
         return f"Filter({', '.join(f'{name}={value!r}' for name, value in self.to_dict().items())})"
@@ -87,13 +101,14 @@ class Filter:
             return self.to_dict().get(name)
         raise AttributeError(f"a filter has no field {name}")
 
-    def to_dict(self) -> dict[str, FilterValue]:
-        """The values by their fields' names."""
-        return {field.name: value for field, value in self.given}
+    def to_dict(self) -> dict[str, Any]:
+        """The values by their fields' names, and what is said of other columns by theirs."""
+        given: dict[str, Any] = {field.name: value for field, value in self.given}
+        return given | {each.column: each.to_plain() for each in self.columns}
 
-    def condition(self, columns: Collection[str] | None = None) -> Condition:
-        """The filter as SQL for a table with ``columns`` (None for any); parameters are named
-        ``filter_FIELD``.
+    def condition(self, columns: Mapping[str, str] | None = None) -> Condition:
+        """The filter as SQL for a table with ``columns``, given with their types (None for any
+        table, if only fields are given); parameters are named ``filter_FIELD``.
 
         Raises QueryError if the table lacks a column it needs.
         """
@@ -103,6 +118,7 @@ class Filter:
             if columns is not None and column not in columns:
                 raise QueryError(f"filter {asked.name}: the table has no column {column}")
             terms.append(_condition(asked, value))
+        terms += [each.condition(columns or {}) for each in self.columns]
         parameters = {name: value for term in terms for name, value in term.parameters.items()}
         return Condition(" AND ".join(term.sql for term in terms), parameters)
 

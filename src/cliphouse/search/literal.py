@@ -39,7 +39,7 @@ def literal_sql(facts: TableFacts, operands: Sequence[Operand], request: Request
     distance = f"{DISTANCE[request.metric]}({column}, {searched})"
     chosen = ["id", f"1 - cosineDistance({column}, {searched}) AS score"]
     shown = shown_fields(facts, request)
-    chosen += [field.name for field in shown if field.name in facts.columns]
+    chosen += [field.quoted for field in shown if field.name in facts.columns]
     where = " AND ".join(_terms(request, facts, distance))
     lines = [
         "WITH",

@@ -11,16 +11,17 @@ from cliphouse.schema.columns import COLUMNS, Column, Scalar, Value
 
 @dataclass(frozen=True)
 class HitField:
-    """A column that hits show."""
+    """A column that hits show. ``quoted`` is its name in SQL."""
 
     name: str
     type: Scalar
+    quoted: str
 
 
 def hit_fields(columns: Sequence[Column] = COLUMNS) -> tuple[HitField, ...]:
     """The columns that hits show, in their order."""
     return tuple(
-        HitField(column.name, column.type)
+        HitField(column.name, column.type, column.quoted)
         for column in columns
         if column.is_shown and isinstance(column.type, Scalar)
     )
@@ -34,7 +35,7 @@ class Hit:
 
     ``values`` are the row's columns, which are attributes too: ``hit.url``, ``hit.caption``,
     ``hit.NSFW``, ``hit.similarity`` (that of the row's own picture and caption, NaN if unknown),
-    ``hit.width``, ``hit.height``, ``hit.license``.
+    ``hit.width``, ``hit.height``, ``hit.license``, and those that the table keeps beside them.
     """
 
     id: int
@@ -91,13 +92,15 @@ class SearchStats:
 class SearchResult(Sequence[Hit]):
     """The hits, nearest first, with how they were found (``stats``) and the statement (``sql``).
 
-    ``cursor`` is the token of the next page, None if no more rows can follow.
+    ``cursor`` is the token of the next page, None if no more rows can follow. ``fields`` are the
+    columns that the hits show.
     """
 
     hits: tuple[Hit, ...]
     stats: SearchStats
     sql: str
     cursor: str | None = None
+    fields: tuple[HitField, ...] = hit_fields()
 
     @overload
     def __getitem__(self, index: int) -> Hit: ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
@@ -98,7 +99,13 @@ class Searcher:
             search_ms=elapsed,
             rows_read=meter.read().rows if meter else None,
         )
-        return SearchResult(tuple(page.hits), stats, page.found.sql, _next_cursor(page, request))
+        return SearchResult(
+            tuple(page.hits),
+            stats,
+            page.found.sql,
+            _next_cursor(page, request),
+            shown_fields(self._facts, request),
+        )
 
     def _paged(self, vector: QueryVector, request: Request) -> _Paged:
         """Search for as many rows as the page needs.
@@ -255,10 +262,18 @@ def _values(column: Sequence[Any] | None, field: HitField, count: int) -> Sequen
     absent = field.type.absent
     if column is None:
         return [absent] * count
-    if field.type.python is str:
-        return [absent if v is None else _text(v) for v in column]
-    return [absent if v is None else v for v in column]
+    if field.type.python in (int, float):
+        return [absent if v is None else v for v in column]
+    return [absent if v is None else _shown(v) for v in column]
 
 
-def _text(value: bytes | str) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+def _shown(value: Any) -> Any:
+    """A value as a hit has it: bytes as text, and times, which the driver gives without a zone, in
+    UTC."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, (list, tuple)):
+        return [_shown(item) for item in value]
+    if isinstance(value, datetime) and value.tzinfo is None:
+        return value.replace(tzinfo=timezone.utc)
+    return value

@@ -143,7 +143,7 @@ def _chosen(facts: TableFacts, request: Request, distance: str) -> list[str]:
         vector = f"CAST({embedding_column(request.modality)}, 'Array(Float32)')"
         chosen.append(f"{vector} AS {VECTOR_NAME}")
     shown = shown_fields(facts, request)
-    return chosen + [field.name for field in shown if field.name in facts.columns]
+    return chosen + [field.quoted for field in shown if field.name in facts.columns]
 
 
 def shown_fields(facts: TableFacts, request: Request) -> tuple[HitField, ...]:
@@ -151,7 +151,7 @@ def shown_fields(facts: TableFacts, request: Request) -> tuple[HitField, ...]:
 
     Raises QueryError if it asks for a column that hits do not show.
     """
-    known = {field.name: field for field in hit_fields()}
+    known = {field.name: field for field in hit_fields(facts.info.columns)}
     if request.fields is None:
         return tuple(known.values())
     for name in request.fields:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from cliphouse.inspection.statistics import Bins, Example, Shares, statistic_fields
 from cliphouse.schema.columns import COLUMNS, Column, FilterKind, Scalar
@@ -25,15 +25,17 @@ _VALUES: dict[FilterKind, Any] = {
     "in": _Texts,
     "not_in": _Texts,
 }
-_RESULT_WORDS = ("id", "similarity", "image")
-_FILTER = (
-    "Conditions on the rows to find. A row must meet all of them. Ranges include their bounds."
-)
+RESULT_WORDS = ("id", "similarity", "image")
+_FILTER = """
+Conditions on the rows to find. A row must meet all of them. Ranges include their bounds. Any other
+name is that of a column of the table, with a list of values or with some of ``min``, ``max``,
+``in``, ``not_in`` and ``contains``.
+"""
 _HIT = """
 A row that was found. ``score`` is the cosine similarity to the query. ``distance`` is the distance
 to the query in the chosen metric. ``similarity`` is the similarity of the row's own picture and
 caption. ``folded`` counts the near-duplicates that this row replaces. If a search names ``fields``,
-its hits have no other columns of the table.
+its hits have no other columns of the table. Columns that only this table has follow by name.
 """
 _RESULT = """
 A row that was found. Only the first ``num_images`` rows have more than ``id`` and ``similarity``,
@@ -48,12 +50,32 @@ entries, the most frequent first.
 """
 
 
+_Scalar = Annotated[str, Field(max_length=500)] | bool | int | float | None
+_Scalars = Annotated[list[_Scalar], Field(max_length=100)]
+
+
+class ColumnFilterBody(Strict):
+    """What the values of a column must meet. Bounds belong to the range. A row must have one of the
+    values ``in``, none of ``not_in``, and the text ``contains`` in any case."""
+
+    min: Annotated[str, Field(max_length=100)] | int | float | None = None
+    max: Annotated[str, Field(max_length=100)] | int | float | None = None
+    in_: _Scalars | None = Field(None, alias="in")
+    not_in: _Scalars | None = None
+    contains: Annotated[str, Field(max_length=MAX_CONTAINED)] | None = None
+
+
+class _ColumnFilters(Strict):
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, ColumnFilterBody | _Scalars]
+
+
 def filter_model(columns: Sequence[Column] = COLUMNS) -> type[Strict]:
     """Make the model of a Filter on ``columns``."""
     fields: dict[str, Any] = {
         field.name: (_value(field) | None, None) for field in filter_fields(columns).values()
     }
-    return create_model("FilterBody", __base__=Strict, __doc__=_FILTER, **fields)
+    return create_model("FilterBody", __base__=_ColumnFilters, __doc__=_FILTER, **fields)
 
 
 def hit_model(columns: Sequence[Column] = COLUMNS) -> type[BaseModel]:
@@ -65,12 +87,12 @@ def hit_model(columns: Sequence[Column] = COLUMNS) -> type[BaseModel]:
         **{field.name: (_shown(field.type), Field(None)) for field in hit_fields(columns)},
         "folded": (int, ...),
     }
-    return create_model("HitAnswer", __doc__=_HIT, **fields)
+    return create_model("HitAnswer", __doc__=_HIT, __config__=ConfigDict(extra="allow"), **fields)
 
 
 def result_fields(columns: Sequence[Column] = COLUMNS) -> tuple[HitField, ...]:
     """The columns in a result of clip-retrieval, without those named like its own fields."""
-    return tuple(field for field in hit_fields(columns) if field.name not in _RESULT_WORDS)
+    return tuple(field for field in hit_fields(columns) if field.name not in RESULT_WORDS)
 
 
 def result_model(columns: Sequence[Column] = COLUMNS) -> type[BaseModel]:
@@ -81,7 +103,9 @@ def result_model(columns: Sequence[Column] = COLUMNS) -> type[BaseModel]:
         **{field.name: (_shown(field.type) | None, None) for field in result_fields(columns)},
         "image": (str | None, None),
     }
-    return create_model("ResultAnswer", __doc__=_RESULT, **fields)
+    return create_model(
+        "ResultAnswer", __doc__=_RESULT, __config__=ConfigDict(extra="allow"), **fields
+    )
 
 
 def statistics_model(columns: Sequence[Column] = COLUMNS) -> type[BaseModel]:

@@ -14,7 +14,6 @@ from starlette.responses import Response
 from cliphouse.engine.address import FolderAddress, parse_address
 from cliphouse.json_text import to_json
 from cliphouse.search.arrow import hits_table
-from cliphouse.search.request import Request as SearchRequest
 from cliphouse.search.results import SearchResult
 from cliphouse.server.api import service_of
 from cliphouse.server.failures import RESPONSES, json_answer
@@ -56,7 +55,7 @@ async def download(
     result = await service_of(request).search(body.table, body.to_operands(), options, body.count)
     name = f'attachment; filename="cliphouse.{format}"'
     return Response(
-        _encode(result, options, format),
+        _encode(result, format),
         media_type=_MEDIA_TYPES[format],
         headers={"Content-Disposition": name},
     )
@@ -67,7 +66,13 @@ async def code(request: Request, body: SearchBody) -> Response:
     """Write the search as a command line, as Python and as SQL."""
     service = service_of(request)
     table = service.resolve(body.table)
-    recipe = Recipe(body.to_operands(), body.to_request(), _database(service), table)
+    recipe = Recipe(
+        body.to_operands(),
+        body.to_request(),
+        _database(service),
+        table,
+        service.columns(table),
+    )
     sql = await service.spell_out(table, recipe.operands, recipe.request)
     return json_answer(
         {
@@ -79,12 +84,12 @@ async def code(request: Request, body: SearchBody) -> Response:
     )
 
 
-def _encode(result: SearchResult, options: SearchRequest, format: FileFormat) -> bytes:
+def _encode(result: SearchResult, format: FileFormat) -> bytes:
     if format == "json":
         return (to_json(result.to_dict(), indent=2) + "\n").encode()
     buffer = io.BytesIO()
     write = pa_csv.write_csv if format == "csv" else pq.write_table
-    write(hits_table(result.hits, options.fields), buffer)
+    write(hits_table(result.hits, result.fields), buffer)
     return buffer.getvalue()
 
 

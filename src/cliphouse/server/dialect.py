@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Request, Response
@@ -33,7 +33,7 @@ from cliphouse.search.query.wire import decode_picture
 from cliphouse.search.request import Request as SearchRequest
 from cliphouse.search.results import Hit
 from cliphouse.server.api import service_of
-from cliphouse.server.column_models import ResultAnswer, result_fields
+from cliphouse.server.column_models import RESULT_WORDS, ResultAnswer
 from cliphouse.server.failures import RESPONSES, json_answer
 from cliphouse.server.images import Pictures
 from cliphouse.server.schema import Id
@@ -42,7 +42,6 @@ from cliphouse.server.summary import summarise_metrics
 
 IGNORED_HEADER = "X-Cliphouse-Ignored"
 UNSAFE = next(column.unwanted for column in COLUMNS if column.name == "NSFW")
-_DETAILS = result_fields()
 DEDUP = 0.94  # the cosine similarity from which clip-retrieval treats two pictures as duplicates
 MAX_TEXT = 10_000
 MAX_DIM = 16_384
@@ -164,7 +163,7 @@ def _table(indice_name: str | None) -> str | None:
     return None if indice_name is None else indice_name.replace("-", "_")
 
 
-def _ignored(body: KnnBody, columns: frozenset[str]) -> list[str]:
+def _ignored(body: KnnBody, columns: Collection[str]) -> list[str]:
     """The names of the options that were set but have no effect."""
     ignored = [name for name in _WITHOUT_MODEL if getattr(body, name) not in (None, False, "")]
     if body.use_safety_model and "NSFW" not in columns:
@@ -172,7 +171,7 @@ def _ignored(body: KnnBody, columns: frozenset[str]) -> list[str]:
     return ignored
 
 
-def _to_request(body: KnnBody, columns: frozenset[str]) -> SearchRequest:
+def _to_request(body: KnnBody, columns: Collection[str]) -> SearchRequest:
     k = body.num_result_ids or _num_images(body)
     if k == 0:
         raise QueryError(
@@ -203,8 +202,12 @@ def _num_images(body: KnnBody) -> int:
     return 100 if body.num_images is None else body.num_images
 
 
-def _details(hit: Hit, columns: frozenset[str]) -> dict[str, Any]:
-    return {field.name: hit.values[field.name] for field in _DETAILS if field.name in columns}
+def _details(hit: Hit, columns: Collection[str]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in hit.values.items()
+        if name in columns and name not in RESULT_WORDS
+    }
 
 
 async def _add_pictures(request: Request, rows: Sequence[dict[str, Any]]) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cliphouse.search.filter import Filter
@@ -21,12 +21,14 @@ _VECTOR = "vector.npy"
 
 @dataclass(frozen=True)
 class Recipe:
-    """Writes a search of ``table`` in ``database`` as a command and as a Python program."""
+    """Writes a search of ``table`` in ``database`` as a command and as a Python program; ``types``
+    are those of the table's columns."""
 
     operands: Sequence[Operand]
     request: Request
     database: str
     table: str
+    types: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def command(self) -> str | None:
         """A command line for a POSIX shell, or None if it would be another search.
@@ -40,7 +42,7 @@ class Recipe:
             return None
         words = ["cliphouse", "search", f"--db={self.database}", f"--table={self.table}"]
         words += [f"--{_side(o)}={text}" for o, text in zip(rest, texts[1:], strict=True)]
-        words += [_word(option, value) for option, value in self._options()]
+        words += [self._word(option, value) for option, value in self._options()]
         words += ["--", str(texts[0])]
         return shlex.join(_CONTROL.sub(" ", word) for word in words)
 
@@ -83,6 +85,12 @@ class Recipe:
         operands.remove(first)
         return first, operands
 
+    def _word(self, option: Option, value: Any) -> str:
+        """An option as a word of the command line. There a filter is SQL."""
+        if isinstance(value, Filter):
+            return f"--where={written_out(value.condition(self.types or None))}"
+        return option.argument(value)
+
     def _options(self) -> Iterator[tuple[Option, Any]]:
         given = {option.name for option, _ in self.request.given()}
         return ((o, v) for o, v in self.request.values() if o.name in {*given, "k"})
@@ -100,13 +108,6 @@ def _with_file(operand: Operand) -> Operand:
     if operand.picture is not None:
         return replace(operand, picture=PICTURE)
     return operand if operand.vector is None else replace(operand, vector=_VECTOR)
-
-
-def _word(option: Option, value: Any) -> str:
-    """An option as a word of the command line. There a filter is SQL."""
-    if isinstance(value, Filter):
-        return f"--where={written_out(value.condition())}"
-    return option.argument(value)
 
 
 def _value(option: Option, value: Any) -> str:

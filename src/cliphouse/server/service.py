@@ -8,7 +8,7 @@ import io
 import logging
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cliphouse.errors import MissingError, OverloadError, PictureError, QueryError
+from cliphouse.inspection.facets import Facet
 from cliphouse.inspection.statistics import TableStatistics
 from cliphouse.inspection.summary import TableSummary
 from cliphouse.models import Encoder
@@ -63,7 +64,7 @@ class Service:
         self._encoders = Encoders(settings.model_dir)
         self._word_vectors = WordVectors(self.metrics)
         self._urls = RecentUrls()
-        self._columns: dict[str, frozenset[str]] = {}
+        self._columns: dict[str, Mapping[str, str]] = {}
         self._active = 0
         self._admissions = 0
         self._fetching = ThreadPoolExecutor(_FETCHES, "fetch")
@@ -88,7 +89,7 @@ class Service:
         try:
             for name, table in tables.items():
                 self._encoders.load(table)
-                self._columns[name] = frozenset(c.name for c in table.summary().columns)
+                self._columns[name] = {c.name: c.type for c in table.summary().columns}
             self._encoding = EncoderThread(self.metrics)
             self._workers = Workers(self._open_tables, self.settings.workers)
         finally:
@@ -199,8 +200,8 @@ class Service:
         with self._admitted():
             return await self._work(lambda tables: tables[name].summary())
 
-    def columns(self, table: str | None) -> frozenset[str]:
-        """The names of a table's columns, as they were at the start of the service."""
+    def columns(self, table: str | None) -> Mapping[str, str]:
+        """A table's columns with their types, as they were at the start of the service."""
         return self._columns[self.resolve(table)]
 
     async def statistics(self, table: str | None) -> TableStatistics:
@@ -208,6 +209,14 @@ class Service:
         name = self.resolve(table)
         with self._admitted():
             return await self._work(lambda tables: tables[name].statistics())
+
+    async def facets(
+        self, table: str | None, columns: Sequence[str], request: Request, most: int
+    ) -> tuple[Facet, ...]:
+        """Count the rows that meet the filters of ``request`` by the values of ``columns``."""
+        name = self.resolve(table)
+        with self._admitted():
+            return await self._work(lambda tables: tables[name].facets(columns, request, most))
 
     async def spell_out(
         self, table: str | None, operands: Sequence[Operand], request: Request

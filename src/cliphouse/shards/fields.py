@@ -27,3 +27,17 @@ class MetadataField:
     absent: str | int | float
     fallbacks: tuple[str, ...] = ()
     is_pair_cosine: bool = False
+
+
+@dataclass(frozen=True)
+class KeptColumn:
+    """A column that a table keeps beside LAION's: its ``name`` and type ``sql`` in the table, and
+    its name in metadata files, ``source`` (see cliphouse.shards.kept)."""
+
+    name: str
+    source: str
+    sql: str
+
+    @property
+    def is_list(self) -> bool:
+        return self.sql.startswith("Array(")

@@ -15,20 +15,26 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cliphouse.errors import ShardError
-from cliphouse.shards.fields import MetadataField
+from cliphouse.shards.fields import KeptColumn, MetadataField
 from cliphouse.shards.files import DataFile
+from cliphouse.shards.kept import as_kept, no_values
 
 _NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
 
 
 @dataclass(frozen=True)
 class MetadataFile:
-    """A metadata file with a readable footer. ``names`` are its columns."""
+    """A metadata file with a readable footer. ``schema`` are its columns with their types."""
 
     file: DataFile
     rows: int
     row_bytes: int
-    names: tuple[str, ...]
+    schema: pa.Schema
+
+    @property
+    def names(self) -> list[str]:
+        names: list[str] = self.schema.names
+        return names
 
     @classmethod
     def open(cls, file: DataFile) -> MetadataFile:
@@ -36,7 +42,7 @@ class MetadataFile:
         try:
             with file.open() as stream:
                 parquet = pq.ParquetFile(stream)
-                names = parquet.schema_arrow.names
+                schema = parquet.schema_arrow.remove_metadata()
                 groups = [
                     parquet.metadata.row_group(i) for i in range(parquet.metadata.num_row_groups)
                 ]
@@ -45,7 +51,7 @@ class MetadataFile:
             reason = " ".join(str(error).split())[:200]
             raise ShardError(f"{file.path}: not a readable parquet file: {reason}") from error
         size = sum(group.total_byte_size for group in groups)
-        return cls(file, rows, -(-size // max(rows, 1)), tuple(names))
+        return cls(file, rows, -(-size // max(rows, 1)), schema)
 
     def match(self, fields: Sequence[MetadataField]) -> dict[str, tuple[str, ...]]:
         """The file's columns for each of the fields: the field's own column, then its fallbacks.
@@ -66,27 +72,39 @@ class MetadataFile:
                 raise ShardError(f"{self.file.path}: has the column {name} twice; keep one of them")
         return found
 
+    def sample(self, names: Sequence[str], rows: int) -> pa.Table:
+        """The first ``rows`` rows of some columns, as the file has them."""
+        pieces = list(self._pieces(list(names), 0, min(rows, self.rows), rows))
+        return pa.concat_tables(pieces) if pieces else self.schema.empty_table().select(names)
+
     def read(
-        self, fields: Sequence[MetadataField], start: int, stop: int, batch_rows: int
+        self,
+        fields: Sequence[MetadataField],
+        start: int,
+        stop: int,
+        batch_rows: int,
+        kept: Sequence[KeptColumn] = (),
     ) -> Iterator[pa.Table]:
         """Rows [start, stop) as tables of ``batch_rows`` (the last may be shorter), with a column
-        for each field.
+        for each field and each kept column.
 
         Raises ShardError as ``match`` does, and if the file is damaged or a column cannot be read
-        as its field.
+        as its field or as it is kept.
         """
         found = self.match(fields)
+        sources = [column.source for column in kept if column.source in self.names]
         pending: list[pa.Table] = []
         waiting = 0
-        for piece in self._pieces(_flat(found), start, stop, batch_rows):
+        names = list(dict.fromkeys([*_flat(found), *sources]))
+        for piece in self._pieces(names, start, stop, batch_rows):
             pending.append(piece)
             waiting += piece.num_rows
             while waiting >= batch_rows:
                 joined = pa.concat_tables(pending)
-                yield self._convert(joined.slice(0, batch_rows), fields, found)
+                yield self._convert(joined.slice(0, batch_rows), fields, found, kept)
                 pending, waiting = [joined.slice(batch_rows)], waiting - batch_rows
         if waiting:
-            yield self._convert(pa.concat_tables(pending), fields, found)
+            yield self._convert(pa.concat_tables(pending), fields, found, kept)
 
     def _pieces(
         self, names: list[str], start: int, stop: int, batch_rows: int
@@ -109,14 +127,33 @@ class MetadataFile:
             raise ShardError(f"{self.file.path}: damaged parquet file: {reason}") from error
 
     def _convert(
-        self, table: pa.Table, fields: Sequence[MetadataField], found: dict[str, tuple[str, ...]]
+        self,
+        table: pa.Table,
+        fields: Sequence[MetadataField],
+        found: dict[str, tuple[str, ...]],
+        kept: Sequence[KeptColumn],
     ) -> pa.Table:
         columns = {}
         for field in fields:
             read = self._text if field.type == "binary" else self._number
             values = [read(table, name, field) for name in found.get(field.name, ())]
             columns[field.name] = _filled(values, field, table.num_rows)
+        for column in kept:
+            columns[column.name] = self._kept(table, column)
         return pa.table(columns)
+
+    def _kept(self, table: pa.Table, column: KeptColumn) -> pa.ChunkedArray:
+        if column.source not in table.column_names:
+            return no_values(column, table.num_rows)
+        values = table.column(column.source)
+        try:
+            return as_kept(values, column)
+        except pa.ArrowException as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ShardError(
+                f"{self.file.path}: column {column.source} ({values.type}) cannot be read as "
+                f"{column.sql}: {reason}"
+            ) from error
 
     def _text(self, table: pa.Table, name: str, field: MetadataField) -> pa.ChunkedArray:
         column = table.column(name)

@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cliphouse.errors import ShardError
-from cliphouse.shards.fields import MetadataField
+from cliphouse.shards.fields import KeptColumn, MetadataField
 from cliphouse.shards.files import Shard
 from cliphouse.shards.metadata import MetadataFile
 from cliphouse.shards.npy import NpyFile
@@ -87,18 +87,23 @@ class ShardReader:
                 npy.check_values()
 
     def batches(
-        self, fields: Sequence[MetadataField], start: int = 0, stop: int | None = None
+        self,
+        fields: Sequence[MetadataField],
+        start: int = 0,
+        stop: int | None = None,
+        kept: Sequence[KeptColumn] = (),
     ) -> Iterator[pa.Table]:
         """Rows [start, stop) as tables of at most ``batch_rows``.
 
-        Columns: id (int64), ``fields`` as MetadataFile.read gives them, image_embedding and, if
-        the shard has it, text_embedding (fixed-size lists of dim float16 or float32, as stored).
+        Columns: id (int64), ``fields`` and ``kept`` as MetadataFile.read gives them,
+        image_embedding and, if the shard has it, text_embedding (fixed-size lists of dim float16 or
+        float32, as stored).
         Raises ShardError as MetadataFile.read does.
         """
         stop = self.rows if stop is None else stop
         found = self.metadata.match(fields)
         to_compute = [f.name for f in fields if f.is_pair_cosine and f.name not in found]
-        for table in self.metadata.read(fields, start, stop, self.batch_rows):
+        for table in self.metadata.read(fields, start, stop, self.batch_rows, kept):
             end = start + table.num_rows
             ids = self.first_id + np.arange(start, end, dtype=np.int64)
             table = table.add_column(0, "id", pa.array(ids))
