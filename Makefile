@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo serve-demo test browser check lint types rooms format docs \
   bench-ingest bench-search bench-layout bench-encode bench-plan bench-recall bench-centred bench-serve \
-  bench-page bench-cli bench-large clean
+  bench-page bench-cli bench-large bench-columns clean
 
 demo: $(VENV)/.installed
 	$(BIN)/cliphouse demo --dir demo
@@ -51,6 +51,9 @@ bench-search: $(VENV)/.bench-installed
 # Takes hours, and 3 kB of disk a row: make bench-large DIR=/a/large/disk
 bench-large: $(VENV)/.bench-installed
 	$(BIN)/python benchmarks/large.py --dir $(DIR)
+
+bench-columns: $(VENV)/.test-installed
+	$(BIN)/python benchmarks/columns.py
 
 bench-layout: $(VENV)/.test-installed
 	$(BIN)/python benchmarks/layout.py

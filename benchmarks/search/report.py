@@ -303,14 +303,19 @@ def _megabytes(sizes: Sequence[int]) -> str:
 
 
 def _foot(machine: Machine, measurement: Measurement) -> list[str]:
-    rounds = max((timing.round for timing in measurement.timings), default=0)
+    rounds: dict[tuple[int, str], set[int]] = {}
+    for timing in measurement.timings:
+        rounds.setdefault((timing.rows, timing.contender), set()).add(timing.round)
+    counts = sorted({len(found) for found in rounds.values()}) or [0]
+    some = f"; some contenders have {counts[0]}" if len(counts) > 1 else ""
     return [
-        f"Rounds, with all contenders in turn in each: {rounds}. Times are medians over the rounds "
-        "(in brackets the fastest and the slowest round), recall is their mean; ratios are taken "
-        "within a round. Memory is the peak of what no file backs, of all processes of a contender "
-        "together, once with the pages of mapped files too; disk is what its steps left when they "
-        "ended, parts the engine was still to remove included. The load average of each step is in "
-        "search.json; one well above the number of cores says that others had the machine too.",
+        f"Rounds, with contenders in turn in each: {counts[-1]}{some}. Times are medians over the "
+        "rounds (in brackets the fastest and the slowest round), recall is their mean; ratios are "
+        "taken within a round. Memory is the peak of what no file backs, of all processes of a "
+        "contender together, once with the pages of mapped files too; disk is what its steps left "
+        "when they ended, parts the engine was still to remove included. The load average of each "
+        "step is in search.json; one well above the number of cores says that others had the "
+        "machine too.",
         "",
         *(
             f"Not measured: {failure.contender} at {failure.rows:,} rows: {failure.error}\n"

@@ -14,6 +14,7 @@ from typing import Literal
 from cliphouse.errors import QueryError
 from cliphouse.schema.columns import GRANULE_ROWS
 from cliphouse.schema.index_spec import IndexSpec
+from cliphouse.search.methods.exact import READER_ROWS
 from cliphouse.search.methods.hnsw import candidates_of
 from cliphouse.search.methods.method import Kept
 from cliphouse.vocabulary import Precision
@@ -47,7 +48,6 @@ POINTER_BYTES = 8
 CACHED_BYTES = 16 * 2**20  # of a graph that the processor's cache holds while it is built
 _FLAT_DOUBLINGS = 8  # of rows among which an insertion compares nearly all
 BUILD_THREADS = 16  # its default max_build_vector_similarity_index_thread_pool_size
-ROWS_A_READER = 163_840  # its default merge_tree_min_rows_for_concurrent_read
 # Up to UNMERGED_BYTES, some 500 parts of 80 MB, parts stay as a load inserted them. Larger tables
 # are merged LOAD_MERGES times, a dozen parts together, up to parts of MERGED_BYTES (assumed).
 UNMERGED_BYTES = 40_000_000_000
@@ -69,15 +69,16 @@ class Speeds:
     that benchmark's and docs/benchmarks/plan.json's. How the time divides between a row and its
     elements is assumed.
 
-    ``scan_bytes``, ``code_bytes``, ``rescore_row`` and ``search_start`` are fitted to earlier
-    measurements on such a machine that are not committed, and agree with docs/benchmarks/plan.json
-    and search.json; ``place`` and ``code_element`` are set by plan.json (20,000 and 100,000 rows),
-    ``graph_start``, ``visit`` and ``spread`` by search.json (100,000 and 1,000,000 rows, widths of
-    512 to 4096; smaller graphs, which the processor's caches hold, are faster), ``merge_bytes`` by
-    a merge of 1.2 GB in one thread. ``disk_bytes`` is a round figure (the disk here gave 0.2 to
-    4e9) and ``graph_load_bytes`` half of it, assumed. Also assumed, since this machine has neither,
-    are the ``memory_bytes`` that all cores of a server read together, and a cluster's network:
-    ``round_trip`` (with the start of a remote statement) and ``network_bytes`` (10 Gbit/s).
+    ``scan_bytes``, ``code_bytes`` and ``search_start`` are fitted to search.json (10,000 to
+    1,000,000 rows), as are ``graph_start``, ``visit`` and ``spread`` (100,000 and 1,000,000 rows,
+    widths of 256 to 4096; smaller graphs, which the processor's caches hold, are faster).
+    ``rescore_row`` is fitted to earlier measurements on such a machine that are not committed;
+    ``place`` and ``code_element`` are set by plan.json (20,000 and 100,000 rows), ``merge_bytes``
+    by a merge of 1.2 GB in one thread. ``disk_bytes``
+    is a round figure (the disk here gave 0.2 to 4e9) and ``graph_load_bytes`` half of it, assumed.
+    Also assumed, since this machine has neither, are the ``memory_bytes`` that all cores of a
+    server read together, and a cluster's network: ``round_trip`` (with the start of a remote
+    statement) and ``network_bytes`` (10 Gbit/s).
 
     All are of one core if a step uses several. Rates are bytes a second, the others seconds:
     ``code_element`` to encode one number, ``rescore_row`` to compare one candidate, ``visit`` one
@@ -95,19 +96,19 @@ class Speeds:
         default_factory=lambda: {"rabitq": 1.2e-8, "turboquant": 2.2e-8}
     )
     scan_bytes: dict[Precision, float] = field(
-        default_factory=lambda: {"float32": 8.5e9, "bfloat16": 5.3e9}
+        default_factory=lambda: {"float32": 9e9, "bfloat16": 6.1e9}
     )
     code_bytes: dict[Codes, float] = field(
-        default_factory=lambda: {"rabitq": 4.2e8, "turboquant": 7e8}
+        default_factory=lambda: {"rabitq": 1.5e9, "turboquant": 2.1e9}
     )
     rescore_row: float = 2e-5
     disk_bytes: float = 1e9
     graph_load_bytes: float = 5e8
     place: float = 5.2e-7
-    search_start: float = 0.005
-    graph_start: float = 0.012
-    visit: float = 7e-7
-    spread: float = 0.16
+    search_start: float = 0.006
+    graph_start: float = 0.008
+    visit: float = 5.5e-7
+    spread: float = 0.113
     merge_bytes: float = 3.1e8
     memory_bytes: float = 2e11
     round_trip: float = 2e-3
@@ -303,8 +304,8 @@ def query_seconds(
 
 
 def busy_cores(layout: Layout, share: Collection, cores: int) -> int:
-    """Cores that a query uses: one in a graph, and in a scan one for each ROWS_A_READER rows."""
-    return 1 if layout.index else min(cores, math.ceil(share.rows / ROWS_A_READER))
+    """Cores that a query uses: one in a graph, and in a scan one for each READER_ROWS rows."""
+    return 1 if layout.index else min(cores, math.ceil(share.rows / READER_ROWS))
 
 
 def cluster_seconds(seconds: float, shards: int, speeds: Speeds) -> float:

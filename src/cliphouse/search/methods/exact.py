@@ -22,7 +22,8 @@ from cliphouse.vocabulary import Measured
 
 # Each thread of a scan gets at least so many rows. By the engine's default of 163,840 rows, and 24
 # times as many bytes, a single thread reads a table of 100,000 (docs/benchmarks/layout.md).
-_READERS: Settings = {READ_ROWS: 8192, READ_BYTES: 2**20}
+READER_ROWS = 8192
+_READERS: Settings = {READ_ROWS: READER_ROWS, READ_BYTES: 2**20}
 # Vectors are compared in blocks of so many bytes: few enough for the processor's caches, and enough
 # to pay for what each block costs. The engine's default is a quarter, and takes a sixth longer.
 _BLOCKS: Settings = {BLOCK_BYTES: 4_000_000}

@@ -42,9 +42,10 @@ GUIDE = IndexSpec(m=64, ef_construction=256)
 _MAX_MULTIPLIER = 1000.0  # the engine's own limit for vector_search_index_fetch_multiplier
 _WIDER = 4  # how much wider a search that found too few rows tries again
 _COARSE = frozenset({"b1"})  # too rough to tell which rows of a filtered search are nearest
-# How much longer a search takes that reads the columns of a filter: of a graph around each
-# candidate, of all rows as they are scanned (docs/benchmarks/search.md, at a million rows).
-_FILTERED, _FILTERED_EXACT = 1.5, 1.15
+# What reading the columns of a filter takes, as shares: of the time that a search of the graph
+# takes for its width, since they are read around each candidate, and of an exact search's time.
+# Fitted to docs/benchmarks/search.md.
+_FILTER_READS, _FILTER_SCANS = 0.55, 0.14
 _FIXED = "the only width that the server lets this user search at"
 
 
@@ -198,9 +199,9 @@ class Hnsw(Method):
             exact_ms = figures.exact.milliseconds * min(1.0, selectivity * facts.granule)
             # The candidates are compared by a statement around, which takes as long as a narrow
             # search.
-            narrow = figures.milliseconds(self.name, 0)
-            ms = _FILTERED * figures.milliseconds(self.name, width) + narrow
-            if ms >= _FILTERED_EXACT * exact_ms:
+            narrow, wide = (figures.milliseconds(self.name, each) for each in (0, width))
+            ms = narrow + wide + _FILTER_READS * (wide - narrow)
+            if ms >= (1 + _FILTER_SCANS) * exact_ms:
                 return exact_plan("faster than the index with this filter", scanned)
         note = f"{share}; the search is that much wider, ef {plan.width} to {width}"
         if plan.recall is not None:
