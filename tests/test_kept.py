@@ -20,10 +20,12 @@ from hypothesis import strategies as st
 from cliphouse.errors import QueryError, ShardError
 from cliphouse.schema.columns import COLUMNS
 from cliphouse.search.filter import Filter
+from cliphouse.search.request import Request
 from cliphouse.shards.kept import sql_type
 from cliphouse.table import Table
 from conftest import OpenTable, Run
 from shard_files import make_shard
+from standin_cluster import StandInCluster
 
 ROWS = 6
 LAION = {"url": [f"https://e.org/{n}.jpg" for n in range(ROWS)], "caption": ["a cat"] * ROWS}
@@ -241,6 +243,20 @@ def test_a_column_is_added_later(tmp_path: Path, open_table: OpenTable) -> None:
     assert table.search(f"id:{2**32}", k=1)[0].new == "x"
     with pytest.raises(ShardError, match="--add-column older: no metadata has such a column"):
         table.ingest(folder, add_columns=("older",))
+
+
+def test_a_cluster_keeps_them_on_all_shards(tmp_path: Path, two_shards: StandInCluster) -> None:
+    folder = make(tmp_path / "a", 0, language=["en", "de", None] * 2, tags=[["a"], []] * 3)
+    with Table(two_shards.fresh_url()) as table:
+        table.ingest(folder, cluster="two", keep=("language",))
+        assert stored(table, "language") == ["en", "de", None] * 2
+        assert table.ingest(folder, add_columns=("tags",)).notes == []
+        table.ingest(make(tmp_path / "b", 1, language=["fr"] * ROWS, tags=[["a"], []] * 3))
+        assert stored(table, "tags") == [[]] * ROWS + [["a"], []] * 3
+        found = table.search("id:0", k=20, filter={"tags": ["a"]})  # type: ignore[arg-type]
+        assert {hit.id - 2**32 for hit in found} == {0, 2, 4}
+        (languages,) = table.facets(["language"], Request())
+        assert {each.value: each.rows for each in languages.values} == {"en": 2, "de": 2, "fr": 6}
 
 
 def test_shards_of_one_load_agree_on_a_type(tmp_path: Path, open_table: OpenTable) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from cliphouse.cluster.placement import Placement
 from cliphouse.engine.connection import Connection
 from cliphouse.errors import ShardError, TableError
 from cliphouse.schema.columns import COLUMNS, kept_column, metadata_fields
@@ -128,28 +127,27 @@ def add_columns(
     if wanted.left_out:
         worst = wanted.left_out[0]
         raise ShardError(f"--add-column {worst.name}: cannot be kept ({worst.reason})")
-    there = {name.lower() for name in table.columns}
-    for column in wanted.kept:
-        if column.name.lower() in there:
-            raise TableError(f"table {table.name} has a column {column.name} already")
+    there = {name.lower(): sql for name, sql in table.columns.items()}
+    for new in wanted.kept:
+        # One of the same type was added by a run that was killed before it could keep it.
+        if there.get(new.name.lower(), new.sql) != new.sql:
+            raise TableError(f"table {table.name} has a column {new.name} already")
     left_out = tuple(name for name in info.left_out if name not in asked)
     widened = replace(info, kept=(*info.kept, *wanted.kept), left_out=left_out)
     placement = table.placement
-    for column in wanted.kept:
-        definition = column_definition(kept_column(column), info)
-        for name in dict.fromkeys((placement.rows, placement.whole)):
-            _add(connection, placement, name, definition)
+    for kept in wanted.kept:
+        column, add = kept_column(kept), f"{placement.on} ADD COLUMN IF NOT EXISTS"
+        placement.run(
+            connection, f"ALTER TABLE {placement.rows}{add} {column_definition(column, info)}"
+        )
+        if placement.cluster is not None:  # the Distributed table keeps nothing, and has no codecs
+            bare = f"{column.quoted} {kept.sql}"
+            placement.run(connection, f"ALTER TABLE {placement.whole}{add} {bare}")
     if not write_info(connection, placement, widened):
         raise TableError(
             f"table {table.name} has a comment of its own, where the added columns are to be kept"
         )
     return widened
-
-
-def _add(connection: Connection, placement: Placement, name: str, definition: str) -> None:
-    bare = definition if name == placement.rows else definition.split(" CODEC(")[0]
-    bare = bare if name == placement.rows else bare.split(" SETTINGS (")[0]
-    placement.run(connection, f"ALTER TABLE {name}{placement.on} ADD COLUMN IF NOT EXISTS {bare}")
 
 
 def _files(sources: Sequence[Source]) -> Iterator[MetadataFile]:
