@@ -135,7 +135,7 @@ def test_filters_by_any_column(table: Table) -> None:
     assert ids(is_good=[True]) == {0, 3, 5}
     assert ids(tags=["a", "c"]) == {0, 3, 5}
     assert ids(tags={"contains": "EMOJI"}) == {4}
-    assert ids(exif={"contains": '"ISO": 3'}) == {3}
+    assert ids(exif={"contains": '"ISO":3'}) == {3}
     assert ids(min_width=0, language=["fr"]) == {3}
     assert {h.id for h in table.search("id:0", k=9, where="aesthetic > 2 AND has(tags, 'a')")} == {
         5

@@ -16,15 +16,16 @@ Columns of other types, such as durations, and columns without a single value ar
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cliphouse.json_text import to_json_bytes
 from cliphouse.shards.fields import KeptColumn
 
 # A column of the table's own is named like an identifier, for SQL, JSON and attributes alike.
@@ -172,7 +173,7 @@ def no_values(column: KeptColumn, rows: int) -> pa.ChunkedArray:
 def _scalars(values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     types = pa.types
     if types.is_struct(values.type) or types.is_map(values.type):
-        return pa.chunked_array([pa.array(map(_json, values.to_pylist()), kind)])
+        return pa.chunked_array([pa.array(_json_texts(values), kind)])
     if types.is_time(values.type):
         texts = (None if v is None else str(v).encode() for v in values.to_pylist())
         return pa.chunked_array([pa.array(texts, kind)])
@@ -196,15 +197,26 @@ def _list(values: pa.Array, kind: pa.ListType) -> pa.Array:
     items = pa.chunked_array([pc.list_flatten(values)])
     inner = kind.value_type
     made = _lists(items, inner) if pa.types.is_list(inner) else _scalars(items, inner)
-    offsets = pa.array([0, *lengths.cumsum().tolist()], pa.int32())
+    offsets = pa.array(np.concatenate(([0], lengths.cumsum())), pa.int32())
     return pa.ListArray.from_arrays(offsets, made.combine_chunks(), kind)
 
 
-def _json(value: Any) -> bytes | None:
-    """A struct or a map as JSON text. A map comes as a list of pairs."""
-    if value is None:
-        return None
-    return json.dumps(_plain(value), ensure_ascii=False, default=str).encode()
+def _json_texts(values: pa.ChunkedArray) -> list[bytes | None]:
+    """Structs or maps as JSON texts."""
+    documents = values.to_pylist()
+    if not _is_plain(values.type):
+        documents = [_plain(document) for document in documents]
+    return [None if document is None else to_json_bytes(document) for document in documents]
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    """Whether values of the type come as JSON has them: no map, which comes as a list of pairs, and
+    no bytes."""
+    if pa.types.is_struct(kind):
+        return all(_is_plain(field.type) for field in kind)
+    if _is_list(kind):
+        return _is_plain(kind.value_type)
+    return not pa.types.is_map(kind) and not pa.types.is_binary(kind)
 
 
 def _plain(value: Any) -> Any:
