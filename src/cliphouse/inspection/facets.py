@@ -12,6 +12,7 @@ from cliphouse.errors import QueryError
 from cliphouse.inspection.statistics import Bin
 from cliphouse.schema.facts import TableFacts
 from cliphouse.schema.handle import TableHandle
+from cliphouse.search.column_filter import ValueType
 from cliphouse.search.condition import Condition, explained
 from cliphouse.search.request import Request
 from cliphouse.search.statement import condition_of
@@ -19,8 +20,7 @@ from cliphouse.search.statement import condition_of
 MOST_VALUES = 100
 _BINS = 20
 _NUMBER = re.compile(r"U?Int\d+|Float(32|64)|Decimal.*")
-_TIME = re.compile(r"Date.*")
-_WRAPPED = re.compile(r"(Array|Nullable|LowCardinality)\((.*)\)")
+_EMBEDDING = re.compile(r"Array\((Float32|BFloat16)\)")
 
 
 @dataclass(frozen=True)
@@ -65,38 +65,42 @@ def read_facets(
 
 class _Counter:
     def __init__(self, table: TableHandle, name: str, condition: Condition) -> None:
-        kind = table.columns.get(name)
-        if kind is None or re.fullmatch(r"Array\(B?Float(16|32)\)", kind):
-            there = ", ".join(n for n, t in table.columns.items() if not t.startswith("Array(B?Fl"))
+        types = {n: sql for n, sql in table.columns.items() if not _EMBEDDING.fullmatch(sql)}
+        if name not in types:
+            there = ", ".join(types)
             raise QueryError(f"facet {name}: the table has no such column to count; it has {there}")
         self._connection = table.connection
         self._name = name
         self._condition = condition
-        self._is_list, self._base = False, kind
-        while match := _WRAPPED.fullmatch(self._base):
-            self._is_list, self._base = self._is_list or match[1] == "Array", match[2]
+        self._kind = ValueType.of(types[name])
         self._from = f"FROM {table.sql} WHERE {condition.sql}"
 
     def facet(self, most: int) -> Facet:
-        if _NUMBER.fullmatch(self._base) and not self._is_list:
-            return self._binned(f"toFloat64OrNull(toString({backquote(self._name)}))")
-        if _TIME.fullmatch(self._base) and not self._is_list:
-            return self._binned(f"toFloat64(toUnixTimestamp64Milli(toDateTime64("
-                                f"{backquote(self._name)}, 3, 'UTC'))) / 1000")  # fmt: skip
-        return self._listed(most)
-
-    def _listed(self, most: int) -> Facet:
         column = backquote(self._name)
-        value = f"arrayJoin({column})" if self._is_list else column
+        if not self._kind.is_list and self._kind.is_time:
+            return self._binned(
+                f"toFloat64(toUnixTimestamp64Milli(toDateTime64({column}, 3, 'UTC'))) / 1000"
+            )
+        if not self._kind.is_list and _NUMBER.fullmatch(self._kind.base):
+            return self._binned(f"toFloat64({column})")
+        return self._listed(column, most)
+
+    def _listed(self, column: str, most: int) -> Facet:
+        """The most frequent values alone leave the engine: a column may have millions."""
+        is_list = self._kind.is_list
+        value = f"arrayJoin({column})" if is_list else column
+        known = f"sum(countEqual(arrayMap(one -> isNotNull(one), {column}), 1))"
+        totals = self._rows(
+            f"SELECT {known if is_list else f'count({column})'} AS known, "
+            f"countIf({'empty' if is_list else 'isNull'}({column})) AS nulls {self._from}"
+        )[0]
         found = self._rows(
-            f"SELECT {value} AS value, count() AS rows {self._from} "
-            f"GROUP BY value ORDER BY rows DESC, value"
+            f"SELECT value, count() AS rows FROM (SELECT {value} AS value {self._from}) "
+            f"WHERE isNotNull(value) GROUP BY value ORDER BY rows DESC, value LIMIT {most}"
         )
-        known = [(row["value"], int(row["rows"])) for row in found if row["value"] is not None]
-        empty = f"empty({column})" if self._is_list else f"isNull({column})"
-        nulls = int(self._rows(f"SELECT countIf({empty}) AS n {self._from}")[0]["n"])
-        counts = tuple(ValueCount(_plain(value), rows) for value, rows in known[:most])
-        return Facet(self._name, counts, sum(rows for _, rows in known[most:]), nulls=nulls)
+        counts = tuple(ValueCount(_plain(row["value"]), int(row["rows"])) for row in found)
+        others = int(totals["known"]) - sum(each.rows for each in counts)
+        return Facet(self._name, counts, others, nulls=int(totals["nulls"]))
 
     def _binned(self, number: str) -> Facet:
         known = f"ifNull(isFinite({number}), 0)"

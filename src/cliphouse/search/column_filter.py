@@ -81,18 +81,18 @@ class ColumnFilter:
             raise QueryError(
                 f"filter {self.column}: the table has no such column; it has {', '.join(types)}"
             )
-        return _Terms(self, _Type.of(types[self.column])).condition()
+        return _Terms(self, ValueType.of(types[self.column])).condition()
 
 
 @dataclass(frozen=True)
-class _Type:
+class ValueType:
     """The type of a column's values, without what it is wrapped in."""
 
     base: str
     is_list: bool
 
     @classmethod
-    def of(cls, sql: str) -> _Type:
+    def of(cls, sql: str) -> ValueType:
         base, is_list = sql, False
         while match := re.fullmatch(r"(Array|Nullable|LowCardinality)\((.*)\)", base):
             is_list, base = is_list or match[1] == "Array", match[2]
@@ -130,7 +130,7 @@ class _Type:
 class _Terms:
     """The terms of a filter on a column, and their parameters."""
 
-    def __init__(self, asked: ColumnFilter, kind: _Type) -> None:
+    def __init__(self, asked: ColumnFilter, kind: ValueType) -> None:
         self._asked = asked
         self._kind = kind
         self._column = backquote(asked.column)
