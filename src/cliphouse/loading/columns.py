@@ -11,7 +11,7 @@ from cliphouse.schema.columns import COLUMNS, kept_column, metadata_fields
 from cliphouse.schema.handle import TableHandle
 from cliphouse.schema.info import TableInfo, column_definition, write_info
 from cliphouse.shards.fields import KeptColumn
-from cliphouse.shards.kept import LeftOut, fits, kept_columns, widest
+from cliphouse.shards.kept import LeftOut, fits, kept_columns, may_repeat, widest
 from cliphouse.shards.metadata import MetadataFile
 from cliphouse.shards.numbering import format_shard_numbers
 from cliphouse.shards.source import ShardSource, Source
@@ -51,9 +51,11 @@ def wanted_columns(
         for name in known:
             found[name] = _agreed(*found[name], metadata)
         new = [name for name in names if name not in found]
-        kept, not_kept = kept_columns(
-            metadata.schema, new, taken, metadata.sample(new, _SAMPLE_ROWS)
-        )
+        texts = [
+            each.name for each in metadata.schema if each.name in new and may_repeat(each.type)
+        ]
+        sample = metadata.sample(texts, _SAMPLE_ROWS)
+        kept, not_kept = kept_columns(metadata.schema, new, taken, sample)
         found |= {column.source: (column, metadata) for column in kept}
         left_out |= {each.name: each for each in not_kept}
     there = {*found, *left_out}

@@ -60,7 +60,8 @@ def kept_columns(
 ) -> tuple[tuple[KeptColumn, ...], tuple[LeftOut, ...]]:
     """How a table keeps the columns ``chosen`` of a metadata file with ``schema``, and those of
     them that it cannot keep. The names ``taken`` are those of other columns. A text that has few
-    values in ``sample``, some of the file's rows, becomes LowCardinality."""
+    values in ``sample``, some of the file's rows, becomes LowCardinality; the sample has the
+    columns for which may_repeat holds."""
     kept: list[KeptColumn] = []
     left_out: list[LeftOut] = []
     used = {name.lower() for name in taken}
@@ -74,7 +75,7 @@ def kept_columns(
         if sql is None:
             left_out.append(LeftOut(field.name, f"of type {field.type}"))
             continue
-        if sql == "Nullable(String)" and _repeats(sample, field.name):
+        if may_repeat(field.type) and _repeats(sample, field.name):
             sql = "LowCardinality(Nullable(String))"
         name = _free_name(field.name, used)
         used.add(name.lower())
@@ -89,6 +90,12 @@ def sql_type(kind: pa.DataType) -> str | None:
         return None if inner is None else f"Array({inner})"
     plain = _plain_type(kind)
     return None if plain is None else f"Nullable({plain})"
+
+
+def may_repeat(kind: pa.DataType) -> bool:
+    """Whether values of ``kind`` are kept as texts, of which there may be few different ones."""
+    is_document = pa.types.is_struct(kind) or pa.types.is_map(kind)
+    return sql_type(kind) == "Nullable(String)" and not is_document
 
 
 def _plain_type(kind: pa.DataType) -> str | None:
@@ -250,10 +257,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _repeats(sample: pa.Table, name: str) -> bool:
-    column = sample.column(name)
-    if pa.types.is_struct(column.type) or pa.types.is_map(column.type):
-        return False
-    distinct = pc.count_distinct(column, mode="only_valid").as_py()
+    distinct = pc.count_distinct(sample.column(name), mode="only_valid").as_py()
     return bool(distinct <= min(_FEW_VALUES, sample.num_rows / _REPEATS))
 
 
