@@ -605,6 +605,16 @@ def test_the_names_in_use_are_found_out(
     assert len([r for r in server.requests if r.method == "GET"]) == 6
 
 
+def test_metadata_in_a_folder_named_after_the_source(server: bad.Server, tmp_path: Path) -> None:
+    """As LAION-5B's embeddings have it."""
+    layout = ("img_emb", "text_emb", "laion2B-en-metadata")
+    make_shard(tmp_path / "theirs", 7, ROWS, DIM, layout=layout, digits=4)
+    make_shard(tmp_path / "ours", 7, ROWS, DIM)
+    put(server, tmp_path / "theirs", "/embeddings/laion2B-en")
+    assert fetch(f"{server.url}/embeddings/laion2B-en", tmp_path / "to", [7]).is_complete
+    assert contents(tmp_path / "to") == contents(tmp_path / "ours")
+
+
 @pytest.mark.parametrize("status", [405, 403, 501])
 def test_a_server_without_head(
     server: bad.Server, originals: Path, tmp_path: Path, status: int

@@ -195,7 +195,7 @@ def test_killed_at_any_step_it_ends_as_a_clean_run(tmp_path: Path) -> None:
     clean = rows(tmp_path / "clean")
     victim = Victim(tmp_path, _EMBED)
     steps = victim.steps()
-    kinds = changes(steps)
+    kinds = [kind for kind in changes(steps) if kind != "replace s"]  # the manifest, once for all
     assert {kind.split("/")[-1] for kind in kinds} >= {
         *("encode_image", "encode_text", "replace img_emb", "replace text_emb"),
         "replace metadata",

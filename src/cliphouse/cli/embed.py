@@ -10,13 +10,22 @@ import typer
 from cliphouse.cli import options, show
 from cliphouse.models import DEFAULT_MODEL, load_encoder
 from cliphouse.pictures.formats import MAX_PIXELS
+from cliphouse.wording import counted
 
 if TYPE_CHECKING:
+    from cliphouse.pictures.datasets.report import DatasetReport, InputReport
     from cliphouse.pictures.embed import EmbedReport
 
 
 def command(
-    pictures: Annotated[Path, typer.Argument(help="A folder of pictures.", metavar="DIR")],
+    pictures: Annotated[
+        str,
+        typer.Argument(
+            help="A folder of pictures; or a dataset of img2dataset, a folder or URL of .tar, "
+            ".parquet or folders of files.",
+            metavar="DIR",
+        ),
+    ],
     to: Annotated[Path, typer.Option("--to", help="The folder for the shards.")],
     model: options.Model = None,
     model_dir: options.ModelDir = None,
@@ -24,17 +33,32 @@ def command(
         int, typer.Option(min=1, help="Larger pictures are skipped and reported.")
     ] = MAX_PIXELS,
 ) -> None:
-    """Turn a folder of pictures into shards. Run it again to embed new and changed pictures only.
+    """Turn pictures into shards. Run it again to embed new and changed pictures only.
 
     Captions come from a sidecar NAME.txt, from captions.csv (columns file and caption), or from
     the file's name.
+
+    Each .tar, folder or .parquet of a dataset becomes one shard with all of its metadata. Several
+    processes may embed one dataset into one folder. The exit code is 1 if one of its files is cut
+    off or cannot be read.
     """
+    from cliphouse.pictures.datasets.embed import embed_dataset
+    from cliphouse.pictures.datasets.find import find_inputs
     from cliphouse.pictures.embed import embed_folder
 
+    inputs = find_inputs(pictures)
     encoder = load_encoder(model or DEFAULT_MODEL, options.folder(model_dir))
     with show.progress("embed", "pictures") as advance:
-        report = embed_folder(pictures, to, encoder, advance, max_pixels)
-    tell(report)
+        if inputs is None:
+            report = embed_folder(Path(pictures), to, encoder, advance, max_pixels)
+        else:
+            done = embed_dataset(inputs, to, encoder, advance, _tell_input, max_pixels)
+    if inputs is None:
+        tell(report)
+        return
+    _tell_dataset(done)
+    if not done.is_complete:
+        raise typer.Exit(1)
 
 
 def tell(report: EmbedReport) -> None:
@@ -46,3 +70,36 @@ def tell(report: EmbedReport) -> None:
         f"{report.new:,} new, {report.changed:,} changed, {report.unchanged:,} unchanged, "
         f"{len(report.skipped):,} skipped{gone}"
     )
+
+
+def _tell_input(report: InputReport) -> None:
+    """Name what is wrong with an input and its pictures, as soon as that is known."""
+    for skipped in report.named:
+        show.err.print(f"skipped {report.name}/{skipped.key}: {skipped.reason}", markup=False)
+    if report.is_cut_off:
+        line = f"ends too early ({report.reason}) after {counted(report.rows, 'picture')}"
+    elif report.outcome == "failed":
+        line = f"cannot be read: {report.reason}"
+    elif report.outcome == "busy":
+        line = f"left to {report.reason}"
+    else:
+        return
+    show.err.print(f"{report.name}: {line}", markup=False)
+
+
+def _tell_dataset(report: DatasetReport) -> None:
+    new, there = report.of("embedded"), report.of("there")
+    failed, busy = report.of("failed"), report.of("busy")
+    known = [*new, *there]
+    cut = sum(one.is_cut_off for one in known)
+    absent = sum(one.absent for one in known)
+    parts = [
+        f"{sum(one.rows for one in new):,} pictures embedded from {counted(len(new), 'file')}",
+        f"{sum(one.rows for one in there):,} there from {counted(len(there), 'file')}",
+        f"{sum(one.skipped for one in known):,} skipped",
+    ]
+    parts += [f"{absent:,} that img2dataset did not get"] if absent else []
+    parts += [f"{counted(cut, 'file')} cut off"] if cut else []
+    parts += [f"{counted(len(failed), 'file')} unreadable"] if failed else []
+    parts += [f"{counted(len(busy), 'file')} left to other processes"] if busy else []
+    show.out.print(", ".join(parts))

@@ -1,1 +1,2 @@
-"""A user's own pictures: finding them, opening them safely, and embedding a folder into shards."""
+"""A user's own pictures and datasets: finding them, opening them safely, and embedding them into
+shards."""

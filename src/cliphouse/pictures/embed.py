@@ -6,7 +6,6 @@ time, and is written last. A crash cannot leave a second record that disagrees w
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,12 +19,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
-from cliphouse.errors import PictureError, ShardError
+from cliphouse.errors import PictureError
 from cliphouse.models import Encoder
 from cliphouse.pictures.files import Picture, find_pictures, open_picture
 from cliphouse.pictures.formats import MAX_PIXELS
+from cliphouse.pictures.output import foreign, shard_files, take_folder
 from cliphouse.shards.files import Shard, find_shards
-from cliphouse.shards.manifest import Manifest, read_manifest, write_manifest
 from cliphouse.shards.writer import ShardWriter
 from cliphouse.vocabulary import Progress
 
@@ -153,22 +152,12 @@ def embed_folder(
 
 
 def _known_rows(folder: Path, encoder: Encoder) -> dict[str, _KnownRow]:
-    ours = Manifest(encoder.name, encoder.dim)
-    manifest = read_manifest(str(folder))
-    if manifest is not None and manifest != ours:
-        raise ShardError(
-            f"{folder}: has shards of model {manifest.model}; give --model {manifest.model} "
-            "or another folder"
-        )
-    foreign = ShardError(f"{folder}: has shards of another program; give another folder")
-    if manifest is None and any(_shard_files(folder, "")):
-        raise foreign
-    write_manifest(folder, ours)
+    take_folder(folder, encoder)
     _clear_leftovers(folder)
     rows: dict[str, _KnownRow] = {}
-    for shard in find_shards([str(folder)]) if any(_shard_files(folder, "")) else []:
+    for shard in find_shards([str(folder)]) if any(shard_files(folder)) else []:
         if set(pq.read_schema(shard.metadata.path).names) != set(_SCHEMA.names):
-            raise foreign
+            raise foreign(folder)
         table = pq.read_table(shard.metadata.path, columns=_SCHEMA.names)
         for index, entry in enumerate(table.to_pylist()):
             rows[entry["image_path"]] = _KnownRow(
@@ -179,20 +168,12 @@ def _known_rows(folder: Path, encoder: Encoder) -> dict[str, _KnownRow]:
 
 def _clear_leftovers(folder: Path) -> None:
     """Remove the files of a killed run: unfinished files, and embeddings without metadata."""
-    for part in list(_shard_files(folder, ".part")):
+    for part in shard_files(folder, ".part"):
         part.unlink()
-    for file in list(_shard_files(folder, "")):
+    for file in shard_files(folder):
         number = file.stem.rsplit("_", 1)[-1]
         if not (folder / "metadata" / f"metadata_{number}.parquet").exists():
             file.unlink()
-
-
-def _shard_files(folder: Path, suffix: str) -> Iterator[Path]:
-    """The files in ``folder`` with the place and name of a shard's file, and ``suffix``."""
-    for kind, ending in (("img_emb", "npy"), ("text_emb", "npy"), ("metadata", "parquet")):
-        for path in folder.glob(f"{kind}/{kind}_*.{ending}{suffix}"):
-            if re.fullmatch(rf"{kind}_\d+\.{ending}{re.escape(suffix)}", path.name):
-                yield path
 
 
 class _Run:

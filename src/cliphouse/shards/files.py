@@ -53,6 +53,11 @@ class DataFile:
     def open(self) -> BinaryIO:
         return cast(BinaryIO, self.fs.open(self.path, "rb"))
 
+    @classmethod
+    def of(cls, fs: Any, entry: Mapping[str, Any]) -> DataFile:
+        """The file of an entry in its store's listing."""
+        return cls(fs, entry["name"], int(entry["size"] or 0), entry_version(entry))
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -127,17 +132,17 @@ def _assemble(number: int, found: dict[tuple[int, str], DataFile]) -> Shard:
 
 def _scan(folder: str) -> Iterator[tuple[int, str, DataFile]]:
     fs, root = open_fs(folder)
-    for entry in _entries(fs, root, folder):
-        name = _base(entry)
+    for entry in list_folder(fs, root, folder):
+        name = base_name(entry)
         if entry["type"] == "directory" and name in SUBFOLDERS:
-            for inner in _entries(fs, entry["name"], folder):
+            for inner in list_folder(fs, entry["name"], folder):
                 yield from _recognise(fs, inner)
         else:
             yield from _recognise(fs, entry)
 
 
 def _recognise(fs: Any, entry: dict[str, Any]) -> Iterator[tuple[int, str, DataFile]]:
-    match = _FILE_NAME.fullmatch(_base(entry))
+    match = _FILE_NAME.fullmatch(base_name(entry))
     if match is None or match[3] != _SUFFIX[match[1]]:
         return
     if entry["type"] != "file":
@@ -147,11 +152,14 @@ def _recognise(fs: Any, entry: dict[str, Any]) -> Iterator[tuple[int, str, DataF
     number = int(match[2])
     if number >= MAX_SHARD:
         raise ShardError(f"{entry['name']}: shard numbers end at {MAX_SHARD - 1}")
-    size = int(entry["size"] or 0)
-    yield number, match[1], DataFile(fs, entry["name"], size, entry_version(entry))
+    yield number, match[1], DataFile.of(fs, entry)
 
 
-def _entries(fs: Any, path: str, folder: str) -> list[dict[str, Any]]:
+def list_folder(fs: Any, path: str, folder: str) -> list[dict[str, Any]]:
+    """The entries of ``path``, by name, as fsspec lists them; those of links are their targets'.
+
+    Raises ShardError that names ``folder`` if there is no such folder or it cannot be listed.
+    """
     try:
         if not fs.isdir(path):
             raise ShardError(f"{folder}: no such folder")
@@ -173,5 +181,6 @@ def _followed(fs: Any, entry: dict[str, Any]) -> dict[str, Any]:
     return entry | {"type": kind, "size": target.st_size, "mtime": target.st_mtime}
 
 
-def _base(entry: dict[str, Any]) -> str:
+def base_name(entry: Mapping[str, Any]) -> str:
+    """The last part of the name of an entry in a listing."""
     return str(entry["name"]).rstrip("/").rsplit("/", 1)[-1]

@@ -7,6 +7,7 @@ have none.
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -44,6 +45,6 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest in one step, so that no reader sees half of it."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / MANIFEST_NAME
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # of each writer at once its own
     part.write_text(json.dumps(asdict(manifest)) + "\n")
     part.replace(path)

@@ -66,9 +66,15 @@ def url_templates(source: str, kind: FileKind, only_kind: bool = False) -> list[
         return [f"{base}{kind.folders[0]}/{kind.stem}_{{n}}.{kind.suffix}"]
     return _unique(
         f"{base}{folder}{kind.stem}_{{n:0{digits}d}}.{kind.suffix}{_escape(query)}"
-        for folder in (f"{kind.folders[0]}/", f"{kind.folders[1]}/", "")
+        for folder in (*(f"{name}/" for name in kind.folders), "", *_named_after(path, kind))
         for digits in _DIGITS
     )
+
+
+def _named_after(source: str, kind: FileKind) -> list[str]:
+    """The folder of metadata that is called after the source: laion2B-en/laion2B-en-metadata."""
+    name = _escape(source.rstrip("/").rpartition("/")[2])
+    return [f"{name}-metadata/"] if kind.name == "metadata" and name else []
 
 
 def file_url(template: str, number: int) -> str:

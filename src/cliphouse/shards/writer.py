@@ -19,9 +19,10 @@ from cliphouse.errors import ShardError
 class ShardWriter:
     """Writes img_emb/img_emb_N.npy, text_emb/text_emb_N.npy and metadata/metadata_N.parquet.
 
-    Rows are appended in batches. Embeddings are stored as float16, as in LAION, unless ``dtype``
-    is float32. The files grow as ``.part`` and are renamed when the block ends without an error,
-    metadata last: a shard with metadata is complete.
+    Rows are appended in batches; their metadata may come later than their embeddings. Embeddings
+    are stored as float16, as in LAION, unless ``dtype`` is float32. The files grow as ``.part`` and
+    are renamed when the block ends without an error, metadata last: a shard with metadata is
+    complete.
 
     >>> with ShardWriter(folder, number=0, dim=512) as writer:
     ...     writer.append(image, text, metadata)
@@ -35,7 +36,7 @@ class ShardWriter:
         with_text: bool = True,
         dtype: Literal["float16", "float32"] = "float16",
     ) -> None:
-        self.rows = 0
+        self.rows = self._metadata_rows = 0
         self._image = _NpyWriter(folder / "img_emb" / f"img_emb_{number}.npy", dim, dtype)
         text_path = folder / "text_emb" / f"text_emb_{number}.npy"
         self._text = _NpyWriter(text_path, dim, dtype) if with_text else None
@@ -48,16 +49,26 @@ class ShardWriter:
 
         Raises ShardError if the three do not have the same number of rows.
         """
-        lengths = {len(image), metadata.num_rows} | ({len(text)} if text is not None else set())
-        if len(lengths) != 1 or (text is None) != (self._text is None):
-            raise ShardError("a shard's image, text and metadata must have the same number of rows")
-        if self._metadata is None:
-            self._metadata = pq.ParquetWriter(_part(self._metadata_path), metadata.schema)
+        if len(image) != metadata.num_rows:
+            raise _unequal()
+        self.append_embeddings(image, text)
+        self.append_metadata(metadata)
+
+    def append_embeddings(self, image: NDArray[Any], text: NDArray[Any] | None) -> None:
+        """Add rows whose metadata is appended later. Raises ShardError as ``append`` does."""
+        if (text is None) != (self._text is None) or (text is not None and len(text) != len(image)):
+            raise _unequal()
         self._image.append(image)
         if self._text is not None and text is not None:
             self._text.append(text)
-        self._metadata.write_table(metadata)
         self.rows += len(image)
+
+    def append_metadata(self, metadata: pa.Table) -> None:
+        """Add the metadata of rows. The first call decides the columns and their types."""
+        if self._metadata is None:
+            self._metadata = pq.ParquetWriter(_part(self._metadata_path), metadata.schema)
+        self._metadata.write_table(metadata)
+        self._metadata_rows += metadata.num_rows
 
     def __enter__(self) -> ShardWriter:
         return self
@@ -73,13 +84,15 @@ class ShardWriter:
             writer.close()
         if self._metadata is not None:
             self._metadata.close()
-        if kind is None and self.rows:
+        if kind is None and self.rows == self._metadata_rows > 0:
             for writer in embeddings:
                 _part(writer.path).replace(writer.path)
             _part(self._metadata_path).replace(self._metadata_path)
-        else:
-            for path in (*(writer.path for writer in embeddings), self._metadata_path):
-                _part(path).unlink(missing_ok=True)
+            return
+        for path in (*(writer.path for writer in embeddings), self._metadata_path):
+            _part(path).unlink(missing_ok=True)
+        if kind is None and self.rows != self._metadata_rows:
+            raise _unequal()
 
 
 class _NpyWriter:
@@ -111,6 +124,10 @@ class _NpyWriter:
             {"descr": self._dtype.str, "fortran_order": False, "shape": (self._rows, self._dim)},
         )
         return header.getvalue()
+
+
+def _unequal() -> ShardError:
+    return ShardError("a shard's image, text and metadata must have the same number of rows")
 
 
 def _part(path: Path) -> Path:

@@ -1,0 +1,43 @@
+"""The folder that pictures are embedded into: whose shards it may have, and their files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from cliphouse.errors import ShardError
+from cliphouse.models import Encoder
+from cliphouse.shards.manifest import Manifest, read_manifest, write_manifest
+
+
+def take_folder(folder: Path, encoder: Encoder) -> None:
+    """Make ``folder``, if it is not there, a folder of the encoder's shards.
+
+    Raises ShardError if it has shards of another model or another program.
+    """
+    ours = Manifest(encoder.name, encoder.dim)
+    manifest = read_manifest(str(folder))
+    if manifest is not None and manifest != ours:
+        raise ShardError(
+            f"{folder}: has shards of model {manifest.model}; give --model {manifest.model} "
+            "or another folder"
+        )
+    if manifest is None and any(shard_files(folder)):
+        raise foreign(folder)
+    if manifest is None:
+        write_manifest(folder, ours)
+
+
+def foreign(folder: Path) -> ShardError:
+    return ShardError(f"{folder}: has shards of another program; give another folder")
+
+
+def shard_files(folder: Path, suffix: str = "", number: int | None = None) -> Iterator[Path]:
+    """The files in ``folder`` with the place and name of a shard's file, and ``suffix``; with
+    ``number``, that shard's alone."""
+    digits = r"\d+" if number is None else str(number)
+    for kind, ending in (("img_emb", "npy"), ("text_emb", "npy"), ("metadata", "parquet")):
+        for path in list(folder.glob(f"{kind}/{kind}_*.{ending}{suffix}")):
+            if re.fullmatch(rf"{kind}_{digits}\.{ending}{re.escape(suffix)}", path.name):
+                yield path
