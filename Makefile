@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo serve-demo test browser check lint types rooms format docs \
   bench-ingest bench-search bench-layout bench-encode bench-plan bench-recall bench-centred bench-serve \
-  bench-page bench-cli bench-large bench-columns clean
+  bench-page bench-cli bench-large bench-columns bench-embed clean
 
 demo: $(VENV)/.installed
 	$(BIN)/cliphouse demo --dir demo
@@ -66,6 +66,9 @@ bench-recall: $(VENV)/.bench-installed
 
 bench-encode: $(VENV)/.test-installed
 	$(BIN)/python benchmarks/encode.py
+
+bench-embed: $(VENV)/.test-installed
+	$(BIN)/python benchmarks/embed.py
 
 bench-centred: $(VENV)/.bench-installed
 	$(BIN)/python benchmarks/centred.py

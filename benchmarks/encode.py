@@ -38,7 +38,7 @@ from vit_files import write_vit
 
 ROOT = Path(__file__).resolve().parents[1]
 REPORT = ROOT / "docs" / "benchmarks" / "encode.md"
-PACKAGES = ("chdb-core", "clickhouse-connect", "onnxruntime", "fastembed", "numpy")
+PACKAGES = ("chdb-core", "clickhouse-connect", "onnxruntime", "tokenizers", "numpy")
 WORDS = "a dog and a cat"
 
 # The guide's way in our own words: a script that loads the model, and answers line by line in the

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fastembed import TextEmbedding
+from fastembed import ImageEmbedding, TextEmbedding
 from PIL import Image
 
 import cliphouse
 from clip_files import ClipFiles, make_clip_files
 from cliphouse.errors import ModelError
-from cliphouse.models import load_encoder, model_spec
+from cliphouse.models import load_encoder, model_name
 
 TINY = Path(cliphouse.__file__).parent / "models" / "tiny"
 
@@ -51,6 +51,15 @@ def test_words_are_encoded_as_fastembed_encodes_them(clip_files: ClipFiles) -> N
         expected = np.array(list(theirs.embed(words, batch_size=32)))
         expected /= np.linalg.norm(expected, axis=1, keepdims=True)
         np.testing.assert_allclose(ours, expected, atol=1e-6)
+
+
+def test_pictures_are_encoded_as_fastembed_encodes_them(clip_files: ClipFiles) -> None:
+    images = [noise(*size) for size in [(224, 224), (640, 481), (301, 900), (50, 40), (64, 65)]]
+    for name, folder in (("ViT-B/32", clip_files.folder), ("tiny", TINY)):
+        tower = str(folder / "vision")
+        theirs = ImageEmbedding("Qdrant/clip-ViT-B-32-vision", specific_model_path=tower)
+        ours = load_encoder(name, str(folder)).encode_image(images)
+        np.testing.assert_allclose(ours, np.array(list(theirs.embed(images))), atol=1e-6)
 
 
 def test_a_text_does_not_depend_on_its_batch(clip_files: ClipFiles) -> None:
@@ -137,12 +146,12 @@ def test_a_damaged_model_is_named(clip_files: ClipFiles, tmp_path: Path) -> None
         (tmp_path / "text" / path.name).symlink_to(path)
     (tmp_path / "text" / "model.onnx").unlink()
     (tmp_path / "text" / "model.onnx").write_bytes(b"<html>404</html>")
-    with pytest.raises(ModelError, match=r"text: the model cannot be loaded"):
+    with pytest.raises(ModelError, match=r"text/model.onnx: the model cannot be loaded"):
         load_encoder("ViT-B/32", str(tmp_path)).encode_text(["cat"])
 
 
 def test_model_names() -> None:
     for name in ("ViT-B/32", "vit-b/32", "ViT-B-32", "clip-ViT-B-32"):
-        assert model_spec(name).name == "ViT-B/32"
+        assert model_name(name) == "ViT-B/32"
     with pytest.raises(ModelError, match=r"model 'bert' is unknown; there are ViT-B/32, tiny"):
         load_encoder("bert")

@@ -15,7 +15,7 @@ from cliphouse.engine.quoting import identifier
 from cliphouse.engine.retry import RETRY_TIMES, RetryTimes
 from cliphouse.errors import QueryError
 from cliphouse.inspection.statistics import TableStatistics, read_statistics
-from cliphouse.models import Encoder
+from cliphouse.models import Device, Encoder
 from cliphouse.planning.build import BuildForecast, forecast_here
 from cliphouse.recall.keep import forget_measured, keep_measured
 from cliphouse.schema.handle import TableHandle, open_table
@@ -75,12 +75,14 @@ class Table:
         model: str | None = None,
         model_dir: str | None = None,
         retry: RetryTimes = RETRY_TIMES,
+        device: Device = "auto",
+        threads: int | None = None,
     ) -> None:
-        """``model`` is the encoder for words and pictures if the table does not say which made it;
-        ``model_dir`` is the folder of its files, offline."""
+        """``model`` is the encoder if the table does not say which made it, or the folder of its
+        files; ``model_dir`` holds models. It runs on ``device`` in at most ``threads`` threads."""
         identifier(table)
         self.name = table
-        self._encoders = TableEncoders(model, model_dir)
+        self._encoders = TableEncoders(model, model_dir, device, threads)
         self._database = Database(parse_address(str(db)), self._prepare, retry)
         self._search = TableSearch(lambda: self.handle, self._encoders)
 
@@ -131,8 +133,7 @@ class Table:
         from cliphouse.loading.options import LOAD_SETTINGS, IngestOptions
 
         self.refresh()
-        model = self._encoders.model
-        settings = settings or LOAD_SETTINGS
+        model, settings = self._encoders.name, settings or LOAD_SETTINGS
         options = IngestOptions(
             shards, model, precision, codes, replace, cluster, settings, keep, add_columns
         )
@@ -312,8 +313,7 @@ class Table:
         return self._encoders.encode_as_sql(self.connection, query)
 
     def check_functions(self) -> float:
-        """Check that a server's encode_text is the encoder of this process, and return their
-        largest difference (see cliphouse.engine.encoding.check_encoder)."""
+        """How far encode_text of a server differs (see cliphouse.engine.encoding.check_encoder)."""
         return self._encoders.check_sql(self.connection)
 
     def check(self, *places: str | Path, shards: Collection[int] | None = None) -> CheckReport:

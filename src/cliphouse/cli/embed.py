@@ -29,6 +29,8 @@ def command(
     to: Annotated[Path, typer.Option("--to", help="The folder for the shards.")],
     model: options.Model = None,
     model_dir: options.ModelDir = None,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
     max_pixels: Annotated[
         int, typer.Option(min=1, help="Larger pictures are skipped and reported.")
     ] = MAX_PIXELS,
@@ -47,7 +49,7 @@ def command(
     from cliphouse.pictures.embed import embed_folder
 
     inputs = find_inputs(pictures)
-    encoder = load_encoder(model or DEFAULT_MODEL, options.folder(model_dir))
+    encoder = load_encoder(model or DEFAULT_MODEL, options.folder(model_dir), threads, device)
     with show.progress("embed", "pictures") as advance:
         if inputs is None:
             report = embed_folder(Path(pictures), to, encoder, advance, max_pixels)

@@ -12,7 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 # of several commands.
 COMMANDS = (
     *("demo", "download", "embed", "ingest", "index", "search", "recall", "plan"),
-    *("serve", "sql", "info", "check", "export", "udf"),
+    *("serve", "sql", "info", "check", "export", "udf", "models"),
 )
 
 

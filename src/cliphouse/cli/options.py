@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from cliphouse.models.devices import DEVICE_VARIABLE
+from cliphouse.models.devices import Device as DeviceName
 from cliphouse.vocabulary import DEFAULT_DB, DEFAULT_TABLE
 
 Db = Annotated[
@@ -21,15 +23,28 @@ TableName = Annotated[str, typer.Option("--table", help="The name of the table."
 Model = Annotated[
     str | None,
     typer.Option(
-        help="The encoder: ViT-B/32 or tiny. By default, the one that the shards or the table name."
+        help="The encoder: a model that cliphouse models lists, or a folder of model files. By "
+        "default, the one that the shards or the table name."
     ),
 ]
 ModelDir = Annotated[
     Path | None,
     typer.Option(
         envvar="CLIPHOUSE_MODELS",
-        help="A folder with the files of ViT-B/32 in text/ and vision/, to work offline.",
+        help="The folder that holds models, by their names; or that of ViT-B/32, with text/ and "
+        "vision/.",
     ),
+]
+Device = Annotated[
+    DeviceName,
+    typer.Option(
+        envvar=DEVICE_VARIABLE,
+        help="Where the encoder runs. auto takes CUDA if ONNX Runtime has it, otherwise the "
+        "processor.",
+    ),
+]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="The encoder's threads. By default, one for each core.")
 ]
 Server = Annotated[
     str | None,

@@ -53,6 +53,7 @@ def command(
     table: options.TableName = options.TABLE,
     model: options.Model = None,
     model_dir: options.ModelDir = None,
+    device: options.Device = "auto",
     server: options.Server = None,
     api_key: options.ApiKey = None,
     chosen: Annotated[Format, typer.Option("--format", help="The output format.")] = Format.TABLE,
@@ -85,7 +86,7 @@ def command(
             named = options.given(context, "table", table)
             results = service.search_many(searched, request, named)
     else:
-        with cliphouse.open(db, table, model, options.folder(model_dir)) as opened:
+        with cliphouse.open(db, table, model, options.folder(model_dir), device=device) as opened:
             results = opened.search_many(searched, request, count=True)
     if show_sql:
         for result in results:

@@ -83,6 +83,11 @@ def command(
     ] = False,
     model: options.Model = None,
     model_dir: options.ModelDir = None,
+    device: options.Device = "auto",
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="The encoder's threads. By default, half of the cores."),
+    ] = None,
 ) -> None:
     """Serve tables over HTTP: a search page, and an API for programs."""
     from cliphouse.server.access import parse_rate  # the web framework takes a second to import
@@ -100,6 +105,8 @@ def command(
         tables=tuple(dict.fromkeys(tables or DEFAULT_TABLES)),
         model=model,
         model_dir=options.folder(model_dir),
+        device=device,
+        threads=threads,
         host=host,
         port=port,
         pictures=folders,

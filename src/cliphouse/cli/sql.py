@@ -65,6 +65,7 @@ def command(
     db: options.Db = options.DB,
     model: options.Model = None,
     model_dir: options.ModelDir = None,
+    device: options.Device = "auto",
     chosen: Annotated[Format, typer.Option("--format", help="The output format.")] = Format.TABLE,
     json: options.Json = False,
     output: Annotated[
@@ -78,7 +79,9 @@ def command(
     printer = Printer(Format.JSON if json else chosen, output)
     text = _text(statement, file)
     statements = None if text is None else _several(text, output)
-    with cliphouse.open(db, model=model, model_dir=options.folder(model_dir)) as opened:
+    with cliphouse.open(
+        db, model=model, model_dir=options.folder(model_dir), device=device
+    ) as opened:
         parameters = _parameters(param, opened)
         if statements is None:
             from cliphouse.cli.prompt import run_prompt  # slow to import, and seldom needed

@@ -9,7 +9,7 @@ import typer
 
 import cliphouse
 from cliphouse.cli import options, show
-from cliphouse.models import DEFAULT_MODEL
+from cliphouse.models import DEFAULT_MODEL, Device
 from cliphouse.udf.install import ServerFile, ServerFolders, install, server_files
 
 app = typer.Typer(
@@ -28,7 +28,13 @@ Pictures = Annotated[
         "user_files."
     ),
 ]
-ModelName = Annotated[str, typer.Option("--model", help="The encoder: ViT-B/32 or tiny.")]
+ModelName = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        help="The encoder: a model that cliphouse models lists, or a folder of model files.",
+    ),
+]
 Copies = Annotated[
     int, typer.Option(min=1, max=16, help="The most processes that a function may have.")
 ]
@@ -45,6 +51,7 @@ def install_command(
     model: ModelName = DEFAULT_MODEL,
     model_dir: options.ModelDir = None,
     copies: Copies = 1,
+    device: options.Device = "auto",
     db: Annotated[
         str | None,
         typer.Option(
@@ -53,7 +60,7 @@ def install_command(
     ] = None,
 ) -> None:
     """Write the scripts, the functions and the configuration into a server's folders."""
-    files = _files(config, scripts, pictures, model, model_dir, copies)
+    files = _files(config, scripts, pictures, model, model_dir, copies, device)
     install(files)
     for file in files:
         show.out.print(show.plain(str(file.path)), markup=False)
@@ -79,9 +86,10 @@ def show_command(
     model: ModelName = "tiny",
     model_dir: options.ModelDir = None,
     copies: Copies = 1,
+    device: options.Device = "auto",
 ) -> None:
     """Print what install would write."""
-    for file in _files(config, scripts, pictures, model, model_dir, copies):
+    for file in _files(config, scripts, pictures, model, model_dir, copies, device):
         print(f"==> {file.path}\n{file.text}")
 
 
@@ -92,6 +100,7 @@ def _files(
     model: str,
     model_dir: Path | None,
     copies: int,
+    device: Device,
 ) -> list[ServerFile]:
     folders = ServerFolders(config, scripts, tuple(pictures or [PICTURES]))
-    return server_files(folders, model, options.folder(model_dir), copies)
+    return server_files(folders, model, options.folder(model_dir), copies, device)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cliphouse.errors import ShardError, TableError
 from cliphouse.loading.columns import Wanted
 from cliphouse.loading.options import IngestOptions
-from cliphouse.models import DEFAULT_MODEL, model_spec
+from cliphouse.models import DEFAULT_MODEL, known_model
 from cliphouse.schema.info import TableInfo
 from cliphouse.shards.manifest import Manifest, read_manifest
 from cliphouse.shards.source import Source
@@ -73,10 +73,10 @@ def _model_name(model: str | None, manifests: set[Manifest], dim: int) -> str | 
     named = {manifest.model for manifest in manifests}
     if len(named) > 1:
         raise ShardError(f"the folders hold shards of different models: {', '.join(sorted(named))}")
-    given = model_spec(model).name if model else None
-    if named and given and given not in named:
-        raise ShardError(f"these shards were made with {named.pop()}, not with {given}")
-    if named or given:
-        return given or named.pop()
+    if named and model and model not in named:
+        raise ShardError(f"these shards were made with {named.pop()}, not with {model}")
+    if named or model:
+        return model or named.pop()
     # Shards that do not name their model are LAION's or clip-retrieval's, made with ViT-B/32.
-    return DEFAULT_MODEL if dim == model_spec(DEFAULT_MODEL).dim else None
+    default = known_model(DEFAULT_MODEL)
+    return DEFAULT_MODEL if default is not None and dim == default.dim else None

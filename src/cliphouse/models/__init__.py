@@ -1,14 +1,19 @@
 """CLIP encoders on ONNX Runtime: vectors of words and of pictures."""
 
+from cliphouse.models.devices import Device
 from cliphouse.models.encoder import ClipEncoder, Encoder, load_encoder
-from cliphouse.models.registry import DEFAULT_MODEL, MODELS, ModelSpec, model_spec
+from cliphouse.models.model_files import absolute_model, model_name
+from cliphouse.models.registry import DEFAULT_MODEL, MODELS, KnownModel, known_model
 
 __all__ = [
     "DEFAULT_MODEL",
     "MODELS",
     "ClipEncoder",
+    "Device",
     "Encoder",
-    "ModelSpec",
+    "KnownModel",
+    "absolute_model",
+    "known_model",
     "load_encoder",
-    "model_spec",
+    "model_name",
 ]

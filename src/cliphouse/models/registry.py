@@ -1,112 +1,96 @@
-"""The list of models, and finding the files of each. A new model is a new entry of MODELS."""
+"""The models that are known by name. A new one is a new entry of MODELS."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from importlib.resources import files
-from pathlib import Path
-
-from cliphouse.errors import ModelError
-
-FOLDER_VARIABLE = "CLIPHOUSE_MODELS"
 
 
 @dataclass(frozen=True)
-class Tower:
-    """One of the two encoders of a CLIP model. ``repository`` is on the Hugging Face hub; None if
-    the files are in this package, in the same layout. ``threads`` is how many ONNX Runtime takes
-    unless the caller says so, None for all cores."""
+class Part:
+    """A repository of the Hugging Face hub with files of a model. ``folder`` is where they belong
+    in the model's folder; empty if the repository is the model's folder."""
 
-    kind: str
-    files: tuple[str, ...]
-    repository: str | None = None
-    threads: int | None = None
+    repository: str
+    folder: str = ""
 
 
 @dataclass(frozen=True)
-class ModelSpec:
-    """One CLIP model: two towers that encode into one space of ``dim`` dimensions."""
+class KnownModel:
+    """A model by name: what is known of it before its files are here.
+
+    ``parts`` are its repositories; none if its files are in this package. ``size`` is that of the
+    networks in bytes, 0 if it was not looked up; ``licence`` is empty if it was not.
+    """
 
     name: str
     dim: int
-    text: Tower
-    vision: Tower
+    languages: str
+    parts: tuple[Part, ...] = ()
+    size: int = 0
+    licence: str = ""
     aliases: tuple[str, ...] = ()
 
+    @property
+    def folder(self) -> str:
+        """The name of the folder that its files are fetched into."""
+        return self.name.replace("/", "-")
 
-_TEXT_FILES = ("model.onnx", "tokenizer.json", "tokenizer_config.json")
-_VISION_FILES = ("model.onnx", "preprocessor_config.json")
+    @property
+    def has_towers_apart(self) -> bool:
+        """Whether each tower is a repository of its own, as fastembed has them."""
+        return len(self.parts) > 1
+
+    def is_called(self, name: str) -> bool:
+        """Whether ``name`` is the model's name, its folder's, its repository's or an alias."""
+        names = (self.name, self.folder, *self.aliases)
+        whole = () if self.has_towers_apart else tuple(part.repository for part in self.parts)
+        last = tuple(repository.split("/")[-1] for repository in whole)
+        return name.lower() in {known.lower() for known in (*names, *whole, *last)}
+
 
 DEFAULT_MODEL = "ViT-B/32"
+TINY = "tiny"
+
+# Dimensions, sizes and licences are those of the models' pages on huggingface.co and of
+# github.com/openai/CLIP.
 MODELS = (
-    ModelSpec(
-        "ViT-B/32",
+    KnownModel(
+        DEFAULT_MODEL,
         512,
-        Tower("text", _TEXT_FILES, "Qdrant/clip-ViT-B-32-text"),
-        Tower("vision", _VISION_FILES, "Qdrant/clip-ViT-B-32-vision"),
-        aliases=("vit-b-32", "clip-vit-b-32", "clip-vit-b/32", "openai/clip-vit-base-patch32"),
+        "English",
+        (Part("Qdrant/clip-ViT-B-32-text", "text"), Part("Qdrant/clip-ViT-B-32-vision", "vision")),
+        606_000_000,
+        "MIT",
+        (
+            *("clip-vit-b-32", "clip-vit-b/32", "openai/clip-vit-base-patch32"),
+            *("clip-vit-base-patch32", "ViT-B-32__openai", "immich-app/ViT-B-32__openai"),
+        ),
     ),
-    # Words of this model take 0.1 ms on one thread, and starting a second takes 30 ms of CPU.
-    ModelSpec("tiny", 512, Tower("text", _TEXT_FILES, threads=1), Tower("vision", _VISION_FILES)),
+    KnownModel(TINY, 512, "English, drawn shapes", size=3_000_000, licence="Apache-2.0"),
+    KnownModel(
+        "ViT-L/14",
+        768,
+        "English",
+        (Part("immich-app/ViT-L-14__openai"),),
+        1_715_000_000,
+        "MIT",
+        ("openai/clip-vit-large-patch14", "clip-vit-large-patch14", "clip-vit-l-14"),
+    ),
+    KnownModel(
+        "XLM-Roberta-Large-Vit-B-16Plus",
+        640,
+        "48 languages",
+        (Part("immich-app/XLM-Roberta-Large-Vit-B-16Plus"),),
+    ),
+    KnownModel(
+        "XLM-Roberta-Large-Vit-L-14",
+        768,
+        "48 languages",
+        (Part("immich-app/XLM-Roberta-Large-Vit-L-14"),),
+    ),
 )
 
 
-def model_spec(name: str) -> ModelSpec:
-    """The model with this name or alias. Raises ModelError if there is none."""
-    for spec in MODELS:
-        if name.lower() in (spec.name.lower(), *spec.aliases):
-            return spec
-    raise ModelError(f"model {name!r} is unknown; there are {', '.join(m.name for m in MODELS)}")
-
-
-def tower_folder(spec: ModelSpec, tower: Tower, folder: str | None = None) -> Path:
-    """The folder of a tower's files; they are fetched from the hub if they are not there yet.
-
-    ``folder`` (or the environment variable CLIPHOUSE_MODELS) has the two towers as ``text`` and
-    ``vision``, or under their hub names. Without it, the files are in the hub's own cache.
-
-    Raises ModelError that says which file is missing and where it belongs.
-    """
-    if tower.repository is None:
-        return Path(str(files("cliphouse.models"))) / spec.name / tower.kind
-    folder = folder or os.environ.get(FOLDER_VARIABLE)
-    return _local(Path(folder), tower, tower.repository) if folder else _hub(spec, tower)
-
-
-def _local(folder: Path, tower: Tower, repository: str) -> Path:
-    choices = [folder / tower.kind, folder / repository.split("/")[-1], folder / repository]
-    place = next((choice for choice in choices if choice.is_dir()), choices[0])
-    if missing := [name for name in tower.files if not (place / name).is_file()]:
-        raise ModelError(
-            f"{place}: {', '.join(missing)} missing; put the files of "
-            f"huggingface.co/{repository} there ({', '.join(tower.files)})"
-        )
-    return place
-
-
-def _hub(spec: ModelSpec, tower: Tower) -> Path:
-    from huggingface_hub import snapshot_download  # slow to import, and rarely needed
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    assert tower.repository is not None
-    wanted = ["*.json", "model.onnx"]
-    try:
-        cached = Path(snapshot_download(tower.repository, local_files_only=True))
-        if all((cached / name).is_file() for name in tower.files):
-            return cached
-    except LocalEntryNotFoundError:
-        pass
-    try:
-        return Path(snapshot_download(tower.repository, allow_patterns=wanted))
-    # The hub's library raises its own errors, its HTTP library's and the system's.
-    except Exception as error:
-        reason = str(error).strip().partition("\n")[0][:200] or repr(error)
-        raise ModelError(
-            f"model {spec.name} is not on this machine and could not be fetched from "
-            f"huggingface.co/{tower.repository} ({reason}). Offline: copy the files of "
-            f"{spec.text.repository} into DIR/text ({', '.join(_TEXT_FILES)}) and of "
-            f"{spec.vision.repository} into DIR/vision ({', '.join(_VISION_FILES)}), then give "
-            f"--model-dir DIR or set {FOLDER_VARIABLE}=DIR. Without any download: --model tiny, "
-            "which knows only drawn shapes"
-        ) from error
+def known_model(name: str) -> KnownModel | None:
+    """The known model with this name or alias; None if there is none."""
+    return next((model for model in MODELS if model.is_called(name)), None)

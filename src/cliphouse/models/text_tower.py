@@ -1,14 +1,13 @@
-"""A text encoder on ONNX Runtime: its tokenizer and its model, in the file layout of fastembed.
-
-It loads and encodes as fastembed's text models do, without importing fastembed, which takes longer
-than everything else that a search by words imports.
-"""
+"""A text tower: texts to vectors, by the facts of a model."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+import string
 from typing import TYPE_CHECKING, Any
+
+from cliphouse.errors import ModelError
+from cliphouse.models.facts import Cleaning, TextFacts
+from cliphouse.models.network import Network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -16,58 +15,84 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+_NUMBERS = ("input_ids", "text")  # inputs for the numbers of the tokens
+_MASK = "attention_mask"
+_NO_PUNCTUATION = str.maketrans("_", " ", string.punctuation.replace("_", ""))
+
 
 class TextTower:
-    """The text encoder in ``folder``. ``threads`` limits ONNX Runtime's threads; None uses all
-    cores. A file that is missing or damaged raises the error of its library."""
+    """The text tower of a model, loaded. Raises ModelError if a file is damaged, or the network
+    wants an input that a text does not give."""
 
-    def __init__(self, folder: Path, threads: int | None = None) -> None:
-        import onnxruntime
+    def __init__(self, facts: TextFacts, network: Network) -> None:
+        self.network = network
+        self._cleaning = facts.cleaning
+        names = set(network.inputs)
+        if unknown := names - {*_NUMBERS, _MASK}:
+            raise ModelError(
+                f"{network.path}: unknown input {', '.join(sorted(unknown))}; a text gives "
+                f"{', '.join(_NUMBERS)} and {_MASK}"
+            )
+        if len(numbers := names & {*_NUMBERS}) != 1:
+            raise ModelError(f"{network.path}: needs one input of {', '.join(_NUMBERS)}")
+        (self._numbers,) = numbers
+        self._tokenizer = _tokenizer(facts, self._fixed_length())
 
-        self._tokenizer = _load_tokenizer(folder)
-        options = onnxruntime.SessionOptions()
-        if threads is not None:
-            options.intra_op_num_threads = options.inter_op_num_threads = threads
-        has_gpu = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-        self._session = onnxruntime.InferenceSession(
-            str(folder / "model.onnx"),
-            options,
-            providers=["CUDAExecutionProvider" if has_gpu else "CPUExecutionProvider"],
-        )
-        self._inputs = {node.name for node in self._session.get_inputs()}
-
-    def embed(self, texts: Sequence[str], batch_size: int) -> Iterator[NDArray[np.float32]]:
+    def embed(self, texts: Sequence[str], batch: int) -> Iterator[NDArray[np.float32]]:
         """The vectors of ``texts`` in batches: float32 of shape (rows, dim), of any length."""
         import numpy as np
 
-        for start in range(0, len(texts), batch_size):
-            encoded = self._tokenizer.encode_batch(list(texts[start : start + batch_size]))
-            given = {
-                "input_ids": np.array([one.ids for one in encoded], np.int64),
-                "attention_mask": np.array([one.attention_mask for one in encoded], np.int64),
-            }
-            known = {name: value for name, value in given.items() if name in self._inputs}
-            yield self._session.run(None, known)[0]
+        for start in range(0, len(texts), batch):
+            cleaned = [clean(text, self._cleaning) for text in texts[start : start + batch]]
+            encoded = self._tokenizer.encode_batch(cleaned)
+            given = {self._numbers: np.array([one.ids for one in encoded], np.int64)}
+            if _MASK in self.network.inputs:
+                given[_MASK] = np.array([one.attention_mask for one in encoded], np.int64)
+            yield self.network.run(given)
+
+    def _fixed_length(self) -> int | None:
+        """The number of tokens that the network was exported for, if it takes no other."""
+        shape = self.network.inputs[self._numbers].shape
+        if len(shape) != 2:
+            raise ModelError(f"{self.network.path}: input {self._numbers} is not (rows, tokens)")
+        return shape[1]
 
 
-def _load_tokenizer(folder: Path) -> Any:
-    """The tokenizer, cutting texts at the model's context and filling batches up to the longest."""
+def clean(text: str, cleaning: Cleaning) -> str:
+    """A text as the model was trained on it, by open_clip's names: ``whitespace`` makes one blank
+    of each run of white space, ``lower`` also lower-cases, ``canonicalize`` also takes the ASCII
+    punctuation out, with a blank for an underscore."""
+    if cleaning == "none":
+        return text
+    if cleaning == "canonicalize":
+        text = text.translate(_NO_PUNCTUATION)
+    if cleaning != "whitespace":
+        text = text.lower()
+    return " ".join(text.split())
+
+
+def _tokenizer(facts: TextFacts, fixed_length: int | None) -> Any:
+    """The tokenizer, cutting texts at the model's context and filling batches."""
     from tokenizers import AddedToken, Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    settings = json.loads((folder / "tokenizer_config.json").read_text())
-    lengths = (settings.get("model_max_length"), settings.get("max_length"))
-    tokenizer.enable_truncation(min(n for n in lengths if isinstance(n, int)))
-    special = _read_if_there(folder / "special_tokens_map.json")
-    for token in special.values():
+    try:
+        tokenizer = Tokenizer.from_file(str(facts.tokenizer))
+    # The library raises bare Exception for a damaged file.
+    except Exception as error:
+        raise ModelError(
+            f"{facts.tokenizer}: the tokenizer cannot be loaded: {str(error)[:300]}"
+        ) from error
+    for token in facts.special_tokens:
         tokenizer.add_special_tokens([AddedToken(**token) if isinstance(token, dict) else token])
-    padding = tokenizer.padding or {}
-    pad_token = padding.get("pad_token") or settings["pad_token"]
-    config = _read_if_there(folder / "config.json")
-    pad_id = padding.get("pad_id", config.get("pad_token_id", tokenizer.token_to_id(pad_token)))
-    tokenizer.enable_padding(pad_id=pad_id, pad_token=pad_token)
+    pad_id = facts.pad_id if facts.pad_id is not None else tokenizer.token_to_id(facts.pad_token)
+    if pad_id is None:
+        raise ModelError(f"{facts.tokenizer}: has no token {facts.pad_token}, which is to pad")
+    if fixed_length is not None and fixed_length != facts.context:
+        raise ModelError(
+            f"{facts.network}: takes {fixed_length} tokens, but the model's files say a context of "
+            f"{facts.context}"
+        )
+    tokenizer.enable_truncation(facts.context)
+    length = facts.context if facts.is_filled or fixed_length is not None else None
+    tokenizer.enable_padding(pad_id=pad_id, pad_token=facts.pad_token, length=length)
     return tokenizer
-
-
-def _read_if_there(path: Path) -> dict[str, Any]:
-    return dict(json.loads(path.read_text())) if path.exists() else {}

@@ -10,7 +10,7 @@ from typing import Literal
 from PIL import Image
 
 from cliphouse.errors import ModelError
-from cliphouse.models import Encoder, load_encoder
+from cliphouse.models import Encoder
 from cliphouse.table import Table
 
 Kind = Literal["words", "pictures"]
@@ -19,11 +19,10 @@ _TRIALS: Mapping[Kind, Callable[[Encoder], object]] = {
     "pictures": lambda encoder: encoder.encode_image([Image.new("RGB", (64, 64))]),
 }
 
-
 # ONNX Runtime's threads wait by spinning. With one thread per core they slow down the engine, which
 # searches at the same time. A search by words then took a third more processor time with the tiny
 # model, and two thirds more with ViT-B/32 (measured on two cores).
-_THREADS = max(1, (os.cpu_count() or 1) // 2)
+THREADS = max(1, (os.cpu_count() or 1) // 2)
 
 
 @dataclass(frozen=True)
@@ -37,24 +36,22 @@ class _LoadedEncoder:
 class Encoders:
     """Loads and keeps the encoders of a service. Tables with the same model share one encoder.
 
-    If this machine lacks one half of a model, the other half still works. ``model_dir`` is a folder
-    with the files of a model.
+    If this machine lacks one half of a model, the other half still works.
     """
 
-    def __init__(self, model_dir: str | None = None) -> None:
-        self._model_dir = model_dir
+    def __init__(self) -> None:
         self._by_model: dict[str, _LoadedEncoder] = {}
         self._by_table: dict[str, _LoadedEncoder | str] = {}
 
     def load(self, table: Table) -> None:
         """Load the encoder of ``table`` and try both kinds of query."""
         try:
-            name = table.encoder.name
+            encoder = table.encoder
         except ModelError as error:
             self._by_table[table.name] = str(error)
             return
+        name = encoder.name
         if name not in self._by_model:
-            encoder = load_encoder(name, self._model_dir, _THREADS)
             tried = {kind: _try(encoder, trial) for kind, trial in _TRIALS.items()}
             problems = {kind: reason for kind, reason in tried.items() if reason is not None}
             self._by_model[name] = _LoadedEncoder(encoder, problems)

@@ -28,7 +28,7 @@ from cliphouse.pictures.public import FetchLimits, fetch_public
 from cliphouse.search.query.operand import Operand, require_positive
 from cliphouse.search.request import Request
 from cliphouse.search.results import SearchResult
-from cliphouse.server.encoders import Encoders
+from cliphouse.server.encoders import THREADS, Encoders
 from cliphouse.server.encoding import EncoderThread
 from cliphouse.server.metrics import Metrics
 from cliphouse.server.recent_urls import RecentUrls
@@ -61,7 +61,7 @@ class Service:
         self._fetch = fetch or self._fetch_public
         self._workers: Workers | None = None
         self._encoding: EncoderThread | None = None
-        self._encoders = Encoders(settings.model_dir)
+        self._encoders = Encoders()
         self._word_vectors = WordVectors(self.metrics)
         self._urls = RecentUrls()
         self._columns: dict[str, Mapping[str, str]] = {}
@@ -239,7 +239,14 @@ class Service:
         opened: dict[str, Table] = {}
         try:
             for name in settings.tables:
-                opened[name] = Table(settings.db, name, settings.model, settings.model_dir)
+                opened[name] = Table(
+                    settings.db,
+                    name,
+                    settings.model,
+                    settings.model_dir,
+                    device=settings.device,
+                    threads=settings.threads or THREADS,
+                )
                 _ = opened[name].info  # raises TableError now if the table does not exist
         except BaseException:
             for table in opened.values():

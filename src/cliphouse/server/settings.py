@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cliphouse.errors import UserError
+from cliphouse.models import Device
 from cliphouse.vocabulary import DEFAULT_DB, DEFAULT_TABLE
 
 PORT = 1234  # the port of clip-retrieval
@@ -41,13 +42,16 @@ class ServeSettings:
     files it may send. ``picture_networks`` are networks that are not public but from which it may
     fetch pictures. ``keys`` are SHA-256 hashes of API keys in hexadecimal. ``cors`` are the origins
     whose pages may read its answers. ``hosts`` are additional Host names that it answers to.
-    ``workers`` is the number of parallel searches. With ``log_queries`` the log contains queries.
+    ``threads`` are those of the encoder, half of the cores if None. ``workers`` is the number of
+    parallel searches. With ``log_queries`` the log contains queries.
     """
 
     db: str = field(default=DEFAULT_DB, repr=False)  # it may have a password
     tables: tuple[str, ...] = DEFAULT_TABLES
     model: str | None = None
     model_dir: str | None = None
+    device: Device = "auto"
+    threads: int | None = None
     host: str = "127.0.0.1"
     port: int = PORT
     pictures: tuple[Path, ...] = ()

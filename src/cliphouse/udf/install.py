@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cliphouse.errors import ModelError, UserError
-from cliphouse.models import model_spec
+from cliphouse.models import Device, absolute_model, known_model, model_name
 from cliphouse.udf.functions import (
     FUNCTIONS,
     FUNCTIONS_FILE,
@@ -43,24 +43,33 @@ class ServerFolders:
 
 
 def server_files(
-    folders: ServerFolders, model: str, model_dir: str | None = None, copies: int = 1
+    folders: ServerFolders,
+    model: str,
+    model_dir: str | None = None,
+    copies: int = 1,
+    device: Device = "auto",
 ) -> list[ServerFile]:
     """The files to install: scripts, the encoder's settings, the functions' XML, configuration.
 
-    Up to ``copies`` processes of each function run, each with the model in memory.
+    Up to ``copies`` processes of each function run on ``device``, each with the model in memory.
 
     Raises ModelError if the model is unknown, or needs a ``model_dir`` because a server downloads
     no model.
     """
-    spec = model_spec(model)
-    if spec.text.repository is not None and not model_dir:
+    named = absolute_model(model)
+    known = known_model(named)
+    name = model_name(named, model_dir)
+    if known is not None and known.parts and not model_dir:
         raise ModelError(
-            f"model {spec.name}: a server downloads nothing; name the folder of its files with "
+            f"model {name}: a server downloads nothing; name the folder of its files with "
             "--model-dir"
         )
     absolute = None if not model_dir else str(Path(model_dir).resolve())
     settings = EncoderSettings(
-        spec.name, absolute, tuple(str(folder.resolve()) for folder in folders.pictures)
+        name if known is not None else named,
+        absolute,
+        tuple(str(folder.resolve()) for folder in folders.pictures),
+        device=device,
     )
     config, scripts = folders.config.resolve(), folders.scripts.resolve()
     started = {f.name: encoder_command(f, scripts / SETTINGS_FILE) for f in FUNCTIONS}

@@ -9,13 +9,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cliphouse.errors import ModelError
+from cliphouse.models import Device
 
 
 @dataclass(frozen=True)
 class EncoderSettings:
     """The model of an encoder process, and the ``folders`` whose pictures it may open.
 
-    ``model_dir`` is a local folder with the model's files. Relative paths of pictures begin at the
+    ``model`` is a name, or the path of a folder of model files; ``model_dir`` is the folder that
+    holds models. It runs on ``device``. Relative paths of pictures begin at the
     first of ``folders``. If no model can be chosen, ``problem`` says why, and every call fails with
     it.
     """
@@ -24,6 +26,7 @@ class EncoderSettings:
     model_dir: str | None = None
     folders: tuple[str, ...] = ()
     problem: str | None = None
+    device: Device = "auto"
 
     def write(self, path: Path) -> None:
         """Write the settings as JSON in one step, because a process may be reading them."""

@@ -40,7 +40,7 @@ class Worker:
         }[function]
         self._settings = settings
         self._encoder: Encoder | None = None
-        self._made_for: tuple[str, str | None] | None = None
+        self._made_for: EncoderSettings | None = None
 
     def answer(self, texts: list[bytes]) -> Vectors:
         """The vector of each row, float32 of shape (dim,); None if the function returns [].
@@ -77,10 +77,9 @@ class Worker:
         return [vectors.get(row) for row in range(len(paths))]
 
     def _model(self, settings: EncoderSettings) -> Encoder:
-        wanted = (settings.model, settings.model_dir)
-        if self._encoder is None or self._made_for != wanted:
-            self._encoder = load_encoder(*wanted)
-            self._made_for = wanted
+        if self._encoder is None or self._made_for != settings:
+            self._encoder = load_encoder(settings.model, settings.model_dir, device=settings.device)
+            self._made_for = settings
         return self._encoder
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cliphouse.engine.connection import Connection
 from cliphouse.engine.encoding import check_encoder, choose_encoder, reload_functions
 from cliphouse.errors import ModelError
-from cliphouse.models import DEFAULT_MODEL, Encoder, load_encoder, model_spec
+from cliphouse.models import DEFAULT_MODEL, Device, Encoder, load_encoder, model_name
 from cliphouse.schema.info import KnownModels, TableInfo, read_models
 from cliphouse.udf import EncoderSettings
 
@@ -18,27 +18,36 @@ if TYPE_CHECKING:
 
 
 class TableEncoders:
-    """Encoders by model. ``model`` is what a user named, for tables that do not say which model
-    made them; ``model_dir`` is the folder with the files of models, offline."""
+    """Encoders by model. ``model`` is what a user named: a name for tables that do not say which
+    model made them, or the folder of its files. ``model_dir`` is the folder that holds models.
+    They run on ``device``, each tower in at most ``threads`` threads (None is all cores)."""
 
-    def __init__(self, model: str | None, model_dir: str | None) -> None:
+    def __init__(
+        self,
+        model: str | None,
+        model_dir: str | None,
+        device: Device = "auto",
+        threads: int | None = None,
+    ) -> None:
         self.model = model
         self.model_dir = model_dir
+        self._device = device
+        self._threads = threads
         self._loaded: dict[str, Encoder] = {}
 
     def load(self, model: str) -> Encoder:
         """The encoder of this name. Raises ModelError if it is not known or cannot be loaded."""
-        name = model_spec(model).name
-        if name not in self._loaded:
-            self._loaded[name] = load_encoder(name, self.model_dir)
-        return self._loaded[name]
+        if model not in self._loaded:
+            given = self.model if self.model and self.name == model else model
+            self._loaded[model] = load_encoder(given, self.model_dir, self._threads, self._device)
+        return self._loaded[model]
 
     def of_table(self, table: str, info: TableInfo) -> Encoder:
         """The encoder that the table was made with: no other's vectors mean anything in it.
 
         Raises ModelError if the user named another, or its dimension is not the table's.
         """
-        wanted = model_spec(self.model).name if self.model else None
+        wanted = self.name
         if info.model is not None and wanted not in (None, info.model):
             raise ModelError(
                 f"table {table} was made with model {info.model}; words and pictures "
@@ -51,6 +60,11 @@ class TableEncoders:
                 f"{encoder.dim}: it was made with another model; search with a .npy vector or id:N"
             )
         return encoder
+
+    @property
+    def name(self) -> str | None:
+        """The name of the model that the user named, if any. Raises ModelError if there is none."""
+        return model_name(self.model, self.model_dir) if self.model else None
 
     def encode(self, model: str, query: str | Path) -> NDArray[np.float32]:
         """The vector of words (str) or of a picture's file (Path), float32 of shape (dim,).
@@ -72,7 +86,9 @@ class TableEncoders:
         """Choose the encoder of encode_text and encode_image in the next statement: the one before
         may have made or dropped a table (see cliphouse.engine.encoding.choose_encoder)."""
         known = KnownModels() if self.model else read_models(connection)
-        return choose_encoder(connection, self.model, self.model_dir, known.by_table, known.problem)
+        return choose_encoder(
+            connection, self.model, self.model_dir, known.by_table, known.problem, self._device
+        )
 
     def encode_as_sql(self, connection: Connection, query: str | Path) -> NDArray[np.float32]:
         """The vector that encode_text or encode_image would make, as ``encode`` does. Raises
@@ -86,4 +102,4 @@ class TableEncoders:
         """Let a server reload its functions, and check that its encode_text is the encoder of this
         process; return their largest difference (see cliphouse.engine.encoding.check_encoder)."""
         reload_functions(connection)
-        return check_encoder(connection, self.model or DEFAULT_MODEL, self.model_dir)
+        return check_encoder(connection, self.load(self.name or DEFAULT_MODEL))
