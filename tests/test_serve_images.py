@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import re
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -145,3 +147,36 @@ def test_thumbnails_are_made_once_and_anew_for_a_new_file(served: Served) -> Non
     for size in (0, 15, 1025, "x"):
         assert served.http.get(f"/api/image/{PLAIN}", params={"size": size}).status_code == 422
     assert served.http.get(f"/api/image/{BOMB}", params={"size": 64}).status_code == 400
+
+
+def test_several_pictures_are_sent_in_one_file(served: Served) -> None:
+    rows = [PLAIN, FILE_URL, ELSEWHERE, LINK_OUT, NO_PICTURE, GONE, WEB, 999, PLAIN]
+    answer = served.http.post("/api/pictures/zip", json={"ids": rows})
+    assert answer.headers["content-type"] == "application/zip"
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.testzip() is None
+        kept = {name: archive.read(name) for name in archive.namelist()}
+    left_out = kept.pop("not in this file.txt").decode().splitlines()
+    picture = (Path(served.service.settings.pictures[0]) / "a b.png").read_bytes()
+    assert kept == {"a b.png": picture, "a b (2).png": picture}
+    assert [int(re.match(r"row (\d+)", line)[1]) for line in left_out] == [  # type: ignore[index]
+        999,
+        ELSEWHERE,
+        LINK_OUT,
+        NO_PICTURE,
+        GONE,
+        WEB,
+    ]
+    assert answer.headers["x-cliphouse-left-out"] == str(len(left_out))
+    none = served.http.post("/api/pictures/zip", json={"ids": [ELSEWHERE, GONE]})
+    assert none.status_code == 404
+
+
+def test_a_file_is_downloaded_under_its_name(served: Served) -> None:
+    answer = served.http.get(f"/api/image/{PLAIN}/file")
+    picture = (Path(served.service.settings.pictures[0]) / "a b.png").read_bytes()
+    assert answer.content == picture
+    assert answer.headers["content-type"] == "image/png"
+    assert answer.headers["content-disposition"].startswith("attachment; filename")
+    for row in (ELSEWHERE, ABOVE, LINK_OUT, NO_PICTURE, WEB):
+        assert served.http.get(f"/api/image/{row}/file").status_code == 404

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cliphouse.engine.quoting import backquote
+from cliphouse.errors import QueryError
 from cliphouse.schema.columns import embedding_column
 from cliphouse.schema.handle import TableHandle
 from cliphouse.vocabulary import MODALITIES
@@ -13,10 +14,19 @@ from cliphouse.vocabulary import MODALITIES
 _EMBEDDINGS = frozenset(embedding_column(modality) for modality in MODALITIES)
 
 
-def read_rows(table: TableHandle, ids: Sequence[int]) -> list[dict[str, Any]]:
-    """The rows of ``ids`` that are there, in the order of ``ids``, each with all its columns but
-    the embeddings. Bytes that are no UTF-8 are replaced."""
-    columns = [name for name in table.columns if name not in _EMBEDDINGS]
+def read_rows(
+    table: TableHandle, ids: Sequence[int], names: Sequence[str] | None = None
+) -> list[dict[str, Any]]:
+    """The rows of ``ids`` that are there, in the order of ``ids``, each with its id and the columns
+    ``names``, by default all but the embeddings. Bytes that are no UTF-8 are replaced.
+
+    Raises QueryError if the table lacks a column or it has embeddings.
+    """
+    there = [name for name in table.columns if name not in _EMBEDDINGS]
+    for name in names or ():
+        if name not in there:
+            raise QueryError(f"the table has no column {name} to show; it has {', '.join(there)}")
+    columns = there if names is None else [name for name in there if name in {"id", *names}]
     if not ids:
         return []
     chosen = ", ".join(backquote(name) for name in columns)

@@ -11,7 +11,19 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 import cliphouse
-from cliphouse.server import api, copies, dialect, facets, health, images, page, reference, stats
+from cliphouse.server import (
+    api,
+    archive,
+    copies,
+    dialect,
+    facets,
+    health,
+    images,
+    page,
+    reference,
+    rows,
+    stats,
+)
 from cliphouse.server.access import AccessMiddleware
 from cliphouse.server.body import BodyMiddleware
 from cliphouse.server.failures import handle_failures
@@ -51,7 +63,19 @@ def create_app(settings: ServeSettings, service: Service | None = None) -> FastA
     app.state.pictures = Pictures(settings.pictures, settings.limits)
     app.state.statistics = StatisticsCache(app_service)
     handle_failures(app)
-    for module in (api, copies, stats, facets, images, dialect, health, reference, page):
+    for module in (
+        api,
+        copies,
+        stats,
+        facets,
+        rows,
+        images,
+        archive,
+        dialect,
+        health,
+        reference,
+        page,
+    ):
         app.include_router(module.router)
     return app
 

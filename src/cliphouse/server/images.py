@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from fastapi import APIRouter, Query, Request
 from PIL import Image, UnidentifiedImageError
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response
 
 from cliphouse.errors import MissingError, PictureError
 from cliphouse.pictures.files import read_picture
@@ -43,6 +43,14 @@ class EncodedPicture:
     @property
     def etag(self) -> str:
         return f'"{hashlib.sha256(self.data).hexdigest()[:32]}"'
+
+
+@dataclass(frozen=True)
+class PictureFile:
+    """A picture's file and its content type."""
+
+    path: Path
+    media_type: str
 
 
 class Pictures:
@@ -81,6 +89,12 @@ class Pictures:
                 self._bytes -= len(self._kept.popitem(last=False)[1].data)
         return made
 
+    def file(self, url: str) -> PictureFile:
+        """The file at a row's ``url``, however large. Raises MissingError if it is not below the
+        folders or not a picture."""
+        path = self._find(url)
+        return PictureFile(path, _media_type(path))
+
     def _find(self, url: str) -> Path:
         """The real path of a picture. Follows links before it checks the folder."""
         path = _local_path(url)
@@ -100,14 +114,7 @@ class Pictures:
                 "this row's picture is too large to send; request a thumbnail with ?size="
             )
         data = path.read_bytes()
-        try:
-            with Image.open(io.BytesIO(data)) as image:
-                media_type = Image.MIME.get(image.format or "")
-        except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
-            media_type = None
-        if media_type is None or not media_type.startswith("image/"):
-            raise MissingError("this row's file is not a picture")
-        return EncodedPicture(data, media_type)
+        return EncodedPicture(data, _media_type(io.BytesIO(data)))
 
     def _thumbnail(self, path: Path, size: int) -> EncodedPicture:
         with path.open("rb") as stream:
@@ -138,6 +145,30 @@ async def image(
     if request.headers.get("if-none-match") == shown.etag:
         return Response(status_code=304, headers=headers)
     return Response(shown.data, headers=headers, media_type=shown.media_type)
+
+
+@router.get("/image/{id}/file", response_class=Response, responses={200: _PICTURE})
+async def image_file(request: Request, id: Id, table: TableName = None) -> Response:
+    """Download the file of a row's picture, however large, if it is in an allowed folder."""
+    service = service_of(request)
+    url = await service.url(table, id)
+    pictures: Pictures = request.app.state.pictures
+    found = await asyncio.get_running_loop().run_in_executor(service.decoding, pictures.file, url)
+    return FileResponse(
+        found.path, headers=_HEADERS, media_type=found.media_type, filename=found.path.name
+    )
+
+
+def _media_type(file: Path | io.BytesIO) -> str:
+    """The content type of a picture. Raises MissingError if it is none."""
+    try:
+        with Image.open(file) as image:
+            media_type = Image.MIME.get(image.format or "")
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
+        media_type = None
+    if media_type is None or not media_type.startswith("image/"):
+        raise MissingError("this row's file is not a picture")
+    return media_type
 
 
 def _local_path(url: str) -> Path | None:

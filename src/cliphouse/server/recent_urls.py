@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from cachetools import TTLCache
 
@@ -30,10 +31,17 @@ class RecentUrls:
     def keep(self, table: str, hits: Iterable[Hit]) -> None:
         """Keep the URLs of hits that have one."""
         for hit in hits:
-            url = hit.values.get("url")
-            if isinstance(url, str) and 0 < len(url) < _MOST_BYTES // 100:
-                self._urls[table, hit.id] = url
+            self._keep(table, hit.id, hit.values.get("url"))
+
+    def keep_rows(self, table: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Keep the URLs of rows that have one."""
+        for row in rows:
+            self._keep(table, row["id"], row.get("url"))
 
     def get(self, table: str, row: int) -> str | None:
         """The URL of a row; None if it is not kept."""
         return self._urls.get((table, row))
+
+    def _keep(self, table: str, row: int, url: object) -> None:
+        if isinstance(url, str) and 0 < len(url) < _MOST_BYTES // 100:
+            self._urls[table, row] = url

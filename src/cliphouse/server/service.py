@@ -25,6 +25,7 @@ from cliphouse.inspection.summary import TableSummary
 from cliphouse.models import Encoder
 from cliphouse.pictures.files import read_picture
 from cliphouse.pictures.public import FetchLimits, fetch_public
+from cliphouse.search.listing import Listing, RowPage, list_rows
 from cliphouse.search.query.operand import Operand, require_positive
 from cliphouse.search.request import Request
 from cliphouse.search.results import SearchResult
@@ -194,11 +195,16 @@ class Service:
             raise MissingError(f"table {name} has no row {row}")
         return str(rows[0].get("url", ""))
 
+    async def rows(self, table: str | None, listing: Listing) -> RowPage:
+        """List rows in the order of a column."""
+        page = await self.read(table, lambda one: list_rows(one.handle, listing))
+        if self.settings.pictures:
+            self._urls.keep_rows(self.resolve(table), page.rows)
+        return page
+
     async def info(self, table: str | None) -> TableSummary:
         """Describe a table."""
-        name = self.resolve(table)
-        with self._admitted():
-            return await self._work(lambda tables: tables[name].summary())
+        return await self.read(table, Table.summary)
 
     def columns(self, table: str | None) -> Mapping[str, str]:
         """A table's columns with their types, as they were at the start of the service."""
@@ -206,25 +212,25 @@ class Service:
 
     async def statistics(self, table: str | None) -> TableStatistics:
         """Count the statistics of a table's rows."""
-        name = self.resolve(table)
-        with self._admitted():
-            return await self._work(lambda tables: tables[name].statistics())
+        return await self.read(table, Table.statistics)
 
     async def facets(
         self, table: str | None, columns: Sequence[str], request: Request, most: int
     ) -> tuple[Facet, ...]:
         """Count the rows that meet the filters of ``request`` by the values of ``columns``."""
-        name = self.resolve(table)
-        with self._admitted():
-            return await self._work(lambda tables: tables[name].facets(columns, request, most))
+        return await self.read(table, lambda one: one.facets(columns, request, most))
 
     async def spell_out(
         self, table: str | None, operands: Sequence[Operand], request: Request
     ) -> str:
         """Write a search as a SQL statement to copy (see cliphouse.search.literal)."""
+        return await self.read(table, lambda one: one.spell_out(operands, request))
+
+    async def read(self, table: str | None, work: Callable[[Table], _Result]) -> _Result:
+        """Run ``work`` with a table in a worker, as one of the requests that are admitted."""
         name = self.resolve(table)
         with self._admitted():
-            return await self._work(lambda tables: tables[name].spell_out(operands, request))
+            return await self._work(lambda tables: work(tables[name]))
 
     def resolve(self, table: str | None) -> str:
         """The table's name; None means the default. Raises MissingError if it is not served."""
