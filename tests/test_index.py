@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -25,16 +26,22 @@ from shard_files import MadeShard, make_shard
 ROWS, DIM = 3000, 32
 
 
-@pytest.fixture
-def made(tmp_path: Path) -> MadeShard:
-    return make_shard(tmp_path / "s", rows=ROWS, dim=DIM)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> MadeShard:
+    """A shard, and beside it a database that it was loaded into. No test changes them."""
+    folder = tmp_path_factory.mktemp("index")
+    shard = make_shard(folder / "s", rows=ROWS, dim=DIM)
+    with Table(folder / "laion.chdb") as loaded:
+        loaded.ingest(shard.folder)
+    return shard
 
 
 @pytest.fixture
-def table(made: MadeShard, open_table: OpenTable) -> Table:
-    opened = open_table()
-    opened.ingest(made.folder)
-    return opened
+def table(made: MadeShard, tmp_path: Path, open_table: OpenTable) -> Table:
+    """A copy of the database."""
+    database = made.folder.parent / "laion.chdb"
+    shutil.copytree(database, tmp_path / database.name, symlinks=True)
+    return open_table()
 
 
 def exact_ids(made: MadeShard, query: np.ndarray, k: int, metric: str = "cosine") -> list[int]:
