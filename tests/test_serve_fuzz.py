@@ -8,6 +8,12 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis.checks import not_a_server_error
+from schemathesis.generation.hypothesis.builder import (
+    HypothesisTestConfig,
+    HypothesisTestMode,
+    create_test,
+)
+from schemathesis.schemas import APIOperation
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
@@ -28,6 +34,7 @@ CHECKS = [
     response_schema_conformance,
 ]
 schema = schemathesis.openapi.from_dict(create_app(ServeSettings()).openapi())
+operations = [found.ok() for found in schema.get_all_operations()]
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +48,19 @@ def served(drawn: Drawn) -> Iterator[Served]:
         yield running
 
 
-@schema.parametrize()
-@settings(
-    max_examples=CASES,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=list(HealthCheck),
-)
-def test_no_case_of_the_document_fails(served: Served, case: schemathesis.Case) -> None:
-    case.call_and_validate(base_url=served.url, checks=CHECKS)
+@pytest.mark.parametrize("operation", operations, ids=lambda operation: operation.label)
+def test_no_case_of_the_document_fails(served: Served, operation: APIOperation) -> None:
+    """What schema.parametrize() does. That makes its thousands of cases when tests are collected,
+    which every process does for all tests."""
+
+    @settings(
+        max_examples=CASES,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    def call(case: schemathesis.Case) -> None:
+        case.call_and_validate(base_url=served.url, checks=CHECKS)
+
+    config = HypothesisTestConfig(schema.config, list(HypothesisTestMode))
+    create_test(operation=operation, test_func=call, config=config)()
