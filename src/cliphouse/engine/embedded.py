@@ -25,7 +25,7 @@ from cliphouse.engine.error_translation import clean_message
 from cliphouse.engine.lockfile import read_lock_file
 from cliphouse.engine.workspace import make_workspace
 from cliphouse.errors import EngineError, TableError
-from cliphouse.udf import SETTINGS_FILE, EncoderSettings, write_functions
+from cliphouse.udf import CONFIG_FILE, SETTINGS_FILE, EncoderSettings, write_functions
 
 # The entries that the engine makes in its folder; a process killed early may leave any of them.
 _ENGINE_FILES = frozenset(
@@ -140,7 +140,8 @@ def _enter(folder: Path) -> Path:
             _functions = make_workspace()
             atexit.register(shutil.rmtree, _functions, ignore_errors=True)
             _write_cache_size(_functions)
-        return write_functions(_functions)
+            write_functions(_functions)
+        return _functions / CONFIG_FILE
 
 
 def _write_cache_size(folder: Path) -> None:

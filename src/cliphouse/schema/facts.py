@@ -105,7 +105,6 @@ def read_facts(table: TableHandle) -> TableFacts:
             f"{shown}: table {table.name} has no column id of whole numbers, by which a hit "
             "is named"
         )
-    features = EVERYTHING if connection.is_embedded else connection.features
     rows, largest_part, granule = (int(value or 0) for value in _values(found["rows"]))
     if not rows and not engine.endswith("MergeTree"):
         # A view, or another table without parts of its own.
@@ -119,7 +118,7 @@ def read_facts(table: TableHandle) -> TableFacts:
         is_embedded=connection.is_embedded,
         placement=placement,
         granule=granule or GRANULE_ROWS,
-        features=features,
+        features=connection.features,
     )
 
 

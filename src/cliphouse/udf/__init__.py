@@ -1,6 +1,6 @@
 """encode_text and encode_image for SQL: the encoder process and the engine's configuration."""
 
-from cliphouse.udf.functions import FUNCTIONS, SETTINGS_FILE, write_functions
+from cliphouse.udf.functions import CONFIG_FILE, FUNCTIONS, SETTINGS_FILE, write_functions
 from cliphouse.udf.settings import EncoderSettings
 
-__all__ = ["FUNCTIONS", "SETTINGS_FILE", "EncoderSettings", "write_functions"]
+__all__ = ["CONFIG_FILE", "FUNCTIONS", "SETTINGS_FILE", "EncoderSettings", "write_functions"]

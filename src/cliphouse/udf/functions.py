@@ -82,17 +82,15 @@ def config_xml(functions: str, scripts: str | None = None) -> str:
     return _xml(root)
 
 
-def write_functions(folder: Path) -> Path:
-    """Write the files of an embedded engine's functions; returns its configuration file.
+def write_functions(folder: Path) -> None:
+    """Write the files of an embedded engine's functions, CONFIG_FILE and those that it names.
 
     The functions read the encoder's settings from ``folder / SETTINGS_FILE`` at every call.
     """
     settings = folder / SETTINGS_FILE
     commands = {function.name: encoder_command(function, settings) for function in FUNCTIONS}
     (folder / FUNCTIONS_FILE).write_text(functions_xml(commands, direct=False))
-    config = folder / CONFIG_FILE
-    config.write_text(config_xml(FUNCTIONS_FILE))
-    return config
+    (folder / CONFIG_FILE).write_text(config_xml(FUNCTIONS_FILE))
 
 
 def _definition(function: Function, copies: int) -> dict[str, str]:
