@@ -84,7 +84,7 @@ def prepare(folder: Path, rows: int, precision: Precision) -> list[Size]:
     with cliphouse.open(folder / f"{precision}.chdb") as table:
         table.ingest(shard, precision=precision)
         info = table.info
-        for variant in variants(precision):
+        for variant in variants(rows, precision):
             sizes.append(fill(table, variant, rows, info))
             print(f"  {precision}, {variant.name}: {sizes[-1].inserted:,.0f} rows/s", flush=True)
     for variant in VARIANTS if rows <= INDEXED_UP_TO else ():
@@ -119,7 +119,7 @@ def measure_layouts(folder: Path, rows: int, precision: Precision) -> Iterator[T
     with ExitStack() as stack:
         tables = {
             v: stack.enter_context(cliphouse.open(folder / f"{precision}.chdb", table=v.name))
-            for v in variants(precision)
+            for v in variants(rows, precision)
         }
         for what, options in asked_of(rows, precision).items():
             ways = {

@@ -78,8 +78,11 @@ def asked_of(rows: int, precision: Precision) -> dict[str, dict[str, Any]]:
     }
 
 
-def variants(precision: Precision) -> tuple[Variant, ...]:
-    return VARIANTS + WITH_CODES * (precision == "bfloat16")
+def variants(rows: int, precision: Precision) -> tuple[Variant, ...]:
+    """The layouts to compare. Of many rows three tables fill the disk: the old layout, today's, and
+    the next finer one."""
+    compared = VARIANTS if rows <= INDEXED_UP_TO else (BEFORE, TODAY, VARIANTS[-1])
+    return compared + WITH_CODES * (precision == "bfloat16")
 
 
 CODES = "codes, 20 times k"

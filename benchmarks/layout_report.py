@@ -55,7 +55,7 @@ def _layouts(found: Run, rows: int, precision: Precision) -> Iterator[str]:
         "| granule | text | block | numbers' block | " + " | ".join(asked) + " | disk | inserted |"
     )
     yield "|" + "---|" * (len(asked) + 6)
-    for variant in variants(precision):
+    for variant in variants(rows, precision):
         size = next(
             s
             for s in found.sizes

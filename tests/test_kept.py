@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from cliphouse.errors import QueryError, ShardError
 from cliphouse.schema.columns import COLUMNS
 from cliphouse.search.filter import Filter
+from cliphouse.search.query.operand import Operand
 from cliphouse.search.request import Request
 from cliphouse.shards.kept import sql_type
 from cliphouse.table import Table
@@ -117,6 +118,47 @@ def test_an_export_is_loaded_again_with_the_same_values(
     again.ingest(output)
     for name, values in before.items():
         np.testing.assert_equal(stored(again, name), values)
+
+
+def test_jsonl_and_a_list_of_pictures_have_them(table: Table, tmp_path: Path) -> None:
+    table.export(tmp_path / "out.jsonl", "jsonl")
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    read = {"taken": datetime.fromisoformat, "born": date.fromisoformat}
+    for name in OWN:
+        expected = [None if value != value else value for value in stored(table, name)]
+        found = [line[name] for line in lines]
+        if name in read:
+            found = [value and read[name](value) for value in found]
+        if name == "taken":
+            found = [value.replace(tzinfo=timezone.utc) for value in found]
+        if name in ("punsafe", "price"):  # JSON's numbers are decimal
+            expected = [None if v is None else pytest.approx(float(v)) for v in expected]
+        assert found == expected, name
+    table.export(tmp_path / "list.parquet", "img2dataset")
+    listed = pq.read_table(tmp_path / "list.parquet").sort_by("id")
+    assert listed.column_names[:2] == ["url", "caption"]
+    assert listed.column("original_width").to_pylist() == [1, 2, 3, None, 2**40, -5]
+
+
+def test_hits_are_sorted_by_any_column(table: Table) -> None:
+    def sorted_by(name: str, fields: str | None = "url") -> list[Any]:
+        found = table.search("id:0", k=ROWS, sort=name, fields=fields)
+        return [hit.values[name.removeprefix("-")] for hit in found]
+
+    assert sorted_by("original_width") == [-5, 1, 2, 3, 2**40, None]
+    assert sorted_by("-original_width") == [2**40, 3, 2, 1, -5, None]
+    assert sorted_by("aesthetic", None)[:4] == [1.5, 2.5, 5.5, 6.5]
+    assert sorted_by("-taken") == TAKEN[::-1]
+    assert sorted_by("language") == ["", "de", "en", "en", "fr", None]
+    nearest = table.search("id:0", k=3)
+    by_price = table.search("id:0", k=3, sort="price")
+    assert {hit.id for hit in by_price} == {hit.id for hit in nearest}
+    assert by_price.cursor == nearest.cursor
+    statement = table.spell_out([Operand(id=0)], Request(k=ROWS, sort="-original_width"))
+    assert table.sql(statement).column("original_width").to_pylist() == [2**40, 3, 2, 1, -5, None]
+    for name, error in (("nothing", "hits have no column nothing"), ("-tags", "has lists")):
+        with pytest.raises(QueryError, match=f"sort: .*{error}"):
+            table.search("id:0", sort=name)
 
 
 def test_filters_by_any_column(table: Table) -> None:
@@ -350,23 +392,29 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Table]:
         yield table
 
 
-@settings(max_examples=12, deadline=None)
-@given(st.lists(columns(), min_size=1, max_size=4))
-def test_any_column_comes_back_from_the_table_and_from_an_export(
+@settings(max_examples=6, deadline=None)
+@given(st.lists(columns(), min_size=4, max_size=12))
+def test_any_column_comes_back_from_exports_and_from_a_table_made_of_one(
     tmp_path_factory: pytest.TempPathFactory, shared: Table, drawn: list[pa.Array]
 ) -> None:
     folder = tmp_path_factory.mktemp("drawn")
     own = {f"c{n}": column for n, column in enumerate(drawn)}
     made = make_shard(folder / "s", 0, ROWS, metadata=LAION | own)
-    name = f"t{next(numbers)}"
-    with Table(shared.address.shown, name) as table:
+    first, second = f"t{next(numbers)}", f"t{next(numbers)}"
+    with Table(shared.address.shown, first) as table, Table(table.address.shown, second) as again:
         table.ingest(made.folder)
-        table.export(folder / "out.parquet", "parquet")
-        exported = pq.read_table(folder / "out.parquet").sort_by("id")
-        table.sql(f"DROP TABLE {name} SYNC")
-    for column, values in own.items():
-        expected = [as_stored(value, values.type) for value in values.to_pylist()]
-        np.testing.assert_equal(exported.column(column).to_pylist(), expected)
+        table.export(folder / "shards", "shards")
+        again.ingest(folder / "shards")
+        for n, source in enumerate((table, again)):
+            source.export(folder / f"{n}.parquet", "parquet")
+            source.sql(f"DROP TABLE {source.name} SYNC")
+    for n in range(2):
+        exported = pq.read_table(folder / f"{n}.parquet").sort_by("id")
+        for column, values in own.items():
+            if values.null_count == ROWS and n == 1 and column not in exported.column_names:
+                continue  # a column without a single value is not kept
+            expected = [as_stored(value, values.type) for value in values.to_pylist()]
+            np.testing.assert_equal(exported.column(column).to_pylist(), expected)
 
 
 def test_types_that_have_no_place() -> None:

@@ -1,17 +1,24 @@
-"""Columns of a table's own over REST: filters, facets, hits, downloads, clip-retrieval's calls."""
+"""Columns of a table's own over REST and on the page: filters, facets, hits, downloads, charts,
+clip-retrieval's calls."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
+from playwright.sync_api import expect
 
+from browser import Chromium, watched
+from cliphouse.client import Client
+from cliphouse.search.request import Request
 from cliphouse.server.settings import ServeSettings
-from own_columns import LANGUAGES, ROWS, SCORES, TAGS, load_own_columns
+from own_columns import BORN, DAYS, GOOD, LANGUAGES, ROWS, SCORES, TAGS, load_own_columns
 from serving import Served, serving
 
 
@@ -64,3 +71,58 @@ def test_hits_are_downloaded_with_them(served: Served) -> None:
     assert read.column_names[-3:] == ["language", "tags", "folded"]
     ids = read.column("id").to_pylist()
     assert read.column("tags").to_pylist() == [TAGS[n] for n in ids]
+
+
+def test_a_client_counts_and_sorts(served: Served) -> None:
+    request = Request.read({"k": 20, "sort": "-aesthetic", "filter": {"is_good": [True]}})
+    with Client(served.url) as client:
+        (found,) = client.search_many(["id:0"], request)
+        language, aesthetic = client.facets(["language", "aesthetic"], request)
+    scores = [hit.aesthetic for hit in found]
+    assert scores == sorted((SCORES[n] for n in range(ROWS) if GOOD[n] and SCORES[n] is not None),
+                            reverse=True) + [None] * scores.count(None)  # fmt: skip
+    assert len(found) == sum(GOOD) == sum(v.rows for v in language.values) + language.nulls
+    assert sum(each.rows for each in aesthetic.bins) + aesthetic.nulls == sum(GOOD)
+
+
+def test_the_page_filters_by_them(served: Served, browser: Chromium) -> None:
+    asked: dict[str, Callable[[int], bool]] = {
+        "language.is=en": lambda n: LANGUAGES[n] == "en",
+        "is_good.is=no": lambda n: not GOOD[n],
+        "aesthetic.min=3&aesthetic.max=9.5": lambda n: 3 <= (SCORES[n] or 0) <= 9.5,
+        "tags.is=a": lambda n: "a" in TAGS[n],
+        "born.max=1990-01-10": lambda n: BORN[n].isoformat() <= "1990-01-10",
+        "taken.min=2020-02-01&taken.max=2020-02-10": lambda n: (
+            "2020-02-01" <= DAYS[n].date().isoformat() <= "2020-02-10"
+        ),
+    }
+    with watched(browser, served.url) as seen:
+        seen.picture = a_picture()
+        for query, keep in asked.items():
+            page = seen.open(f"/?part=1:row:0&dedup=off&{query}")
+            rows = sum(map(keep, range(ROWS)))
+            shown = min(rows, 30)
+            expect(page.locator("#grid .tile:not([hidden])")).to_have_count(shown)
+            assert all(map(keep, seen.ids())), query
+        page.locator("#filters-menu summary").click()
+        page.get_by_label("language").select_option("fr")
+        expect(page.locator("#filters-count")).to_have_text("3")
+        seen.shoot("own-columns-filters")
+        page.get_by_role("button", name="Clear filters").click()
+        assert "language" not in page.url
+
+
+def test_the_dataset_view_charts_them(served: Served, browser: Chromium) -> None:
+    with watched(browser, served.url) as seen:
+        page = seen.open("/?view=dataset")
+        for title in ("language (15 rows without)", "tags (10 rows without)", "is_good", "taken"):
+            expect(page.locator("figcaption").get_by_text(title, exact=True)).to_be_visible()
+        chart = page.get_by_role("img", name="is_good: false 40, true 20")
+        expect(chart).to_be_visible()
+        seen.shoot("own-columns-dataset")
+
+
+def a_picture() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), "teal").save(buffer, "PNG")
+    return buffer.getvalue()

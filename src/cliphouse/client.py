@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 
 from cliphouse.errors import QueryError, ServiceError, UserError, error_class
+from cliphouse.inspection.facets import Facet
 from cliphouse.inspection.summary import ColumnSize, IndexSize, NodeSize, TableSummary
 from cliphouse.loading.lease import ActiveLoad
 from cliphouse.schema.columns import Scalar
@@ -63,6 +64,24 @@ class Client:
         """Describe a table of the service; the default table if ``table`` is None."""
         answer = self._send("GET", "/api/info", params={} if table is None else {"table": table})
         return _summary(answer["summary"] | {"database": self.url})
+
+    def facets(
+        self,
+        columns: Sequence[str],
+        request: Request | None = None,
+        most: int = 20,
+        table: str | None = None,
+    ) -> tuple[Facet, ...]:
+        """Count the rows that meet the filter of ``request`` by the values of ``columns``, each
+        with at most ``most`` values. No other option of ``request`` counts.
+
+        Raises QueryError if the table has no such column, or ``request`` has a condition in SQL.
+        """
+        given = _options(request or Request())
+        body = {name: given[name] for name in ("filter",) if name in given}
+        body |= {} if table is None else {"table": table}
+        answer = self._send("POST", "/api/facets", json=body | {"columns": columns, "values": most})
+        return tuple(map(Facet.from_dict, answer["facets"]))
 
     def close(self) -> None:
         self._http.close()

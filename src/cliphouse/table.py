@@ -253,6 +253,7 @@ class Table:
         offset: int = 0,
         cursor: str | None = None,
         fields: str | Sequence[str] | None = None,
+        sort: str | None = None,
         count: bool = False,
         **more: Any,
     ) -> SearchResult:
@@ -265,14 +266,13 @@ class Table:
         method only if its measured recall is good and it is faster; ``ef`` is the search width of
         mode hnsw, ``oversampling`` that of mode codes. ``dedup`` leaves out rows of that cosine
         similarity to a nearer one. ``cursor`` goes on after an earlier result's. Hits show the
-        columns ``fields``, by default all. ``more`` are other fields of Request.
-
+        columns ``fields``, by default all, sorted by ``sort`` if given (see Request).
         Raises QueryError, PictureError, ModelError or TableError, each saying what to do.
         """
         given: dict[str, Any] = {"k": k, "modality": modality, "where": where, "metric": metric}
         given |= {"mode": mode, "ef": ef, "oversampling": oversampling, "filter": filter}
         given |= {"min_score": min_score, "dedup": dedup, "offset": offset, "cursor": cursor}
-        request = Request.read(given | {"fields": fields} | more)
+        request = Request.read(given | {"fields": fields, "sort": sort} | more)
         return self.search_many([operands_of(query, add, subtract)], request, count)[0]
 
     def search_many(

@@ -97,7 +97,7 @@ def command(
         chosen,
         output,
         lambda: _document(asked, results, many),
-        lambda: _draw(asked, results, many, request.fields or ()),
+        lambda: _draw(asked, results, many, _headings(request, results)),
     )
 
 
@@ -125,6 +125,12 @@ def _document(asked: Sequence[str], results: Sequence[SearchResult], many: bool)
     if not many:
         return results[0].to_dict()
     return [{"query": q} | r.to_dict() for q, r in zip(asked, results, strict=True)]
+
+
+def _headings(request: Request, results: Sequence[SearchResult]) -> tuple[str, ...]:
+    """The columns of the table on the terminal: those asked for, then the one it is sorted by."""
+    shown = (field.name for result in results[:1] for field in result.fields)
+    return tuple(dict.fromkeys((*(request.fields or ()), *shown)))
 
 
 def _draw(

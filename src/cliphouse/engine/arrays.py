@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,3 +28,15 @@ def plain_columns(table: pa.Table) -> dict[str, Sequence[Any]]:
             table = table.set_column(index, field.name, table.column(index).cast(pa.binary()))
     columns: dict[str, Sequence[Any]] = table.to_pydict()
     return columns
+
+
+def plain_value(value: Any) -> Any:
+    """A value of an answer as Python and JSON have it: bytes as text, with what is no UTF-8
+    replaced, and times, which come without a zone over HTTP, in UTC."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, (list, tuple)):
+        return [plain_value(item) for item in value]
+    if isinstance(value, datetime) and value.tzinfo is None:
+        return value.replace(tzinfo=timezone.utc)
+    return value

@@ -12,14 +12,16 @@ from cliphouse.schema.columns import COLUMNS
 
 
 class Img2datasetExport(ExportFormat):
-    """A parquet file with what img2dataset reads of each picture (``Column.picture_list``)."""
+    """A parquet file with what img2dataset reads of each picture (``Column.picture_list``), and the
+    columns of the table's own, which it keeps if it is told to (save_additional_columns)."""
 
     name = "img2dataset"
     help = "a parquet file of URLs and captions"
     output = "file"
 
     def write(self, rows: ChosenRows, output: Path) -> list[Path]:
-        write_parquet(rows, _listed(rows.columns), output)
+        own = (column.name for column in rows.table.info.kept)
+        write_parquet(rows, [*_listed(rows.columns), *own], output)
         return [output]
 
 

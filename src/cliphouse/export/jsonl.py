@@ -9,6 +9,7 @@ from cliphouse.engine.quoting import backquote
 from cliphouse.export.files import whole_file
 from cliphouse.export.format import ExportFormat
 from cliphouse.export.rows import ChosenRows
+from cliphouse.search.column_filter import ValueType
 
 
 class JsonLinesExport(ExportFormat):
@@ -32,6 +33,10 @@ class JsonLinesExport(ExportFormat):
 
 def _valid(rows: ChosenRows, name: str) -> str:
     """The SQL of a column as valid UTF-8, for a user who may not set VALID_JSON."""
-    if rows.table.columns[name] in ("String", "LowCardinality(String)"):
-        return f"toValidUTF8({backquote(name)}) AS {backquote(name)}"
-    return rows.plain(name)
+    kind, column = rows.table.columns[name], backquote(name)
+    if not ValueType.of(kind).is_text:
+        return rows.plain(name)
+    valid = "toValidUTF8({})"
+    for depth in range(kind.count("Array(")):
+        valid = f"arrayMap(item_{depth} -> {valid.format(f'item_{depth}')}, {{}})"
+    return f"{valid.format(column)} AS {column}"

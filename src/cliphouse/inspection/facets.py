@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cliphouse.engine.arrays import plain_value
 from cliphouse.engine.quoting import backquote
 from cliphouse.errors import QueryError
 from cliphouse.inspection.statistics import Bin
@@ -19,8 +20,8 @@ from cliphouse.search.statement import condition_of
 
 MOST_VALUES = 100
 _BINS = 20
-_NUMBER = re.compile(r"U?Int\d+|Float(32|64)|Decimal.*")
-_EMBEDDING = re.compile(r"Array\((Float32|BFloat16)\)")
+NUMBER = re.compile(r"U?Int\d+|Float(32|64)|Decimal.*")
+EMBEDDING = re.compile(r"Array\((Float32|BFloat16)\)")
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,13 @@ class Facet:
     bins: tuple[Bin, ...] = ()
     nulls: int = 0
 
+    @classmethod
+    def from_dict(cls, known: Mapping[str, Any]) -> Facet:
+        """The facet that JSON has, as ``asdict`` writes it."""
+        values = tuple(ValueCount(**each) for each in known["values"])
+        bins = tuple(Bin(**each) for each in known["bins"])
+        return cls(known["column"], values, known["others"], bins, known["nulls"])
+
 
 def read_facets(
     table: TableHandle, facts: TableFacts, names: Sequence[str], request: Request, most: int = 20
@@ -65,7 +73,7 @@ def read_facets(
 
 class _Counter:
     def __init__(self, table: TableHandle, name: str, condition: Condition) -> None:
-        types = {n: sql for n, sql in table.columns.items() if not _EMBEDDING.fullmatch(sql)}
+        types = {n: sql for n, sql in table.columns.items() if not EMBEDDING.fullmatch(sql)}
         if name not in types:
             there = ", ".join(types)
             raise QueryError(f"facet {name}: the table has no such column to count; it has {there}")
@@ -81,7 +89,7 @@ class _Counter:
             return self._binned(
                 f"toFloat64(toUnixTimestamp64Milli(toDateTime64({column}, 3, 'UTC'))) / 1000"
             )
-        if not self._kind.is_list and _NUMBER.fullmatch(self._kind.base):
+        if not self._kind.is_list and NUMBER.fullmatch(self._kind.base):
             return self._binned(f"toFloat64({column})")
         return self._listed(column, most)
 
@@ -98,7 +106,7 @@ class _Counter:
             f"SELECT value, count() AS rows FROM (SELECT {value} AS value {self._from}) "
             f"WHERE isNotNull(value) GROUP BY value ORDER BY rows DESC, value LIMIT {most}"
         )
-        counts = tuple(ValueCount(_plain(row["value"]), int(row["rows"])) for row in found)
+        counts = tuple(ValueCount(plain_value(row["value"]), int(row["rows"])) for row in found)
         others = int(totals["known"]) - sum(each.rows for each in counts)
         return Facet(self._name, counts, others, nulls=int(totals["nulls"]))
 
@@ -128,7 +136,3 @@ class _Counter:
     def _rows(self, sql: str) -> list[dict[str, Any]]:
         with explained(self._condition, sql):
             return self._connection.rows(sql, self._condition.parameters)
-
-
-def _plain(value: Any) -> Any:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

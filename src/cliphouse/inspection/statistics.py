@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from cliphouse.engine.arrays import plain_value
 from cliphouse.schema.columns import COLUMNS, Column, StatisticKind
 from cliphouse.schema.handle import TableHandle
 
@@ -172,7 +173,7 @@ class _Counter:
             f"SELECT {expression} AS value, count() AS rows {self._from} "
             f"GROUP BY value ORDER BY rows DESC, value LIMIT {_MOST_VALUES}"
         )
-        return tuple(Share(_text(row["value"]), int(row["rows"])) for row in found)
+        return tuple(Share(str(plain_value(row["value"])), int(row["rows"])) for row in found)
 
     def examples(self) -> tuple[Example, ...]:
         """Rows with a caption, the same in every call, spread over the rows that were counted."""
@@ -187,7 +188,7 @@ class _Counter:
         )
         return tuple(
             Example(
-                row["id"], _text(row["url"]), _text(row["caption"]), row["width"], row["height"]
+                *(plain_value(row[name]) for name in ("id", "url", "caption", "width", "height"))
             )
             for row in found
         )
@@ -205,7 +206,3 @@ _KINDS: dict[StatisticKind, Callable[[_Counter, str], Bins | Shares]] = {
     "values": _Counter.values,
     "sites": _Counter.sites,
 }
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

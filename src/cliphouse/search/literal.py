@@ -15,7 +15,7 @@ from cliphouse.search.condition import SCORE, Condition
 from cliphouse.search.query.content import read_vector
 from cliphouse.search.query.operand import Operand, require_positive
 from cliphouse.search.request import Request
-from cliphouse.search.statement import condition_of, is_cut, shown_fields
+from cliphouse.search.statement import condition_of, is_cut, order_of, shown_fields
 from cliphouse.vocabulary import Modality
 
 _PARAMETER = re.compile(r"\{(\w+):([^{}]+)\}")
@@ -52,6 +52,9 @@ def literal_sql(facts: TableFacts, operands: Sequence[Operand], request: Request
         # A second sort key keeps an index out all the same.
         *([f"SETTINGS {USE_INDEX} = 0"] if facts.features.may_set(USE_INDEX, 0) else []),
     ]
+    order = order_of(facts, request)
+    if order is not None:
+        lines = ["SELECT * FROM (", *lines, f") ORDER BY {order.sql}, score DESC, id ASC"]
     return "\n".join(lines)
 
 

@@ -75,7 +75,9 @@ class Request(_Wide):
     has its width as a field: ``ef`` is that of mode hnsw, ``oversampling``, how many times k rows
     are compared exactly, that of mode codes. ``dedup`` is the cosine similarity from which a row
     is a near-duplicate of a nearer one and left out. ``fields`` are the columns that hits show,
-    None for all of them. No search goes deeper than MAX_K rows.
+    None for all of them. ``sort`` names a column that the hits of a page are sorted by, with a
+    minus before it for the largest first; they are the same k nearest rows as without it. No search
+    goes deeper than MAX_K rows.
 
     The command line, REST, the client and searches copied as code offer each field as its option
     says (see cliphouse.search.option).
@@ -118,6 +120,13 @@ class Request(_Wide):
         longest=1000,
         alike=False,
         form=_NAMES,
+    )
+    sort: str | None = option(
+        None,
+        help="Sort the hits by this column in place of the score, as in aesthetic, or the largest "
+        "first, as in -aesthetic. Which rows are found stays the same.",
+        longest=300,
+        alike=False,
     )
 
     def __post_init__(self) -> None:

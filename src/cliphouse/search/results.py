@@ -90,10 +90,10 @@ class SearchStats:
 
 @dataclass(frozen=True)
 class SearchResult(Sequence[Hit]):
-    """The hits, nearest first, with how they were found (``stats``) and the statement (``sql``).
+    """The hits, with how they were found (``stats``) and the statement (``sql``).
 
-    ``cursor`` is the token of the next page, None if no more rows can follow. ``fields`` are the
-    columns that the hits show.
+    The nearest hit comes first, unless the request sorts them. ``cursor`` is the token of the next
+    page, None if no more rows can follow. ``fields`` are the columns that the hits show.
     """
 
     hits: tuple[Hit, ...]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from cliphouse.engine.arrays import plain_value
 from cliphouse.engine.quoting import backquote
 from cliphouse.errors import QueryError
 from cliphouse.schema.columns import embedding_column
@@ -34,9 +35,5 @@ def read_rows(
         f"SELECT {chosen} FROM {table.sql} WHERE id IN {{ids:Array(Int64)}}",
         {"ids": list(ids)},
     )
-    rows = {row["id"]: {name: _text(value) for name, value in row.items()} for row in found}
+    rows = {row["id"]: {name: plain_value(value) for name, value in row.items()} for row in found}
     return [rows[row_id] for row_id in ids if row_id in rows]
-
-
-def _text(value: Any) -> Any:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cliphouse.engine.arrays import plain_columns, vectors_of
+from cliphouse.engine.arrays import plain_columns, plain_value, vectors_of
 from cliphouse.engine.reading import ReadingMeter
 from cliphouse.schema.columns import Value
 from cliphouse.schema.facts import TableFacts
@@ -33,6 +32,7 @@ from cliphouse.search.statement import (
     VECTOR_NAME,
     condition_of,
     is_cut,
+    order_of,
     search_sql,
     shown_fields,
 )
@@ -82,6 +82,7 @@ class Searcher:
         """
         meter = ReadingMeter(self._connection) if count and self._facts.is_embedded else None
         started = time.perf_counter()
+        order = order_of(self._facts, request)
         page = self._paged(vector, request)
         plan = page.found.plan
         elapsed = (time.perf_counter() - started) * 1000
@@ -100,7 +101,7 @@ class Searcher:
             rows_read=meter.read().rows if meter else None,
         )
         return SearchResult(
-            tuple(page.hits),
+            tuple(page.hits if order is None else order.sort(page.hits)),
             stats,
             page.found.sql,
             _next_cursor(page, request),
@@ -264,16 +265,4 @@ def _values(column: Sequence[Any] | None, field: HitField, count: int) -> Sequen
         return [absent] * count
     if field.type.python in (int, float):
         return [absent if v is None else v for v in column]
-    return [absent if v is None else _shown(v) for v in column]
-
-
-def _shown(value: Any) -> Any:
-    """A value as a hit has it: bytes as text, and times, which the driver gives without a zone, in
-    UTC."""
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    if isinstance(value, (list, tuple)):
-        return [_shown(item) for item in value]
-    if isinstance(value, datetime) and value.tzinfo is None:
-        return value.replace(tzinfo=timezone.utc)
-    return value
+    return [absent if v is None else plain_value(v) for v in column]

@@ -12,6 +12,7 @@ from cliphouse.schema.facts import DISTANCE, TableFacts
 from cliphouse.search.condition import SCORE, Condition, every, typed_condition
 from cliphouse.search.methods import method_of
 from cliphouse.search.methods.method import Plan, Settings, Stage
+from cliphouse.search.order import Order
 from cliphouse.search.planner import search_of
 from cliphouse.search.query.parameter import decode_expression
 from cliphouse.search.request import Request
@@ -147,7 +148,8 @@ def _chosen(facts: TableFacts, request: Request, distance: str) -> list[str]:
 
 
 def shown_fields(facts: TableFacts, request: Request) -> tuple[HitField, ...]:
-    """The columns that the hits of a request show: those it asks for, or else all that hits show.
+    """The columns that the hits of a request show: those that it asks for and sorts by, or else all
+    that hits show.
 
     Raises QueryError if it asks for a column that hits do not show.
     """
@@ -158,7 +160,19 @@ def shown_fields(facts: TableFacts, request: Request) -> tuple[HitField, ...]:
         if name not in known:
             there = ", ".join(known)
             raise QueryError(f"fields: hits have no column {name}; they have {there}")
-    return tuple(field for name, field in known.items() if name in request.fields)
+    order = order_of(facts, request)
+    shown = {*request.fields, *([order.field.name] if order else [])}
+    return tuple(field for name, field in known.items() if name in shown)
+
+
+def order_of(facts: TableFacts, request: Request) -> Order | None:
+    """The order of a page's hits, None if it is that of their scores.
+
+    Raises QueryError if they cannot be sorted so.
+    """
+    if request.sort is None:
+        return None
+    return Order.read(request.sort, hit_fields(facts.info.columns))
 
 
 def _reading(facts: TableFacts) -> Settings:

@@ -108,14 +108,15 @@ async def neighbours(
 async def info(request: Request, table: TableName = None) -> Response:
     """List the tables, and describe one of them."""
     service = service_of(request)
+    described = await service.info(table)
     # Clients do not learn the path or the address of the database.
-    summary = asdict(await service.info(table)) | {"database": ""}
+    summary = asdict(described) | {"database": ""}
     return json_answer(
         {
             "version": cliphouse.__version__,
             "tables": service.tables,
             "summary": summary,
-            "fields": describe_fields().model_dump(),
+            "fields": describe_fields(there=described.columns).model_dump(),
         }
     )
 

@@ -12,6 +12,7 @@ from cliphouse.schema.columns import COLUMNS, Column
 from cliphouse.search.filter import filter_fields
 from cliphouse.search.methods import AUTO, METHODS
 from cliphouse.server.column_models import MAX_CONTAINED, MAX_HOST
+from cliphouse.server.own_fields import NamedType, OwnControl, own_controls
 
 ControlKind = Literal["contains", "host", "one_of", "hide", "range"]
 
@@ -54,20 +55,26 @@ class ModeAnswer(BaseModel):
 
 
 class FieldsAnswer(BaseModel):
-    """The filters, statistics and modes, in display order. A table may lack some of the columns."""
+    """The filters, statistics and modes, in display order. A table may lack some of the columns.
+    ``own`` are the filters on columns of the table's own, which have charts of /api/facets too."""
 
     filters: list[FilterControl]
+    own: list[OwnControl]
     statistics: list[StatisticAnswer]
     modes: list[ModeAnswer]
 
 
-def describe_fields(columns: Sequence[Column] = COLUMNS) -> FieldsAnswer:
-    """Describe the controls and charts for ``columns``."""
+def describe_fields(
+    columns: Sequence[Column] = COLUMNS, there: Sequence[NamedType] = ()
+) -> FieldsAnswer:
+    """Describe the controls and charts for ``columns``, and for those beyond COLUMNS among
+    ``there``, all columns of a table."""
     controls = [control for column in columns for control in _controls(column)]
     order = ("contains", "host", "one_of", "hide", "range")
     controls.sort(key=lambda control: order.index(control.kind))
     return FieldsAnswer(
         filters=controls,
+        own=own_controls(there),
         statistics=[_statistic(field) for field in statistic_fields(columns)],
         modes=list(_modes()),
     )

@@ -81,7 +81,8 @@ class BatchBody(Options):
 
 
 class SearchAnswer(BaseModel):
-    """The hits, nearest first. ``cursor`` leads to the next page; it is null at the end."""
+    """The hits, nearest first unless ``sort`` orders them. ``cursor`` leads to the next page; it is
+    null at the end."""
 
     hits: list[HitAnswer]
     search: SearchStats

@@ -3,16 +3,17 @@
 import { bars, histogram, modeOf, recallPlot } from "./charts.js";
 import { $, el, grouped } from "./dom.js";
 
+const BARS = 20;
 const UNITS = ["B", "kB", "MB", "GB", "TB"];
 
-// `info` and `stats` are the answers of /api/info and /api/stats.
-export function showDataset(info, stats) {
+// `info` and `stats` are the answers of /api/info and /api/stats, `facets` those of /api/facets.
+export function showDataset(info, stats, facets) {
   const { summary } = info;
   $("dataset").replaceChildren(el("div", {},
     el("h2", {}, `Table ${summary.table}`),
     facts(info),
     stats.counted < stats.rows && el("p", { class: "note" }, `The charts are based on a sample of ${grouped(stats.counted)} rows from the whole table.`),
-    el("div", { class: "figures" }, figures(stats, info.fields.statistics)),
+    el("div", { class: "figures" }, figures(stats, info.fields.statistics), ownFigures(facets, info)),
     recall(summary.measured),
     columns(summary)));
 }
@@ -44,6 +45,20 @@ function figures(stats, fields) {
   const drawn = fields.filter(({ name }) => stats[name].length);
   return drawn.map(({ name, kind, title }) => CHARTS[kind](title, stats[name], stats.counted));
 }
+
+// A chart for each column of the table's own.
+function ownFigures(facets, { fields, summary }) {
+  const kinds = new Map(fields.own.map(({ column, kind }) => [column, kind]));
+  return facets.filter(({ values, bins }) => values.length || bins.length).map(({ column, values, bins, nulls }) => {
+    const title = nulls ? `${column} (${grouped(nulls)} rows without)` : column;
+    if (bins.length) return histogram(title, bins, kinds.get(column) === "own_numbers" ? short : day);
+    const shares = values.slice(0, BARS).map(({ value, rows }) => ({ value: String(value), rows }));
+    return bars(title, shares, summary.rows);
+  });
+}
+
+const short = (number) => String(Number(number.toPrecision(4)));
+const day = (seconds) => new Date(seconds * 1000).toISOString().slice(0, 10);
 
 function recall(measured) {
   if (!measured.length) {

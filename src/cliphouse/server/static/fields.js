@@ -1,7 +1,24 @@
 // The filters that the service offers, and the values that are set, by name. A filter that is not
-// set has no value. The default of a "hide" filter hides the worst values.
+// set has no value. The default of a "hide" filter hides the worst values. Filters on columns of the
+// table's own have kinds that begin with "own".
 
 export const HIDE = "hide";
+const DAY = /^\d{4}-\d\d-\d\d$/;
+const CHOICES = { hide: ["strict", "show"], own_flag: ["yes", "no"] };
+
+// What an own filter asks of its column, by its kind; a value that is not set is undefined.
+const bounds = (min, max) => ({ min, max });
+const OWN = {
+  own_contains: (contains) => ({ contains }),
+  own_values: (value) => [value],
+  own_flag: (value) => [value === "yes"],
+  own_numbers: bounds,
+  own_days: bounds,
+  own_times: (min, max) => bounds(min, max && `${max} 23:59:59.999999999`),
+};
+
+// All filters of a table. `info` is the answer of /api/info.
+export const offeredBy = (info) => [...info.fields.filters, ...info.fields.own];
 
 // The names of a filter's values in the state and in the address bar.
 export function namesOf(filter) {
@@ -22,9 +39,9 @@ export function known(values, filters) {
 
 function read(value, kind) {
   if (value === undefined || value === "") return null;
-  if (kind === "range") return Number.isFinite(Number(value)) ? Number(value) : null;
-  if (kind === "hide") return value === "strict" || value === "show" ? value : null;
-  return value;
+  if (kind === "range" || kind === "own_numbers") return Number.isFinite(Number(value)) ? Number(value) : null;
+  if (kind === "own_days" || kind === "own_times") return DAY.test(value) ? value : null;
+  return CHOICES[kind]?.includes(value) === false ? null : value;
 }
 
 // The filter of a request body. If the table lacks a column, its default filter is left out. The
@@ -38,6 +55,9 @@ export function toFilter(values, filters, columns) {
       if (value !== "show" && columns.has(column)) filter[fields[0]] = value === "strict" ? unwanted : unwanted.slice(0, 1);
     } else if (kind === "one_of") {
       if (value !== undefined) filter[fields[0]] = [value];
+    } else if (kind in OWN) {
+      const set = fields.map((name) => values[name]);
+      if (set.some((one) => one !== undefined)) filter[column] = OWN[kind](...set);
     } else {
       for (const name of fields) if (values[name] !== undefined) filter[name] = values[name];
     }

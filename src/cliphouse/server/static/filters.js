@@ -1,7 +1,7 @@
 // The filter form and the other search options: modality, mode, near-duplicates, table.
 
 import { $, el } from "./dom.js";
-import { HIDE, known, namesOf } from "./fields.js";
+import { HIDE, known, namesOf, offeredBy } from "./fields.js";
 import { offerModes } from "./modes.js";
 
 const WAIT = 250;
@@ -33,7 +33,7 @@ export class Filters {
   offer(info) {
     const { columns, modalities } = info.summary;
     const names = new Set(columns.map((column) => column.name));
-    this.filters = info.fields.filters;
+    this.filters = offeredBy(info);
     $("filters").replaceChildren(...this.filters.map((filter) => {
       const control = CONTROLS[filter.kind](filter);
       control.hidden = !names.has(filter.column);
@@ -51,11 +51,15 @@ export class Filters {
   offerValues(statistics, chosen) {
     for (const filter of this.filters.filter(({ kind }) => kind === "one_of")) {
       const [name] = namesOf(filter);
-      const values = statistics[name].map((share) => share.value).filter(Boolean);
-      if (chosen[name] && !values.includes(chosen[name])) values.push(chosen[name]);
-      const options = values.map((value) => el("option", { value }, value));
-      $("filters").elements[name].replaceChildren(el("option", { value: "" }, "any"), ...options);
-      $("filters").elements[name].value = chosen[name] ?? "";
+      fillMenu(name, statistics[name].map((share) => share.value), chosen[name]);
+    }
+  }
+
+  // Fill the menus of the table's own columns with the values in `facets`, from /api/facets.
+  offerOwnValues(facets, chosen) {
+    for (const { column, fields: [name] } of this.filters.filter(({ kind }) => kind === "own_values")) {
+      const facet = facets.find((one) => one.column === column);
+      if (facet) fillMenu(name, facet.values.map(({ value }) => value), chosen[name]);
     }
   }
 
@@ -78,9 +82,17 @@ export class Filters {
   }
 }
 
+function fillMenu(name, counted, chosen) {
+  const values = counted.filter(Boolean);
+  if (chosen && !values.includes(chosen)) values.push(chosen);
+  const options = values.map((value) => el("option", { value }, value));
+  $("filters").elements[name].replaceChildren(el("option", { value: "" }, "any"), ...options);
+  $("filters").elements[name].value = chosen ?? "";
+}
+
 function showValue(field, kind, value) {
   const shown = String(value ?? (kind === "hide" ? HIDE : ""));
-  if (kind === "one_of" && ![...field.options].some((option) => option.value === shown)) {
+  if (field.tagName === "SELECT" && ![...field.options].some((option) => option.value === shown)) {
     field.append(el("option", { value: shown }, shown));
   }
   const isBeingTyped = field === document.activeElement && field.tagName === "INPUT";
@@ -93,6 +105,10 @@ const text = ({ label, fields, max_length: maxlength }, placeholder) =>
 const select = (filter, options) =>
   el("label", {}, `${filter.label} `, el("select", { name: namesOf(filter)[0] }, options.map(([value, name]) => el("option", { value }, name))));
 
+const pair = (type) => ({ label, fields, low: min, high: max, step = "any" }) => el("fieldset", { class: "pair" },
+  el("legend", {}, label),
+  fields.map((name, i) => el("label", {}, i ? "to " : "from ", el("input", { name, type, min, max, step: type === "number" && step }))));
+
 const CONTROLS = {
   contains: (filter) => text(filter),
   host: (filter) => text(filter, "example.org"),
@@ -102,9 +118,13 @@ const CONTROLS = {
     ["strict", `hide, ${filter.unwanted.slice(1).join(" and ").toLowerCase()} too`],
     ["show", "show"],
   ]),
-  range: ({ label, fields, low: min, high: max, step }) => el("fieldset", { class: "pair" },
-    el("legend", {}, label),
-    fields.map((name, i) => el("label", {}, i ? "to " : "from ", el("input", { name, type: "number", min, max, step })))),
+  range: pair("number"),
+  own_contains: (filter) => text(filter),
+  own_values: (filter) => select(filter, [["", "any"]]),
+  own_flag: (filter) => select(filter, [["", "any"], ["yes", "yes"], ["no", "no"]]),
+  own_numbers: pair("number"),
+  own_days: pair("date"),
+  own_times: pair("date"),
 };
 
 function showThreshold(dedup) {

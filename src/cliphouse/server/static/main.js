@@ -2,9 +2,10 @@
 
 import { fromAddress, toAddress } from "./address.js";
 import { getJson, inTable } from "./api.js";
+import { readFacets } from "./facets.js";
 import { Detail } from "./detail.js";
 import { $ } from "./dom.js";
-import { known } from "./fields.js";
+import { known, offeredBy } from "./fields.js";
 import { isMode } from "./modes.js";
 import { Filters } from "./filters.js";
 import { Grid } from "./grid.js";
@@ -162,7 +163,7 @@ function showSearch() {
     return;
   }
   welcome.hide();
-  const body = toBody(state, info.fields.filters, new Set(info.summary.columns.map((column) => column.name)));
+  const body = toBody(state, offeredBy(info), new Set(info.summary.columns.map((column) => column.name)));
   const text = JSON.stringify(body);
   if (text === shownBody) return;
   shownBody = text;
@@ -172,8 +173,8 @@ function showSearch() {
 
 async function showDataset() {
   try {
-    const [stats, drawing] = await Promise.all([readStatistics(), import("./dataset.js")]);
-    drawing.showDataset(info, stats);
+    const [stats, facets, drawing] = await Promise.all([readStatistics(), readFacets(info, state.table), import("./dataset.js")]);
+    drawing.showDataset(info, stats, facets);
   } catch (error) {
     showProblem(error.message);
   }
@@ -191,6 +192,11 @@ async function readStatistics() {
   }
   filters.offerValues(statistics.get(table), state.filters);
   return statistics.get(table);
+}
+
+async function readValues() {
+  const [, facets] = await Promise.all([readStatistics(), readFacets(info, state.table)]);
+  filters.offerOwnValues(facets, state.filters);
 }
 
 // Load the table's description. It is asked for once, however many changes wait for it: the filters
@@ -217,7 +223,7 @@ async function describe() {
 async function prepare() {
   await describe();
   const mode = isMode(state.mode) ? state.mode : "auto";
-  state = { ...state, mode, filters: known(state.filters, info.fields.filters) };
+  state = { ...state, mode, filters: known(state.filters, offeredBy(info)) };
   const unknown = state.parts.filter((part) => part.kind === "row" && !rows.has(part.value));
   await Promise.allSettled(unknown.map(async ({ value }) => {
     rows.set(value, { caption: "", url: "", ...(await getJson(inTable(`/api/items/${value}`, state.table))) });
@@ -245,7 +251,7 @@ function listen() {
   offerExport(results, () => state);
   // The menus' values need statistics, so count them only when somebody opens the filters.
   $("filters-menu").addEventListener("toggle", () => {
-    if ($("filters-menu").open) readStatistics().catch((error) => showProblem(error.message));
+    if ($("filters-menu").open) readValues().catch((error) => showProblem(error.message));
   });
 }
 

@@ -1,0 +1,52 @@
+"""The order of hits by a column of theirs, in place of their score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cliphouse.errors import QueryError
+
+if TYPE_CHECKING:
+    from cliphouse.search.results import Hit, HitField
+
+
+@dataclass(frozen=True)
+class Order:
+    """Hits sorted by ``field``, the largest value first if ``is_falling``. Those without a value,
+    null or NaN, come last; those with the same stay sorted by score."""
+
+    field: HitField
+    is_falling: bool
+
+    @classmethod
+    def read(cls, text: str, fields: Sequence[HitField]) -> Order:
+        """The order that a name of ``fields`` says, or a name behind a minus for the largest first.
+
+        Raises QueryError if hits have no such column or its values are lists.
+        """
+        known = {field.name: field for field in fields}
+        is_falling = text not in known and text.startswith("-")
+        name = text[1:] if is_falling else text
+        if name not in known:
+            raise QueryError(f"sort: hits have no column {name}; they have {', '.join(known)}")
+        if known[name].type.sql.startswith("Array("):
+            raise QueryError(f"sort: column {name} has lists, which have no order")
+        return cls(known[name], is_falling)
+
+    @property
+    def sql(self) -> str:
+        """The order as the engine has it, which places null and NaN last as well."""
+        return f"{self.field.quoted} {'DESC' if self.is_falling else 'ASC'}"
+
+    def sort(self, hits: Sequence[Hit]) -> list[Hit]:
+        """The hits in this order."""
+        name = self.field.name
+        known = [hit for hit in hits if _is_known(hit.values[name])]
+        unknown = [hit for hit in hits if not _is_known(hit.values[name])]
+        return sorted(known, key=lambda hit: hit.values[name], reverse=self.is_falling) + unknown
+
+
+def _is_known(value: Any) -> bool:
+    return value is not None and value == value

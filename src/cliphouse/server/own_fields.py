@@ -1,0 +1,91 @@
+"""Describes the filters and charts that the page can offer for the columns of a table's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import Literal, Protocol
+
+from pydantic import BaseModel
+
+from cliphouse.inspection.facets import EMBEDDING, NUMBER
+from cliphouse.schema.columns import COLUMNS
+from cliphouse.search.column_filter import ValueType
+from cliphouse.server.column_models import MAX_CONTAINED
+
+OwnKind = Literal["own_contains", "own_values", "own_flag", "own_numbers", "own_days", "own_times"]
+_ENDS: dict[OwnKind, tuple[str, ...]] = {
+    "own_contains": ("contains",),
+    "own_values": ("is",),
+    "own_flag": ("is",),
+}
+# More controls than this fill several screens. Programs may filter by every column.
+MOST_OWN = 40
+
+
+class NamedType(Protocol):
+    """A column of a table: its name and its type in SQL."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def type(self) -> str: ...
+
+
+class OwnControl(BaseModel):
+    """A control for a filter on a column of a table's own. ``fields`` are the names of its inputs.
+    It sets the filter that is named like the column, by its ``kind``:
+
+    - ``own_contains`` sets ``contains``, a text of at most ``max_length`` characters.
+    - ``own_values`` sets a list with the chosen value, one of those that /api/facets counts.
+    - ``own_flag`` sets a list with true or false.
+    - ``own_numbers``, ``own_days`` and ``own_times`` set ``min`` and ``max``: numbers, days, and
+      times in UTC.
+    """
+
+    kind: OwnKind
+    column: str
+    label: str
+    fields: list[str]
+    max_length: int | None = None
+
+
+def own_controls(columns: Sequence[NamedType]) -> list[OwnControl]:
+    """The controls for the first MOST_OWN columns that a page can filter by, in their order."""
+    controls = (_control(column) for column in columns)
+    return list(islice((control for control in controls if control is not None), MOST_OWN))
+
+
+def _control(column: NamedType) -> OwnControl | None:
+    if column.name in _KNOWN or EMBEDDING.fullmatch(column.type):
+        return None
+    kind = _kind(column.type)
+    if kind is None:
+        return None
+    return OwnControl(
+        kind=kind,
+        column=column.name,
+        label=f"{column.name} contains" if kind == "own_contains" else column.name,
+        # Names in the address of the page, which has others: no column may be taken for them.
+        fields=[f"{column.name}.{end}" for end in _ENDS.get(kind, ("min", "max"))],
+        max_length=MAX_CONTAINED if kind == "own_contains" else None,
+    )
+
+
+def _kind(sql: str) -> OwnKind | None:
+    """How a column of this type is filtered; None if only programs can."""
+    type_ = ValueType.of(sql)
+    if type_.is_text and (type_.is_list or "LowCardinality" in sql):
+        return "own_values"
+    if type_.is_list:
+        return None
+    if type_.base == "Bool":
+        return "own_flag"
+    if type_.is_text:
+        return "own_contains"
+    if type_.is_time:
+        return "own_days" if type_.base in ("Date", "Date32") else "own_times"
+    return "own_numbers" if NUMBER.fullmatch(type_.base) else None
+
+
+_KNOWN = frozenset(column.name for column in COLUMNS)
