@@ -82,8 +82,8 @@ def measure(model: Path, name: str, size: tuple[int, int], work: Path, count: in
     paths = sorted(folder.glob("*.jpg"))
     layout = layout_of(model)
     vision, text = layout.vision(model), layout.text(model)
-    network = Network(vision.network)
-    words = TextTower(text, Network(text.network))
+    network = Network(vision.network, threads=1)  # threads that wait would be counted
+    words = TextTower(text, Network(text.network, threads=1))
     opened = [open_picture(path) for path in paths[:4]]
     shrunk = [shrink(image, vision) for image in opened]
     batch = pixels([shrunk[n % len(shrunk)] for n in range(32)], vision)
