@@ -342,7 +342,10 @@ def test_skipped_pictures_are_named_and_counted(world: Path, run: Run) -> None:
     assert result.returncode == 0
     assert "broken.jpg: cannot be read as a picture" in result.stderr
     assert "large.png: 300 x 300 pixels" in result.stderr
-    assert result.stdout == "60 new, 0 changed, 0 unchanged, 2 skipped\n"
+    assert result.stdout == (
+        "60 new, 0 changed, 0 unchanged, 2 skipped\n"
+        "passed over: 1 file that is no picture, 1 picture with too many pixels\n"
+    )
 
 
 def test_help_and_version(run: Run) -> None:

@@ -1,8 +1,8 @@
-"""Finding and opening pictures as people have them."""
+"""Opening pictures as people have them."""
 
 from __future__ import annotations
 
-import os
+import shutil
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from cliphouse.errors import PictureError
-from cliphouse.pictures.files import find_pictures, open_picture
+from cliphouse.pictures.files import open_picture, picture_formats
+from cliphouse.pictures.formats import SUFFIXES
 from cliphouse.pictures.sheet import Cell, contact_sheet
 
 
@@ -20,43 +21,6 @@ def save(path: Path, image: Image.Image | None = None, **options: object) -> Pat
     path.parent.mkdir(parents=True, exist_ok=True)
     (image or Image.new("RGB", (8, 6), "red")).save(path, **options)
     return path
-
-
-def test_finds_nested_pictures_by_path_and_no_hidden_ones(tmp_path: Path) -> None:
-    names = ["a.jpg", "b/c/d.PNG", "b/é 🐈.webp", "z.gif"]
-    for name in [*names, ".hidden.jpg", ".thumbnails/t.jpg"]:
-        save(tmp_path / name)
-    (tmp_path / "notes.txt").write_text("no picture")
-    found = [picture.path.relative_to(tmp_path).as_posix() for picture in find_pictures(tmp_path)]
-    assert found == ["a.jpg", "z.gif", "b/é 🐈.webp", "b/c/d.PNG"]
-
-
-def test_captions_come_from_sidecar_then_csv_then_name(tmp_path: Path) -> None:
-    for name in ("one.jpg", "two.jpg", "sub/two.jpg", "my_summer-holiday  2024.jpg"):
-        save(tmp_path / name)
-    (tmp_path / "one.txt").write_text(' a "quoted"\tcaption\n')
-    (tmp_path / "captions.csv").write_text(
-        'File,Caption\none.jpg,not this\ntwo.jpg,"from, the csv"\nsub/two.jpg,nested\n'
-    )
-    captions = {p.path.relative_to(tmp_path).as_posix(): p.caption for p in find_pictures(tmp_path)}
-    assert captions == {
-        "one.jpg": 'a "quoted"\tcaption',
-        "two.jpg": "from, the csv",
-        "sub/two.jpg": "nested",
-        "my_summer-holiday  2024.jpg": "my summer holiday 2024",
-    }
-
-
-def test_a_captions_csv_without_its_columns_is_named(tmp_path: Path) -> None:
-    save(tmp_path / "one.jpg")
-    (tmp_path / "captions.csv").write_text("picture;words\none.jpg;x\n")
-    with pytest.raises(PictureError, match=r"captions\.csv: the first line must name the columns"):
-        find_pictures(tmp_path)
-
-
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(PictureError, match="nowhere: no such folder"):
-        find_pictures(tmp_path / "nowhere")
 
 
 def test_a_picture_is_turned_upright(tmp_path: Path) -> None:
@@ -88,6 +52,58 @@ def test_every_kind_of_pixel_becomes_rgb(tmp_path: Path, mode: str) -> None:
     assert opened.mode == "RGB"
     if mode == "I;16":
         assert opened.getpixel((0, 0)) == (40_000 // 256,) * 3
+
+
+def test_every_format_that_is_decoded_has_its_suffixes() -> None:
+    """Those of Pillow and of pillow-heif; MPO has a suffix only for writing."""
+    formats = set(picture_formats())
+    read = {name for name, form in Image.registered_extensions().items() if form in formats}
+    assert {*read, ".mpo"} == SUFFIXES
+    assert {"HEIF", "AVIF", "JPEG2000"} < formats
+    assert not formats & {"EPS", "PDF"}
+
+
+def as_tiff(path: Path, values: np.ndarray) -> list[int]:
+    """The grey values of a TIFF with ``values``, as they are opened; 127 and 128 are one."""
+    Image.fromarray(values).save(path / "grey.tiff")
+    grey = np.asarray(open_picture(path / "grey.tiff"))[0, :, 0]
+    return np.where(grey == 127, 128, grey).tolist()
+
+
+def test_deep_grey_is_scaled_by_its_range(tmp_path: Path) -> None:
+    """None of them is black or white all over, as when the upper or the lower 8 bits are taken."""
+    assert as_tiff(tmp_path, np.array([[0, 2048, 4095]], np.uint16)) == [0, 128, 255]
+    assert as_tiff(tmp_path, np.array([[0, 32768, 65535]], np.uint16)) == [0, 128, 255]
+    assert as_tiff(tmp_path, np.array([[0, 10**6, 2 * 10**6]], np.int32)) == [0, 128, 255]
+    assert as_tiff(tmp_path, np.array([[-100, 0, 100]], np.int32)) == [0, 128, 255]
+    assert as_tiff(tmp_path, np.array([[0, 0.5, 1]], np.float32)) == [0, 128, 255]
+    assert as_tiff(tmp_path, np.array([[0, 100, 255]], np.float32)) == [0, 100, 255]
+    assert as_tiff(tmp_path, np.array([[-1e4, 0, 1e4]], np.float32)) == [0, 128, 255]
+    assert as_tiff(tmp_path, np.array([[np.nan, np.inf, 0.5]], np.float32)) == [0, 255, 128]
+    assert as_tiff(tmp_path, np.full((1, 2), 7e6, np.float32)) == [0, 0]
+
+
+@pytest.mark.parametrize("suffix", ["heic", "avif", "jp2", "jfif", "apng", "tga", "qoi", "psd"])
+def test_pictures_of_less_common_formats_are_read(tmp_path: Path, suffix: str) -> None:
+    """Named as they are, and named otherwise."""
+    form = {"heic": "HEIF", "jfif": "JPEG", "apng": "PNG", "jp2": "JPEG2000"}.get(suffix, suffix)
+    path = tmp_path / f"picture.{suffix}"
+    if suffix == "psd":  # a format that Pillow does not write: 4 x 3 pixels of plain red
+        head = b"8BPS" + bytes((0, 1, *[0] * 6, 0, 3, 0, 0, 0, 3, 0, 0, 0, 4, 0, 8, 0, 3))
+        path.write_bytes(head + bytes(14) + b"\xff" * 12 + b"\0" * 24)
+    else:
+        picture_formats()
+        Image.new("RGB", (48, 36), "red").save(path, form.upper())
+    for name in (path, shutil.copy(path, tmp_path / "picture.jpg")):
+        red, green, blue = open_picture(name).getpixel((2, 2))
+        assert red > 240
+        assert max(green, blue) < 16
+
+
+def test_postscript_is_not_run(tmp_path: Path) -> None:
+    (tmp_path / "x.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EOF\n")
+    with pytest.raises(PictureError, match="not a picture"):
+        open_picture(tmp_path / "x.jpg")
 
 
 def test_an_animation_gives_its_first_frame(tmp_path: Path) -> None:
@@ -148,13 +164,6 @@ def test_cut_off_pictures_are_named(tmp_path: Path, suffix: str) -> None:
 def test_a_missing_picture_is_named(tmp_path: Path) -> None:
     with pytest.raises(PictureError, match=r"x\.jpg: no such file"):
         open_picture(tmp_path / "x.jpg")
-
-
-def test_undecodable_file_names_are_found(tmp_path: Path) -> None:
-    save(tmp_path / "plain.jpg")
-    os.link(tmp_path / "plain.jpg", os.fsencode(tmp_path) + b"/bad\xff.jpg")
-    captions = [picture.caption for picture in find_pictures(tmp_path)]
-    assert captions == ["bad?", "plain"]
 
 
 def test_a_contact_sheet_shows_every_picture() -> None:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from cliphouse.pictures.datasets.report import DatasetReport, InputReport
     from cliphouse.pictures.embed import EmbedReport
 
+_NAMED = 20
+
 
 def command(
     pictures: Annotated[
@@ -34,6 +36,10 @@ def command(
     max_pixels: Annotated[
         int, typer.Option(min=1, help="Larger pictures are skipped and reported.")
     ] = MAX_PIXELS,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Write everything that is passed over to this CSV file."),
+    ] = None,
 ) -> None:
     """Turn pictures into shards. Run it again to embed new and changed pictures only.
 
@@ -52,26 +58,35 @@ def command(
     encoder = load_encoder(model or DEFAULT_MODEL, options.folder(model_dir), threads, device)
     with show.progress("embed", "pictures") as advance:
         if inputs is None:
-            report = embed_folder(Path(pictures), to, encoder, advance, max_pixels)
+            done = embed_folder(Path(pictures), to, encoder, advance, max_pixels)
         else:
-            done = embed_dataset(inputs, to, encoder, advance, _tell_input, max_pixels)
+            read = embed_dataset(inputs, to, encoder, advance, _tell_input, max_pixels)
     if inputs is None:
-        tell(report)
+        tell(done, report)
         return
-    _tell_dataset(done)
-    if not done.is_complete:
+    _tell_dataset(read)
+    if not read.is_complete:
         raise typer.Exit(1)
 
 
-def tell(report: EmbedReport) -> None:
-    """Print what was done, and name each skipped picture."""
-    for skipped in report.skipped:
-        show.err.print(f"skipped {skipped.path}: {skipped.reason}", markup=False)
-    gone = f", {report.gone:,} no longer in the folder (their rows stay)" if report.gone else ""
+def tell(done: EmbedReport, report: Path | None = None) -> None:
+    """Print what was done, and name what was passed over: all of it in the file ``report``."""
+    from cliphouse.pictures.passed_over import describe, write_report
+
+    named = [item for item in done.skipped if item.kind != "hidden"]
+    for item in named[:_NAMED]:
+        show.err.print(show.plain(f"passed over {item.path}: {item.reason}"), markup=False)
+    if report is not None:
+        write_report(done.skipped, report)
+    elif len(named) > _NAMED:
+        show.err.print(f"... and {len(named) - _NAMED:,} more; --report FILE lists all")
+    gone = f", {done.gone:,} no longer in the folder (their rows stay)" if done.gone else ""
     show.out.print(
-        f"{report.new:,} new, {report.changed:,} changed, {report.unchanged:,} unchanged, "
-        f"{len(report.skipped):,} skipped{gone}"
+        f"{done.new:,} new, {done.changed:,} changed, {done.unchanged:,} unchanged, "
+        f"{len(done.skipped):,} skipped{gone}"
     )
+    if done.skipped:
+        show.out.print(f"passed over: {describe(done.skipped)}", markup=False)
 
 
 def _tell_input(report: InputReport) -> None:

@@ -21,9 +21,11 @@ from PIL import Image
 
 from cliphouse.errors import PictureError
 from cliphouse.models import Encoder
-from cliphouse.pictures.files import Picture, find_pictures, open_picture
+from cliphouse.pictures.files import LargePictureError, open_picture
+from cliphouse.pictures.find import Picture, find_pictures
 from cliphouse.pictures.formats import MAX_PIXELS
 from cliphouse.pictures.output import foreign, shard_files, take_folder
+from cliphouse.pictures.passed_over import Kind, PassedOver, describe
 from cliphouse.shards.files import Shard, find_shards
 from cliphouse.shards.writer import ShardWriter
 from cliphouse.vocabulary import Progress
@@ -52,23 +54,16 @@ class EmbedSizes:
 EMBED_SIZES = EmbedSizes()
 
 
-@dataclass(frozen=True)
-class SkippedPicture:
-    """A picture that was left out, and the reason."""
-
-    path: Path
-    reason: str
-
-
 @dataclass
 class EmbedReport:
-    """The numbers of pictures that a run found new, changed, unchanged and gone."""
+    """The numbers of pictures that a run found new, changed, unchanged and gone. ``skipped`` is
+    all else that is in the folder."""
 
     new: int = 0
     changed: int = 0
     unchanged: int = 0
     gone: int = 0
-    skipped: list[SkippedPicture] = field(default_factory=list)
+    skipped: list[PassedOver] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -119,17 +114,20 @@ def embed_folder(
     """Embed the pictures in ``folder`` into shards in ``shards``, in clip-retrieval's layout.
 
     Pictures that cannot be read, or have more than ``max_pixels``, are left out and listed in the
-    report. A changed picture keeps its row; a picture that is gone from ``folder`` keeps its row,
-    too.
+    report, as is everything else in the folder that is no picture. A changed picture keeps its row;
+    a picture that is gone from ``folder`` keeps its row, too.
 
     Raises PictureError if the folder is missing or has no picture, ShardError if ``shards`` has
     shards of another model or another program.
     """
-    pictures = find_pictures(folder)
+    found = find_pictures(folder)
+    pictures = found.pictures
     if not pictures:
-        raise PictureError(f"{folder}: no pictures here (.jpg, .png, .webp, .gif ...)")
+        others = f"; passed over: {describe(found.passed)}" if found.passed else ""
+        raise PictureError(f"{folder}: no pictures here (.jpg, .png, .heic, .webp ...){others}")
     known = _known_rows(shards, encoder)
-    report = EmbedReport(gone=len(known.keys() - {str(picture.path) for picture in pictures}))
+    gone = known.keys() - {str(picture.path) for picture in pictures}
+    report = EmbedReport(gone=len(gone), skipped=list(found.passed))
     new: list[Picture] = []
     changed: dict[int, dict[int, Picture]] = defaultdict(dict)
     for picture in pictures:
@@ -222,9 +220,8 @@ class _Run:
             if not loaded:
                 continue
             image = self._encoder.encode_image([item.image for item in loaded])
-            text = self._encoder.encode_text([item.picture.caption for item in loaded])
-            similarity = np.einsum("ij,ij->i", image, text)
-            yield _Embedded(image, text, _metadata(loaded, similarity))
+            text = encode_captions(self._encoder, [item.picture.caption for item in loaded])
+            yield _Embedded(image, text, _metadata(loaded, np.einsum("ij,ij->i", image, text)))
 
     def _load(self, pictures: Sequence[Picture]) -> Iterator[list[_Loaded]]:
         """Open pictures in batches; the next batch is read while one is encoded."""
@@ -239,23 +236,29 @@ class _Run:
                 if self._progress:
                     self._progress(self._done, self._total)
 
-    def _open(self, picture: Picture) -> _Loaded | SkippedPicture:
+    def _open(self, picture: Picture) -> _Loaded | PassedOver:
         try:
-            str(picture.path).encode()
             image = open_picture(picture.path, self._max_pixels)
             shrunk = self._encoder.shrink(image)
-        except UnicodeEncodeError:
-            return SkippedPicture(picture.path, "the file's name is not valid UTF-8; rename it")
         except PictureError as error:
-            return SkippedPicture(picture.path, str(error).removeprefix(f"{picture.path}: "))
+            kind: Kind = "too large" if isinstance(error, LargePictureError) else "damaged"
+            return PassedOver(picture.path, str(error).removeprefix(f"{picture.path}: "), kind)
         return _Loaded(picture, shrunk, image.width, image.height)
 
-    def _without_skipped(self, opened: Iterable[_Loaded | SkippedPicture]) -> Iterator[_Loaded]:
+    def _without_skipped(self, opened: Iterable[_Loaded | PassedOver]) -> Iterator[_Loaded]:
         for item in opened:
-            if isinstance(item, SkippedPicture):
+            if isinstance(item, PassedOver):
                 self._report.skipped.append(item)
             else:
                 yield item
+
+
+def encode_captions(encoder: Encoder, captions: Sequence[str]) -> NDArray[np.float32]:
+    """The vectors of captions, float32 of shape (n, dim). That of an empty caption is the opposite
+    of an empty text's: it is farther from all words than any caption is, so no search finds it."""
+    text = encoder.encode_text(captions)
+    text[[not caption for caption in captions]] *= -1
+    return text
 
 
 def _metadata(loaded: Sequence[_Loaded], similarity: NDArray[np.float32]) -> pa.Table:
@@ -265,7 +268,7 @@ def _metadata(loaded: Sequence[_Loaded], similarity: NDArray[np.float32]) -> pa.
             "caption": item.picture.caption,
             "width": item.width,
             "height": item.height,
-            "similarity": value,
+            "similarity": value if item.picture.caption else None,
             "file_bytes": item.picture.bytes,
             "file_mtime_ns": item.picture.mtime_ns,
         }

@@ -1,56 +1,28 @@
-"""Pictures on disk: finding them with their captions, and opening one safely."""
+"""Opening a picture, whatever is in the file, safely."""
 
 from __future__ import annotations
 
-import csv
-import os
+import functools
 import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cliphouse.errors import PictureError
-from cliphouse.pictures.formats import MAX_PIXELS, SUFFIXES
-
-CAPTIONS_FILE = "captions.csv"
+from cliphouse.pictures.formats import MAX_PIXELS, NOT_PICTURES
+from cliphouse.pictures.pixels import as_rgb
 
 # Among the filters, this one is known as ours by its pattern.
 _NO_SIZE_WARNING = ("ignore", re.compile("Image size"), Image.DecompressionBombWarning, None, 0)
+_USUAL = ("JPEG", "PNG", "GIF", "BMP", "PPM")  # those that Pillow imports first
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A picture file and its caption. ``bytes`` and ``mtime_ns`` show whether it has changed."""
-
-    path: Path
-    caption: str
-    bytes: int
-    mtime_ns: int
-
-
-def find_pictures(folder: Path) -> list[Picture]:
-    """Find the pictures in ``folder`` and its subfolders, by path; hidden ones are left out.
-
-    A caption is the text of the sidecar ``NAME.txt``, else the picture's line in a ``captions.csv``
-    of ``folder`` (columns file and caption), else the file's name in words.
-
-    Raises PictureError if the folder is missing or captions.csv cannot be read.
-    """
-    if not folder.is_dir():
-        raise PictureError(f"{folder}: no such folder")
-    folder = folder.resolve()
-    listed = _read_captions(folder)
-    pictures = []
-    for path in _walk(folder):
-        stat = path.stat()
-        caption = _caption(path, listed.get(path.relative_to(folder).as_posix()))
-        pictures.append(Picture(path, caption, stat.st_size, stat.st_mtime_ns))
-    return pictures
+class LargePictureError(PictureError):
+    """A picture has more pixels than the limit."""
 
 
 def open_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -71,23 +43,42 @@ def open_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
 def read_picture(stream: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Read a picture as `open_picture` does, from an open file; ``name`` is its name in errors."""
     try:
-        with _no_size_warning(), Image.open(stream) as image:
+        with _no_size_warning(), _identify(stream) as image:
             if image.width * image.height > max_pixels:
-                raise PictureError(
+                raise LargePictureError(
                     f"{name}: {image.width} x {image.height} pixels, more than the limit of "
                     f"{max_pixels:,}; make it smaller"
                 )
-            return _as_rgb(ImageOps.exif_transpose(image))
+            return as_rgb(ImageOps.exif_transpose(image))
     except PictureError:
         raise
     except Image.DecompressionBombError:
-        raise PictureError(
+        raise LargePictureError(
             f"{name}: far more pixels than the limit of {max_pixels:,}; make it smaller"
         ) from None
     # Pillow's decoders raise many types for damaged files: OSError, SyntaxError, struct.error ...
     except Exception as error:
         reason = "not a picture" if isinstance(error, UnidentifiedImageError) else str(error)
         raise PictureError(f"{name}: cannot be read as a picture: {reason}") from error
+
+
+def _identify(stream: BinaryIO) -> Image.Image:
+    """The picture, of which only the header is read yet. The other formats take time to import."""
+    try:
+        return Image.open(stream, formats=_USUAL)
+    except UnidentifiedImageError:
+        stream.seek(0)
+        return Image.open(stream, formats=picture_formats())
+
+
+@functools.cache
+def picture_formats() -> tuple[str, ...]:
+    """The names of the formats that are read, as Pillow calls them."""
+    import pillow_heif
+
+    Image.init()
+    pillow_heif.register_heif_opener()
+    return tuple(name for name in Image.OPEN if name not in NOT_PICTURES)
 
 
 @contextmanager
@@ -104,56 +95,3 @@ def _no_size_warning() -> Iterator[None]:
     finally:
         with suppress(ValueError):  # another thread has restored filters from before
             cast("list[object]", warnings.filters).remove(_NO_SIZE_WARNING)
-
-
-def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16") or image.mode == "I":
-        image = image.convert("I").point(lambda value: value / 256).convert("L")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(parent, name)
-            if path.suffix.lower() in SUFFIXES and not name.startswith(".") and path.is_file():
-                yield path
-
-
-def _caption(path: Path, listed: str | None) -> str:
-    sidecar = path.with_suffix(".txt")
-    if sidecar.is_file() and os.access(sidecar, os.R_OK):
-        return sidecar.read_text("utf-8", errors="replace").strip()
-    if listed is not None:
-        return listed
-    words = re.sub(r"[\s_\-]+", " ", path.stem).strip()
-    return words.encode("utf-8", "replace").decode()
-
-
-def _read_captions(folder: Path) -> dict[str, str]:
-    path = folder / CAPTIONS_FILE
-    if not path.is_file():
-        return {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            names = {name.strip().lower(): name for name in reader.fieldnames or ()}
-            file = next((names[n] for n in ("file", "filename", "file_name") if n in names), None)
-            caption = next((names[n] for n in ("caption", "text") if n in names), None)
-            if file is None or caption is None:
-                raise PictureError(
-                    f"{path}: the first line must name the columns file and caption, "
-                    f"not {', '.join(reader.fieldnames or ['nothing'])}"
-                )
-            return {
-                Path(row[file]).as_posix(): (row[caption] or "").strip()
-                for row in reader
-                if row[file]
-            }
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise PictureError(f"{path}: not readable as CSV in UTF-8: {error}") from error

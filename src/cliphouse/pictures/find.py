@@ -1,0 +1,81 @@
+"""Finding the pictures of a folder, with their captions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cliphouse.errors import PictureError
+from cliphouse.pictures.captions import caption_of_name, read_captions, read_sidecar
+from cliphouse.pictures.passed_over import PassedOver
+from cliphouse.pictures.walk import CAPTIONS_FILE, Contents, sidecar_key, walk
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture file and its caption, which may be empty. ``bytes`` and ``mtime_ns`` show whether
+    it has changed."""
+
+    path: Path
+    caption: str
+    bytes: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """The pictures of a folder, and what was passed over."""
+
+    pictures: list[Picture]
+    passed: list[PassedOver]
+
+
+def find_pictures(folder: Path) -> Found:
+    """Find the pictures in ``folder`` and its subfolders, in the order of their paths. Links are
+    followed; hidden files are left out.
+
+    A caption is the text of the sidecar ``NAME.txt``, else the picture's line in a ``captions.csv``
+    of ``folder`` (columns file and caption), else the file's name in words, if it says something.
+    All are normalised to NFC.
+
+    Raises PictureError if the folder is missing or cannot be read, or captions.csv cannot.
+    """
+    if not folder.is_dir():
+        raise PictureError(f"{folder}: no such folder")
+    folder = folder.resolve()
+    contents = walk(folder)
+    if contents.passed and contents.passed[0].path == folder:
+        raise PictureError(f"{folder}: cannot be read: {contents.passed[0].reason}")
+    passed = contents.passed
+    listed: dict[Path, str] = {}
+    if (folder / CAPTIONS_FILE).is_file():
+        read = read_captions(folder / CAPTIONS_FILE, [found.path for found in contents.pictures])
+        listed, passed = read.captions, passed + read.passed
+    pictures = []
+    for found in contents.pictures:
+        caption = _sidecar(contents, found.path, passed)
+        if caption is None:
+            caption = listed.get(found.path, caption_of_name(found.path.stem))
+        pictures.append(Picture(found.path, caption, found.bytes, found.mtime_ns))
+    return Found(pictures, passed + _unused(contents))
+
+
+def _sidecar(contents: Contents, picture: Path, passed: list[PassedOver]) -> str | None:
+    sidecar = contents.sidecars.get(sidecar_key(picture))
+    if sidecar is None:
+        return None
+    try:
+        return read_sidecar(sidecar)
+    except PictureError as error:
+        passed.append(PassedOver(sidecar, str(error).removeprefix(f"{sidecar}: "), "caption"))
+        return None
+
+
+def _unused(contents: Contents) -> list[PassedOver]:
+    """The text files that belong to no picture."""
+    pictures = {sidecar_key(found.path) for found in contents.pictures}
+    return [
+        PassedOver(path, "a text without a picture of this name", "caption")
+        for key, path in contents.sidecars.items()
+        if key not in pictures
+    ]
