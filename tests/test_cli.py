@@ -48,7 +48,7 @@ def test_the_way_from_pictures_to_hits(world: Path, run: Run) -> None:
     shutil.rmtree(world / "shards")
     shutil.rmtree(world / "laion.chdb")
     embedded = run("embed", "pictures", "--to", "shards", "--model", "tiny")
-    assert embedded.stdout == "60 new, 0 changed, 0 unchanged, 0 skipped\n"
+    assert embedded.stdout == "60 new, 0 changed, 0 renamed, 0 gone, 0 unchanged\n"
     loaded = run("ingest", "shards")
     assert "60 of 60 rows inserted" in loaded.stdout
     assert "model tiny" in loaded.stdout
@@ -343,7 +343,7 @@ def test_skipped_pictures_are_named_and_counted(world: Path, run: Run) -> None:
     assert "broken.jpg: cannot be read as a picture" in result.stderr
     assert "large.png: 300 x 300 pixels" in result.stderr
     assert result.stdout == (
-        "60 new, 0 changed, 0 unchanged, 2 skipped\n"
+        "60 new, 0 changed, 0 renamed, 0 gone, 0 unchanged\n"
         "passed over: 1 file that is no picture, 1 picture with too many pixels\n"
     )
 

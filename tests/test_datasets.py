@@ -276,7 +276,7 @@ def test_killed_at_any_step_it_ends_as_a_clean_run(tmp_path: Path, three_tars: P
         "replace metadata",
     }
     shutil.rmtree(tmp_path / "s")
-    assert victim.kill_after(steps.index(kinds[-1]) + 2, 0)
+    assert victim.kill_after(steps.index(kinds[-1]) + 3, 0)
     for kind in kinds:
         if kind != "encode_text":  # nothing has changed since encode_image
             assert victim.kill_at(kind), kind

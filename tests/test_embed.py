@@ -6,6 +6,9 @@ import os
 import random
 import resource
 import shutil
+import socket
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +16,32 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from cliphouse.errors import PictureError, ShardError
+from cliphouse.errors import ModelError, PictureError, ShardError, UserError
 from cliphouse.models import load_encoder
 from cliphouse.pictures.drawn import write_pictures
-from cliphouse.pictures.embed import EmbedSizes, embed_folder
+from cliphouse.pictures.embed import EmbedOptions, EmbedSizes, embed_folder
 from crash import Victim, changes
 
 TINY = load_encoder("tiny")
+
+
+class CountingEncoder:
+    """The tiny model; ``encoded`` gets the number of pictures of each call."""
+
+    name, dim = TINY.name, TINY.dim
+
+    def __init__(self, encoded: list[int]) -> None:
+        self.encoded = encoded
+
+    def encode_text(self, texts: Sequence[str]) -> np.ndarray:
+        return TINY.encode_text(texts)
+
+    def encode_image(self, images: Sequence[Image.Image]) -> np.ndarray:
+        self.encoded.append(len(images))
+        return TINY.encode_image(images)
+
+    def shrink(self, image: Image.Image) -> Image.Image:
+        return TINY.shrink(image)
 
 
 def rows(shards: Path) -> dict[str, tuple[np.ndarray, np.ndarray, dict[str, object]]]:
@@ -48,6 +70,13 @@ def expected(picture: Path, caption: str) -> tuple[np.ndarray, np.ndarray]:
 def pictures(tmp_path: Path) -> Path:
     write_pictures(tmp_path / "pictures", 30, seed=1)
     return tmp_path / "pictures"
+
+
+def draw_others(folder: Path, count: int) -> None:
+    """Pictures with other names."""
+    write_pictures(folder, count, seed=9)
+    for path in sorted(folder.iterdir()):
+        path.rename(path.with_name(f"other {path.name}"))
 
 
 def test_every_picture_has_its_own_row(tmp_path: Path, pictures: Path) -> None:
@@ -82,7 +111,7 @@ def test_a_second_run_does_only_what_is_new_or_changed(tmp_path: Path, pictures:
     report = embed_folder(pictures, tmp_path / "s", TINY)
     assert (report.new, report.changed, report.unchanged, report.gone) == (1, 2, 27, 1)
     after = rows(tmp_path / "s")
-    assert after.keys() == before.keys() | {"brand_new.jpg"}
+    assert after.keys() == before.keys() - {"picture_00004.jpg"} | {"brand_new.jpg"}
     assert np.allclose(
         after["picture_00002.jpg"][1], TINY.encode_text(["a red circle"])[0], atol=2e-3
     )
@@ -93,7 +122,7 @@ def test_a_second_run_does_only_what_is_new_or_changed(tmp_path: Path, pictures:
         70,
         90,
     )
-    for name in before.keys() - {"picture_00002.jpg", "picture_00003.jpg"}:
+    for name in before.keys() - {f"picture_0000{number}.jpg" for number in (2, 3, 4)}:
         assert np.array_equal(after[name][0], before[name][0])
     assert embed_folder(pictures, tmp_path / "s", TINY).unchanged == 30
 
@@ -103,7 +132,7 @@ def test_bad_pictures_are_named_and_the_others_embedded(tmp_path: Path, pictures
     (pictures / "cut.jpg").write_bytes((pictures / "picture_00001.jpg").read_bytes()[:900])
     Image.new("L", (400, 300)).save(pictures / "giant.png")
     os.link(pictures / "picture_00001.jpg", os.fsencode(pictures) + b"/bad\xff.jpg")
-    report = embed_folder(pictures, tmp_path / "s", TINY, max_pixels=100_000)
+    report = embed_folder(pictures, tmp_path / "s", TINY, options=EmbedOptions(max_pixels=100_000))
     reasons = {os.fsencode(item.path.name): item.reason for item in report.skipped}
     assert reasons.keys() == {b"broken.jpg", b"cut.jpg", b"giant.png", b"bad\xff.jpg"}
     assert "cannot be read as a picture" in reasons[b"broken.jpg"]
@@ -119,7 +148,7 @@ def test_pictures_are_spread_over_shards(tmp_path: Path, pictures: Path) -> None
         tmp_path / "s",
         TINY,
         lambda done, total: seen.append((done, total)),
-        sizes=EmbedSizes(shard=12, batch=5),
+        EmbedOptions(sizes=EmbedSizes(shard=12, batch=5)),
     )
     assert sorted(path.name for path in (tmp_path / "s" / "img_emb").iterdir()) == [
         "img_emb_0.npy",
@@ -178,45 +207,231 @@ def test_what_cannot_be_done_is_named(tmp_path: Path, pictures: Path) -> None:
 
 _EMBED = """
 from cliphouse.models import ClipEncoder, load_encoder
-from cliphouse.pictures.embed import embed_folder
-from cliphouse.pictures.embed import EmbedSizes
+from cliphouse.pictures.embed import EmbedOptions, EmbedSizes, embed_folder
 from pathlib import Path
 crash.watch(step, ClipEncoder, "encode_image", "encode_text")
 crash.watch(step, Path, "replace")
-embed_folder(Path("pictures"), Path("s"), load_encoder("tiny"), sizes=EmbedSizes(6, 4))
+options = EmbedOptions(sizes=EmbedSizes(6, 4), allow_delete=True)
+embed_folder(Path("pictures"), Path("s"), load_encoder("tiny"), options=options)
 """
 
 
 def test_killed_at_any_step_it_ends_as_a_clean_run(tmp_path: Path) -> None:
-    """At each kind of step, with one shard that is whole and what the kill before has left; and at
-    random."""
+    """At each kind of step of a run that embeds, changes, renames and removes, with what the kill
+    before has left; and at random."""
     write_pictures(tmp_path / "pictures", 40, seed=2)
-    embed_folder(tmp_path / "pictures", tmp_path / "clean", TINY)
-    clean = rows(tmp_path / "clean")
+    pictures = sorted((tmp_path / "pictures").glob("*.jpg"))
     victim = Victim(tmp_path, _EMBED)
-    steps = victim.steps()
-    kinds = [kind for kind in changes(steps) if kind != "replace s"]  # the manifest, once for all
-    assert {kind.split("/")[-1] for kind in kinds} >= {
+    first = victim.steps()
+    assert {kind.split("/")[-1] for kind in changes(first)} >= {
         *("encode_image", "encode_text", "replace img_emb", "replace text_emb"),
-        "replace metadata",
+        *("replace metadata", "replace unfinished"),
     }
     shutil.rmtree(tmp_path / "s")
-    assert victim.kill_after(steps.index(kinds[-1]) + 2, 0)
-    for kind in kinds:
+    for kind in changes(first):
         assert victim.kill_at(kind), kind
-        assert len(list((tmp_path / "s").glob("metadata/*.parquet"))) == 1  # of seven
+    victim.steps()
+    for number, picture in enumerate(pictures):
+        if number % 5 == 0:
+            picture.unlink()
+        elif number % 5 == 1:
+            picture.rename(picture.with_name(f"renamed {number}.jpg"))
+        elif number % 5 == 2:
+            shutil.copy(pictures[(number + 7) % 40 // 5 * 5 + 3], picture)
+    shutil.copytree(tmp_path / "s", tmp_path / "before")
+    steps = victim.steps()
+    shutil.rmtree(tmp_path / "s")
+    (tmp_path / "before").rename(tmp_path / "s")
+    for kind in changes(steps):
+        assert victim.kill_at(kind), kind
     chance = random.Random(1)
-    for _ in range(3):
+    for _ in range(2):
         victim.kill_after(chance.randint(1, len(steps)), chance.uniform(0, 0.02))
     victim.steps()
-    found = rows(tmp_path / "s")
+    embed_folder(tmp_path / "pictures", tmp_path / "clean", TINY)
+    clean, found = rows(tmp_path / "clean"), rows(tmp_path / "s")
     assert found.keys() == clean.keys()
     for name, (image, text, entry) in clean.items():
         # Not bit for bit: a picture's batch decides in which order its products are added.
         assert np.allclose(found[name][0], image, atol=2e-3)
         assert np.allclose(found[name][1], text, atol=2e-3)
         assert found[name][2]["caption"] == entry["caption"]
+        assert found[name][2]["file_hash"] == entry["file_hash"]
     assert not list((tmp_path / "s").rglob("*.part"))
+    assert not (tmp_path / "s" / "unfinished").exists()
+
+
+def test_a_killed_run_loses_one_batch(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "pictures", 40, seed=2)
+    victim = Victim(tmp_path, _EMBED.replace("EmbedSizes(6, 4)", "EmbedSizes(4096, 4)"))
+    steps = victim.steps()
+    shutil.rmtree(tmp_path / "s")
+    assert victim.kill_after([i for i, s in enumerate(steps, 1) if s == "encode_image"][7], 0)
+    seen: list[int] = []
+    report = embed_folder(
+        tmp_path / "pictures", tmp_path / "s", TINY, lambda done, _: seen.append(done)
+    )
+    assert (seen[0], report.new) == (28, 40)
+
+
+def test_a_run_that_fails_before_its_first_row_leaves_nothing(
+    tmp_path: Path, pictures: Path
+) -> None:
+    """Not even the name of its model, which would lock the folder for others."""
+    missing = load_encoder("ViT-B/32", str(tmp_path / "no model"))
+    with pytest.raises(ModelError):
+        embed_folder(pictures, tmp_path / "new" / "s", missing)
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "x.jpg").write_bytes(b"no picture")
+    assert len(embed_folder(tmp_path / "bad", tmp_path / "s", missing).skipped) == 1
+    assert not (tmp_path / "s").exists()
+    assert embed_folder(pictures, tmp_path / "s", TINY).new == 30
+
+
+def test_two_runs_at_once_on_one_folder_of_shards(tmp_path: Path, pictures: Path) -> None:
+    """The second says who the first is, or waits for it."""
+    draw_others(tmp_path / "others", 12)
+    refused: list[str] = []
+    waited: list[str] = []
+    waiting: list[threading.Thread] = []
+
+    def others(**options: object) -> None:
+        embed_folder(tmp_path / "others", tmp_path / "s", TINY, options=EmbedOptions(**options))
+
+    def meanwhile(done: int, total: int) -> None:
+        if waiting:
+            return
+        with pytest.raises(UserError) as error:
+            others(wait=False)
+        refused.append(str(error.value))
+        has_met = threading.Event()
+
+        def on_wait(holder: str) -> None:
+            waited.append(holder)
+            has_met.set()
+
+        thread = threading.Thread(target=others, kwargs={"wait": True, "on_wait": on_wait})
+        waiting.append(thread)
+        thread.start()
+        assert has_met.wait(20)
+
+    embed_folder(pictures, tmp_path / "s", TINY, meanwhile)
+    waiting[0].join()
+    here = f"embed on {socket.gethostname()}, process {os.getpid()}, since "
+    assert f"s: {here}" in refused[0]
+    assert "wait for it with --wait" in refused[0]
+    assert waited[0].startswith(here)
+    assert len(rows(tmp_path / "s")) == 42
+    assert sorted(path.name for path in (tmp_path / "s").iterdir()) == [
+        *("cliphouse.json", "img_emb", "metadata", "text_emb")
+    ]
+
+
+def test_rows_follow_their_files(tmp_path: Path, pictures: Path) -> None:
+    """Renamed, moved, touched and copied: none is embedded again that has its row."""
+    shards = tmp_path / "s"
+    embed_folder(pictures, shards, TINY)
+    before = rows(shards)
+    (pictures / "picture_00001.jpg").rename(pictures / "new name.jpg")
+    (pictures / "deep").mkdir()
+    for suffix in ("jpg", "txt"):
+        name = f"picture_00002.{suffix}"
+        (pictures / name).rename(pictures / "deep" / name)
+    os.utime(pictures / "picture_00003.jpg", (1, 1))
+    exchanged = pictures / "picture_00004.jpg", pictures / "picture_00005.jpg"
+    data = [path.read_bytes() for path in exchanged]
+    for path, other in zip(exchanged, reversed(data), strict=True):
+        path.write_bytes(other)
+    preview = embed_folder(pictures, shards, TINY, options=EmbedOptions(dry_run=True))
+    assert rows(shards).keys() == before.keys()
+    encoded: list[int] = []
+    report = embed_folder(pictures, shards, CountingEncoder(encoded))
+    counts = (report.new, report.changed, report.renamed, report.gone, report.unchanged)
+    assert counts == (0, 0, 4, 0, 26)
+    assert (preview.renamed, preview.unchanged, preview.gone) == (4, 26, 0)
+    assert encoded == []
+    after = rows(shards)
+    assert np.array_equal(after["new name.jpg"][0], before["picture_00001.jpg"][0])
+    assert after["new name.jpg"][2]["shard_row"] == before["picture_00001.jpg"][2]["shard_row"]
+    assert after["new name.jpg"][2]["caption"] == "new name"
+    assert np.array_equal(after["picture_00004.jpg"][0], before["picture_00005.jpg"][0])
+    assert after["picture_00003.jpg"][2]["file_mtime_ns"] == 10**9
+    assert embed_folder(pictures, shards, TINY).unchanged == 30
+
+
+def test_a_moved_folder_keeps_its_rows_and_two_folders_theirs(
+    tmp_path: Path, pictures: Path
+) -> None:
+    shards = tmp_path / "s"
+    draw_others(tmp_path / "others", 5)
+    embed_folder(pictures, shards, TINY)
+    assert embed_folder(tmp_path / "others", shards, TINY).gone == 0
+    pictures.rename(tmp_path / "moved")
+    report = embed_folder(tmp_path / "moved", shards, TINY)
+    assert (report.new, report.renamed, report.gone) == (0, 30, 0)
+    paths = {str(entry["image_path"]) for _, _, entry in rows(shards).values()}
+    assert not any(path.startswith(f"{pictures}/") for path in paths)
+    assert len(paths) == 35
+
+
+def test_numbers_of_rows_are_not_given_twice(tmp_path: Path, pictures: Path) -> None:
+    shards, options = tmp_path / "s", EmbedOptions(sizes=EmbedSizes(shard=12, batch=5))
+
+    def numbers() -> dict[str, tuple[str, object]]:
+        found = {}
+        for path in shards.glob("metadata/*.parquet"):
+            for entry in pq.read_table(path).to_pylist():
+                found[entry["image_path"]] = (path.stem, entry["shard_row"])
+        return found
+
+    embed_folder(pictures, shards, TINY, options=options)
+    before = numbers()
+    last = max(before, key=before.__getitem__)
+    assert before[last] == ("metadata_2", 5)
+    Path(last).unlink()
+    shutil.copy(pictures / "picture_00001.jpg", pictures / "zz.jpg")
+    embed_folder(pictures, shards, TINY, options=options)
+    after = numbers()
+    assert after.pop(str(pictures / "zz.jpg")) == ("metadata_2", 6)
+    assert after == {path: number for path, number in before.items() if path != last}
+
+
+def test_many_that_are_gone_are_a_question(tmp_path: Path, pictures: Path) -> None:
+    shards = tmp_path / "s"
+    embed_folder(pictures, shards, TINY)
+    before = rows(shards).keys()
+    away = tmp_path / "away"
+    pictures.rename(away)
+    with pytest.raises(PictureError, match="no such folder"):
+        embed_folder(pictures, shards, TINY)
+    pictures.mkdir()
+    with pytest.raises(PictureError, match="30 of its 30 pictures are gone; if a disk is not"):
+        embed_folder(pictures, shards, TINY)
+    assert rows(shards).keys() == before
+    for number in range(1, 16):
+        shutil.copy(away / f"picture_{number:05}.jpg", pictures)
+    with pytest.raises(PictureError, match="give --allow-delete"):
+        (pictures / "picture_00001.jpg").unlink()
+        embed_folder(pictures, shards, TINY)
+    report = embed_folder(pictures, shards, TINY, options=EmbedOptions(allow_delete=True))
+    assert (report.gone, len(rows(shards))) == (16, 14)
+    shutil.rmtree(pictures)
+    pictures.mkdir()
+    embed_folder(pictures, shards, TINY, options=EmbedOptions(allow_delete=True))
+    assert rows(shards) == {}
+    away.rename(pictures)
+
+
+def test_a_picture_that_is_damaged_later_loses_its_row(tmp_path: Path, pictures: Path) -> None:
+    shards = tmp_path / "s"
+    embed_folder(pictures, shards, TINY)
+    (pictures / "picture_00001.jpg").write_bytes(b"no picture")
+    report = embed_folder(pictures, shards, TINY)
+    assert [item.path.name for item in report.skipped] == ["picture_00001.jpg"]
+    assert len(rows(shards)) == 29
+    again = embed_folder(pictures, shards, TINY)
+    assert (again.unchanged, again.named_before) == (29, again.skipped)
 
 
 def test_a_changed_shard_killed_halfway_is_mended(tmp_path: Path, pictures: Path) -> None:

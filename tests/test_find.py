@@ -13,7 +13,7 @@ from PIL import Image
 
 from cliphouse.errors import PictureError
 from cliphouse.models import load_encoder
-from cliphouse.pictures.embed import embed_folder
+from cliphouse.pictures.embed import EmbedOptions, embed_folder
 from cliphouse.pictures.files import picture_formats
 from cliphouse.pictures.find import find_pictures
 from cliphouse.pictures.passed_over import PassedOver, describe, write_report
@@ -139,14 +139,19 @@ def make_mess(folder: Path) -> tuple[set[str], dict[str, str]]:
         **dict.fromkeys(("empty.jpg", "cut.jpg", "text.jpg"), "damaged"),
         **dict.fromkeys(("alone.txt", "plain.txt"), "caption"),
         **dict.fromkeys(("letter.pdf", "Thumbs.db"), "unknown suffix"),
-        **{"large.png": "too large", "loop": "linked twice", "broken.jpg": "broken link"},
-        **{"film.MP4": "video", "photo.CR2": "raw", ".DS_Store": "hidden"},
+        "large.png": "too large",
+        "loop": "linked twice",
+        "broken.jpg": "broken link",
+        "film.MP4": "video",
+        "photo.CR2": "raw",
+        ".DS_Store": "hidden",
     }
 
 
 def test_everything_in_a_messy_folder_is_a_row_or_named(tmp_path: Path) -> None:
     good, rest = make_mess(tmp_path / "mess")
-    report = embed_folder(tmp_path / "mess", tmp_path / "s", load_encoder("tiny"), None, 100_000)
+    options = EmbedOptions(max_pixels=100_000)
+    report = embed_folder(tmp_path / "mess", tmp_path / "s", load_encoder("tiny"), None, options)
     assert report.new == len(good)
     assert {item.path.name: item.kind for item in report.skipped} == rest
     assert all(item.reason for item in report.skipped)
@@ -154,6 +159,10 @@ def test_everything_in_a_messy_folder_is_a_row_or_named(tmp_path: Path) -> None:
     lines = (tmp_path / "report.csv").read_text().splitlines()
     assert len(lines) == 1 + len(rest)
     assert any(line.startswith("video,") and "film.MP4" in line for line in lines)
+    again = embed_folder(tmp_path / "mess", tmp_path / "s", load_encoder("tiny"), None, options)
+    assert again.unchanged == len(good)
+    assert sorted(map(str, again.skipped)) == sorted(map(str, report.skipped))
+    assert (report.named_before, len(again.named_before)) == ([], len(rest))
 
 
 _AS_NOBODY = """

@@ -29,16 +29,15 @@ from cliphouse.search.request import Request
 from cliphouse.search.results import SearchResult
 from cliphouse.search.rows import read_rows
 from cliphouse.search.table_search import TableSearch
+from cliphouse.table_loading import LoadingTable
 from cliphouse.vocabulary import (
     AUTO_KS,
     DEFAULT_DB,
     DEFAULT_TABLE,
     BuildProgress,
-    Codes,
     Measured,
     Metric,
     Modality,
-    Precision,
     Progress,
 )
 
@@ -52,13 +51,10 @@ if TYPE_CHECKING:
     from cliphouse.inspection.check import CheckReport
     from cliphouse.inspection.facets import Facet
     from cliphouse.inspection.summary import TableSummary
-    from cliphouse.loading.ingest import IngestReport
-    from cliphouse.loading.options import LoadSettings
-    from cliphouse.loading.scheduler import OnWait
     from cliphouse.recall.rounding import RoundingCost
 
 
-class Table:
+class Table(LoadingTable):
     """A table of image-text pairs, in an embedded folder or on a ClickHouse server.
 
     The database is opened, and the encoder loaded, when first needed. A Table serves one thread.
@@ -112,44 +108,6 @@ class Table:
         if table.placement.cluster is not None:
             insist_on_all_shards(self.connection)
         return table
-
-    def ingest(
-        self,
-        *folders: str | Path,
-        shards: Collection[int] | None = None,
-        precision: Precision | None = None,
-        replace: bool = False,
-        progress: Progress | None = None,
-        codes: Codes | None = None,
-        cluster: str | None = None,
-        waiting: OnWait | None = None,
-        settings: LoadSettings | None = None,
-        keep: Sequence[str] | None = None,
-        add_columns: Sequence[str] = (),
-    ) -> IngestReport:
-        """Load the shards below ``folders``, making the database and the table if they do not exist
-        (see cliphouse.loading.ingest.ingest and IngestOptions)."""
-        from cliphouse.loading.ingest import ingest
-        from cliphouse.loading.options import LOAD_SETTINGS, IngestOptions
-
-        self.refresh()
-        model, settings = self._encoders.name, settings or LOAD_SETTINGS
-        options = IngestOptions(
-            shards, model, precision, codes, replace, cluster, settings, keep, add_columns
-        )
-
-        def connect() -> Connection:
-            connection = self._database.create()
-            if not connection.is_embedded:
-                shown = self.address.shown
-                connection.features.require(shown, precision or "float32", codes or "none")
-            return connection
-
-        with self._database.long_retries(GOES_ON):
-            report = ingest(connect, self.name, list(map(str, folders)), options, progress, waiting)
-        if self.connection.is_embedded:
-            self._encoders.for_sql(self.connection)  # the table may say now which model it is
-        return report
 
     def index(
         self,

@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cliphouse.cli import options, show
+from cliphouse.cli import options, passed_over, show
 from cliphouse.models import DEFAULT_MODEL, load_encoder
 from cliphouse.pictures.formats import MAX_PIXELS
 from cliphouse.wording import counted
 
 if TYPE_CHECKING:
     from cliphouse.pictures.datasets.report import DatasetReport, InputReport
-    from cliphouse.pictures.embed import EmbedReport
-
-_NAMED = 20
 
 
 def command(
@@ -33,18 +30,16 @@ def command(
     model_dir: options.ModelDir = None,
     device: options.Device = "auto",
     threads: options.Threads = None,
-    max_pixels: Annotated[
-        int, typer.Option(min=1, help="Larger pictures are skipped and reported.")
-    ] = MAX_PIXELS,
-    report: Annotated[
-        Path | None,
-        typer.Option(help="Write everything that is passed over to this CSV file."),
-    ] = None,
+    max_pixels: passed_over.MaxPixels = MAX_PIXELS,
+    allow_delete: passed_over.AllowDelete = False,
+    dry_run: passed_over.DryRun = False,
+    wait: passed_over.Wait = False,
+    report: passed_over.Report = None,
 ) -> None:
-    """Turn pictures into shards. Run it again to embed new and changed pictures only.
+    """Turn pictures into shards. Run it again, and only what has changed is done.
 
     Captions come from a sidecar NAME.txt, from captions.csv (columns file and caption), or from
-    the file's name.
+    the file's name. `cliphouse sync` does this and keeps a table in step.
 
     Each .tar, folder or .parquet of a dataset becomes one shard with all of its metadata. Several
     processes may embed one dataset into one folder. The exit code is 1 if one of its files is cut
@@ -52,41 +47,28 @@ def command(
     """
     from cliphouse.pictures.datasets.embed import embed_dataset
     from cliphouse.pictures.datasets.find import find_inputs
-    from cliphouse.pictures.embed import embed_folder
+    from cliphouse.pictures.embed import EmbedOptions, embed_folder
 
     inputs = find_inputs(pictures)
     encoder = load_encoder(model or DEFAULT_MODEL, options.folder(model_dir), threads, device)
     with show.progress("embed", "pictures") as advance:
-        if inputs is None:
-            done = embed_folder(Path(pictures), to, encoder, advance, max_pixels)
-        else:
+        if inputs is not None:
             read = embed_dataset(inputs, to, encoder, advance, _tell_input, max_pixels)
+        else:
+            chosen = EmbedOptions(
+                max_pixels=max_pixels,
+                allow_delete=allow_delete,
+                dry_run=dry_run,
+                wait=wait,
+                on_wait=passed_over.tell_wait,
+            )
+            done = embed_folder(Path(pictures), to, encoder, advance, chosen)
     if inputs is None:
-        tell(done, report)
+        passed_over.tell(done, report, dry_run)
         return
     _tell_dataset(read)
     if not read.is_complete:
         raise typer.Exit(1)
-
-
-def tell(done: EmbedReport, report: Path | None = None) -> None:
-    """Print what was done, and name what was passed over: all of it in the file ``report``."""
-    from cliphouse.pictures.passed_over import describe, write_report
-
-    named = [item for item in done.skipped if item.kind != "hidden"]
-    for item in named[:_NAMED]:
-        show.err.print(show.plain(f"passed over {item.path}: {item.reason}"), markup=False)
-    if report is not None:
-        write_report(done.skipped, report)
-    elif len(named) > _NAMED:
-        show.err.print(f"... and {len(named) - _NAMED:,} more; --report FILE lists all")
-    gone = f", {done.gone:,} no longer in the folder (their rows stay)" if done.gone else ""
-    show.out.print(
-        f"{done.new:,} new, {done.changed:,} changed, {done.unchanged:,} unchanged, "
-        f"{len(done.skipped):,} skipped{gone}"
-    )
-    if done.skipped:
-        show.out.print(f"passed over: {describe(done.skipped)}", markup=False)
 
 
 def _tell_input(report: InputReport) -> None:

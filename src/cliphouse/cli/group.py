@@ -11,7 +11,7 @@ from typer.core import TyperCommand, TyperGroup
 # In the order of --help. Each is a file of this folder with a function `command`, or with an `app`
 # of several commands.
 COMMANDS = (
-    *("demo", "download", "embed", "ingest", "index", "search", "recall", "plan"),
+    *("demo", "download", "embed", "sync", "ingest", "index", "search", "recall", "plan"),
     *("serve", "sql", "info", "check", "export", "udf", "models"),
 )
 

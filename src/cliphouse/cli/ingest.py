@@ -26,6 +26,8 @@ def _remark(load: ShardLoad) -> str:
         return f"{load.gone:,} rows were deleted after loading; --replace loads them again"
     if load.by_others:
         return "loaded by another worker"
+    if load.updated:
+        return f"updated: {load.removed:,} old rows removed"
     return "replaced" if load.replaced else ""
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from cliphouse.engine.address import Address
+from cliphouse.engine.address import Address, FolderAddress
 from cliphouse.engine.connection import Connection
 from cliphouse.engine.opening import open_connection
 from cliphouse.engine.retry import RETRY_TIMES, RetryTimes
 from cliphouse.errors import UnreachableError
+from cliphouse.vocabulary import Codes, Precision
 
 GOES_ON = "run the same command again: it goes on where it stopped"
 AGAIN = "run the same command again"
@@ -31,6 +32,11 @@ class Database:
         self._retry_seconds = retry.short
 
     @property
+    def exists(self) -> bool:
+        """Whether there is a database: a server has one always, be it that no table is in it."""
+        return not isinstance(self.address, FolderAddress) or self.address.folder.is_dir()
+
+    @property
     def connection(self) -> Connection:
         """The open connection. Raises TableError if there is no database or another process has it
         open, UnreachableError if no server answers."""
@@ -45,6 +51,14 @@ class Database:
             seconds = self._retry_seconds
             self._open = open_connection(self.address, create=True, retry_seconds=seconds)
         return self._open
+
+    def create_for(self, precision: Precision | None, codes: Codes | None) -> Connection:
+        """The open connection as `create` gives it, to make a table with vectors of ``precision``
+        and with ``codes``. Raises TableError if the server cannot keep these."""
+        connection = self.create()
+        if not connection.is_embedded:
+            connection.features.require(self.address.shown, precision or "float32", codes or "none")
+        return connection
 
     def close(self) -> None:
         """Let go of the database, so that another process can have it."""

@@ -11,6 +11,7 @@ from cliphouse.export import ExportFormat, format_of
 from cliphouse.export.rows import BATCH_ROWS, ChosenRows
 from cliphouse.schema.handle import TableHandle
 from cliphouse.search.condition import Condition, every, typed_condition
+from cliphouse.shards.one_writer import one_writer
 from cliphouse.vocabulary import Progress
 
 
@@ -47,15 +48,16 @@ class Exporter:
         """Write to ``output``, a folder or a file as the format named ``chosen`` says.
 
         Raises QueryError if there is no such format, TableError if no row is chosen or the table
-        lacks a column that the format needs, and ConditionError if the engine does not take
-        ``where``.
+        lacks a column that the format needs, ConditionError if the engine does not take ``where``,
+        and UserError if another export writes to ``output``.
         """
         form = format_of(chosen)
         rows = ChosenRows(self._table, self._condition, self._progress, self._batch_rows)
         if not rows.total:
             raise TableError(f"table {self._table.name}: no rows to export")
         self._check_columns(form)
-        files = tuple(form.write(rows, output))
+        with one_writer(output, "export", is_file=form.output == "file"):
+            files = tuple(form.write(rows, output))
         if rows.done != rows.total:
             raise EngineError(
                 f"table {self._table.name}: {rows.done:,} rows written, but {rows.total:,} were "

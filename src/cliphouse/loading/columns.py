@@ -10,7 +10,7 @@ from cliphouse.errors import ShardError, TableError
 from cliphouse.schema.columns import COLUMNS, kept_column, metadata_fields
 from cliphouse.schema.handle import TableHandle
 from cliphouse.schema.info import TableInfo, column_definition, write_info
-from cliphouse.shards.fields import KeptColumn
+from cliphouse.shards.fields import ROW_COLUMN, KeptColumn
 from cliphouse.shards.kept import LeftOut, fits, kept_columns, may_repeat, widest
 from cliphouse.shards.metadata import MetadataFile
 from cliphouse.shards.numbering import format_shard_numbers
@@ -160,8 +160,9 @@ def _files(sources: Sequence[Source]) -> Iterator[MetadataFile]:
 
 
 def _own_names(metadata: MetadataFile) -> list[str]:
-    """The columns of a file that are not read as one of COLUMNS."""
+    """The columns of a file that are not read as one of COLUMNS, nor as the ids of its rows."""
     read = {name for names in metadata.match(metadata_fields(COLUMNS)).values() for name in names}
+    read.add(ROW_COLUMN)
     return [name for name in dict.fromkeys(metadata.names) if name not in read]
 
 

@@ -116,14 +116,17 @@ class ShardFiller:
             f"{self._placement.consistent}"
         )
         total = shard.reader.rows
-        rows = found.column("id").to_numpy() - shard.source.first_id
-        if len(rows) and (int(rows[-1]) >= total or bool((np.diff(rows) == 0).any())):
+        known = shard.reader.ids(0, total)
+        ids = found.column("id").to_numpy()
+        places = np.searchsorted(known, ids)
+        is_known = np.take(known, places, mode="clip") == ids if total else np.zeros(len(ids), bool)
+        if not is_known.all() or bool((np.diff(ids) == 0).any()):
             raise TableError(
                 f"table {self._table.name}: shard {shard.source.number} has rows twice, or rows "
                 "that its files do not have; load it into another table, or remove them by id"
             )
         missing = np.ones(total, np.bool_)
-        missing[rows] = False
+        missing[places] = False
         return missing
 
     def fill(

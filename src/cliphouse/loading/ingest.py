@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from cliphouse.loading.options import IngestOptions, LoadSettings
 from cliphouse.loading.prefetch import prefetch
 from cliphouse.loading.replace import Replacer
 from cliphouse.loading.scheduler import Assignment, OnWait, Scheduler
+from cliphouse.loading.update import Updater, is_row_by_row
 from cliphouse.schema.handle import TableHandle, check_versions, find_table, open_table
 from cliphouse.schema.info import TableInfo, keep_tokens, rows_by_shard, table_layout
 from cliphouse.shards.kept import in_words
@@ -53,6 +54,11 @@ class IngestReport:
     @property
     def inserted(self) -> int:
         return sum(load.inserted for load in self.loads)
+
+    @property
+    def removed(self) -> int:
+        """Rows of the table that shards of pictures did not have any more, or not like this."""
+        return sum(load.removed for load in self.loads)
 
     @property
     def by_others(self) -> int:
@@ -81,7 +87,8 @@ def ingest(
 
     Raises ShardError if files are broken or a column is of another type than that of the table,
     TableError if a newer release wrote the table or its ledger, if the shards do not fit the table,
-    or if a loaded shard's files have changed and ``options.replace`` is false.
+    or if a loaded shard's files have changed and ``options.replace`` is false. Changed shards of
+    pictures are brought up to date row by row (see cliphouse.loading.update).
     """
     started = time.monotonic()
     sources = find_sources(places, options.shards)
@@ -127,11 +134,12 @@ def _make_table(
 @dataclass(frozen=True)
 class _Plan:
     """The shards that a run loads (``to_do``), those of them whose files have ``changed`` since the
-    last load, and those that it skips, each with the ledger's entry and its rows in the table.
-    ``rows`` counts those of all shards."""
+    last load, those whose rows are to be ``updated`` one by one, and those that it skips, each with
+    the ledger's entry and its rows in the table. ``rows`` counts those of all shards."""
 
     to_do: Sequence[Source]
     changed: Sequence[Source]
+    updated: Sequence[Source]
     skipped: Sequence[tuple[Entry, int]]
     rows: int
 
@@ -145,8 +153,11 @@ def _plan(table: TableHandle, ledger: Ledger, sources: Sequence[Source], replace
         for source in sources
         if (entry := entries.get(source.number)) and not entry.same_files(source.files)
     ]
-    if changed and not replace:
-        raise _changed_error(table.name, changed[0])
+    row_by_row = [source for source in sources if is_row_by_row(source, table.info)]
+    if not replace:
+        for source in changed:
+            if source not in row_by_row:
+                raise _changed_error(table.name, source)
     is_any_done = any(entry.state == "done" for entry in entries.values())
     present = rows_by_shard(table.connection, table.name) if is_any_done else {}
     to_do: list[Source] = []
@@ -162,7 +173,14 @@ def _plan(table: TableHandle, ledger: Ledger, sources: Sequence[Source], replace
             to_do.append(source)
         else:
             skipped.append((entry, rows))
-    return _Plan(to_do, changed, skipped, sum(source.rows for source in sources))
+    updated = [
+        source
+        for source in to_do
+        if source in row_by_row
+        and (entry := entries.get(source.number))
+        and (source in changed or entry.state != "done")
+    ]
+    return _Plan(to_do, changed, updated, skipped, sum(source.rows for source in sources))
 
 
 def _run(
@@ -184,10 +202,12 @@ def _run(
         loader = Loader(table, ledger, leases, filler, counter)
         replacer = Replacer(table, ledger, leases, filler, counter)
         scheduler = Scheduler(leases, plan.to_do, before)
-        worker = _Worker(table, ledger, loader, replacer, scheduler, plan.changed, workspace)
+        updater = Updater(table, ledger, leases, filler, counter)
+        worker = _Worker(table, ledger, loader, replacer, updater, scheduler, plan, workspace)
         worker.loads += [loader.skip(entry, rows) for entry, rows in plan.skipped]
         replacer.clear_staging()
-        with filler.merges_paused():
+        # Without merges no row can be deleted.
+        with nullcontext() if plan.updated else filler.merges_paused():
             worker.work(on_wait)
         return worker.loads
 
@@ -200,8 +220,9 @@ class _Worker:
     ledger: Ledger
     loader: Loader
     replacer: Replacer
+    updater: Updater
     scheduler: Scheduler
-    changed: Sequence[Source]
+    plan: _Plan
     workspace: Path
     loads: list[ShardLoad] = field(default_factory=list)
 
@@ -230,8 +251,12 @@ class _Worker:
         return pairs if self.scheduler.are_local else prefetch(pairs)
 
     def _load(self, assignment: Assignment, shard: LocalShard) -> None:
-        is_changed = assignment.source in self.changed
-        load = self.replacer.replace if is_changed else self.loader.load
+        if assignment.source in self.plan.updated:
+            load = self.updater.update
+        elif assignment.source in self.plan.changed:
+            load = self.replacer.replace
+        else:
+            load = self.loader.load
         try:
             self.loads.append(load(shard, assignment.lease))
         except LeaseLostError:

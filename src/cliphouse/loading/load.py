@@ -16,7 +16,8 @@ from cliphouse.shards.source import LocalShard
 class ShardLoad:
     """What a run did with one shard. ``inserted`` is 0 if the table had all rows already. ``gone``
     counts rows that were deleted from the table since they were loaded, and were not loaded again.
-    ``by_others`` says that another worker loaded the shard meanwhile."""
+    ``by_others`` says that another worker loaded the shard meanwhile. ``updated`` says that the
+    rows were compared with the table's, of which ``removed`` were deleted or inserted anew."""
 
     shard: int
     rows: int
@@ -24,6 +25,8 @@ class ShardLoad:
     replaced: bool = False
     gone: int = 0
     by_others: bool = False
+    updated: bool = False
+    removed: int = 0
 
 
 class Loader:

@@ -18,8 +18,8 @@ from cliphouse.pictures.passed_over import PassedOver
 _FILE_NAMES = ("file", "filename", "file_name")
 _CAPTION_NAMES = ("caption", "text")
 _ABSOLUTE = re.compile(r"([A-Za-z]:)?/")
-# Names that cameras, telephones and programs give, which say nothing about the picture: one of these
-# words, digits, and what is between them; or a number in hexadecimal.
+# Names that cameras, telephones and programs give, which say nothing about the picture: one of
+# these words, digits, and what is between them; or a number in hexadecimal.
 _MEANINGLESS = re.compile(
     r"""
     (?=.*\d)

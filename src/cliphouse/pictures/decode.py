@@ -43,7 +43,7 @@ def _decode(data: bytes, encoding: str) -> str:
 
 
 def _guess(data: bytes) -> str:
-    """The text if it is in a Western alphabet: other bytes, read as Latin letters, look like none."""
+    """The text if it is Western: other bytes, read as Latin letters, look like no words."""
     from charset_normalizer import from_bytes
 
     western = from_bytes(data, cp_isolation=list(_WESTERN)).best()

@@ -1,45 +1,41 @@
-"""Embedding a folder of pictures into shards; a second run embeds only new and changed pictures.
+"""Embedding a folder of pictures into shards; a second run does only what has changed.
 
-The shards themselves record what is done: their metadata has each picture's size and modification
-time, and is written last. A crash cannot leave a second record that disagrees with them.
+After each run the shards are what a first run would make of the folder as it is, but for the
+numbers of the rows. A killed run loses one batch: finished ones are kept beside the shards until
+their shard is written, and a shard is written in one step.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
-from PIL import Image
 
 from cliphouse.errors import PictureError
 from cliphouse.models import Encoder
-from cliphouse.pictures.files import LargePictureError, open_picture
-from cliphouse.pictures.find import Picture, find_pictures
+from cliphouse.pictures.changes import Changes, find_changes
+from cliphouse.pictures.encode import Rows, describe, encode_captions, encode_pictures
+from cliphouse.pictures.faults import KnownFaults
+from cliphouse.pictures.find import Found, Picture, find_pictures
 from cliphouse.pictures.formats import MAX_PIXELS
-from cliphouse.pictures.output import foreign, shard_files, take_folder
-from cliphouse.pictures.passed_over import Kind, PassedOver, describe
-from cliphouse.shards.files import Shard, find_shards
+from cliphouse.pictures.jobs import Job, count_pictures, plan_jobs
+from cliphouse.pictures.known import read_known, schema_with_next_row
+from cliphouse.pictures.output import take_folder
+from cliphouse.pictures.passed_over import PassedOver
+from cliphouse.pictures.passed_over import describe as describe_passed
+from cliphouse.pictures.unfinished import Unfinished
+from cliphouse.shards.fields import ROW_COLUMN
+from cliphouse.shards.one_writer import OnHeld, one_writer
 from cliphouse.shards.writer import ShardWriter
 from cliphouse.vocabulary import Progress
+from cliphouse.wording import counted
 
-_SCHEMA = pa.schema(
-    [
-        ("image_path", pa.string()),
-        ("caption", pa.string()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("similarity", pa.float32()),
-        ("file_bytes", pa.int64()),
-        ("file_mtime_ns", pa.int64()),
-    ]
+_GONE_SHARE = (
+    0.5  # of a folder's rows; if more are gone, the folder may be a disk that is not there
 )
 
 
@@ -47,60 +43,46 @@ _SCHEMA = pa.schema(
 class EmbedSizes:
     """The rows of a full shard, and the pictures that the model takes at once."""
 
-    shard: int = 4096  # a crash loses at most a shard: some minutes of ViT-B/32 on two cores
-    batch: int = 64
+    shard: int = 4096
+    batch: int = 64  # all that a crash loses: some seconds of ViT-B/32 on two cores
 
 
 EMBED_SIZES = EmbedSizes()
 
 
+@dataclass(frozen=True)
+class EmbedOptions:
+    """What a caller of embed_folder chooses. Pictures of more than ``max_pixels`` are passed over.
+    Without ``allow_delete``, a run that would remove more than half of the folder's rows is
+    refused. A ``dry_run`` writes nothing. If another run writes to the shards, ``wait`` waits for
+    it, and ``on_wait`` is told who it is; ``wait`` is None for callers without such a choice."""
+
+    max_pixels: int = MAX_PIXELS
+    sizes: EmbedSizes = EMBED_SIZES
+    allow_delete: bool = False
+    dry_run: bool = False
+    wait: bool | None = None
+    on_wait: OnHeld | None = None
+
+
+EMBED_OPTIONS = EmbedOptions()
+
+
 @dataclass
 class EmbedReport:
-    """The numbers of pictures that a run found new, changed, unchanged and gone. ``skipped`` is
-    all else that is in the folder."""
+    """The numbers of pictures that a run found new, changed, renamed, unchanged and gone.
+    ``skipped`` is all else that is in the folder; those in ``named_before`` were so in an earlier
+    run. ``changes`` are the pictures by name, as far as they were known before any was opened."""
+
+    changes: Changes
 
     new: int = 0
     changed: int = 0
+    renamed: int = 0
     unchanged: int = 0
     gone: int = 0
     skipped: list[PassedOver] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _KnownRow:
-    """A picture's row in the shards, and the size and time of the file that was embedded."""
-
-    shard: Shard
-    row: int
-    caption: str
-    bytes: int
-    mtime_ns: int
-
-    def matches(self, picture: Picture) -> bool:
-        return (self.caption, self.bytes, self.mtime_ns) == (
-            picture.caption,
-            picture.bytes,
-            picture.mtime_ns,
-        )
-
-
-@dataclass(frozen=True)
-class _Embedded:
-    """Rows ready to be written: two (n, dim) float32 arrays and n rows of metadata."""
-
-    image: NDArray[np.float32]
-    text: NDArray[np.float32]
-    metadata: pa.Table
-
-
-@dataclass(frozen=True)
-class _Loaded:
-    """A picture at the model's scale, with the width and height of the file."""
-
-    picture: Picture
-    image: Image.Image
-    width: int
-    height: int
+    named_before: list[PassedOver] = field(default_factory=list)
 
 
 def embed_folder(
@@ -108,170 +90,202 @@ def embed_folder(
     shards: Path,
     encoder: Encoder,
     progress: Progress | None = None,
-    max_pixels: int = MAX_PIXELS,
-    sizes: EmbedSizes = EMBED_SIZES,
+    options: EmbedOptions = EMBED_OPTIONS,
 ) -> EmbedReport:
-    """Embed the pictures in ``folder`` into shards in ``shards``, in clip-retrieval's layout.
+    """Embed the pictures in ``folder`` into shards in ``shards``, in clip-retrieval's layout, and
+    take the rows of pictures out that are no longer there.
 
-    Pictures that cannot be read, or have more than ``max_pixels``, are left out and listed in the
-    report, as is everything else in the folder that is no picture. A changed picture keeps its row;
-    a picture that is gone from ``folder`` keeps its row, too.
+    Pictures that cannot be read are listed in the report, as is everything else in the folder that
+    is no picture. A changed picture keeps its row, and so does one that was renamed or moved, which
+    is known by its bytes and not embedded again. Rows of other folders stay.
 
-    Raises PictureError if the folder is missing or has no picture, ShardError if ``shards`` has
-    shards of another model or another program.
+    Raises PictureError if the folder is missing, has no picture, or has lost more than half of its
+    pictures and ``options.allow_delete`` is false; ShardError if ``shards`` has shards of another
+    model or another program; UserError if another run writes there.
     """
+    if options.dry_run:
+        return follow_folder(folder, shards, encoder, progress, options)
+    with one_writer(shards, "embed", wait=options.wait, on_wait=options.on_wait):
+        return follow_folder(folder, shards, encoder, progress, options)
+
+
+def follow_folder(
+    folder: Path,
+    shards: Path,
+    encoder: Encoder,
+    progress: Progress | None = None,
+    options: EmbedOptions = EMBED_OPTIONS,
+    first_number: int = 0,
+) -> EmbedReport:
+    """Do what `embed_folder` does, as the only writer to ``shards``. The first of new shards gets
+    ``first_number``."""
     found = find_pictures(folder)
-    pictures = found.pictures
-    if not pictures:
-        others = f"; passed over: {describe(found.passed)}" if found.passed else ""
-        raise PictureError(f"{folder}: no pictures here (.jpg, .png, .heic, .webp ...){others}")
-    known = _known_rows(shards, encoder)
-    gone = known.keys() - {str(picture.path) for picture in pictures}
-    report = EmbedReport(gone=len(gone), skipped=list(found.passed))
-    new: list[Picture] = []
-    changed: dict[int, dict[int, Picture]] = defaultdict(dict)
-    for picture in pictures:
-        row = known.get(str(picture.path))
-        if row is None:
-            new.append(picture)
-        elif row.matches(picture):
-            report.unchanged += 1
-        else:
-            changed[row.shard.number][row.row] = picture
-    to_do = len(new) + sum(map(len, changed.values()))
-    run = _Run(encoder, report, max_pixels, sizes.batch, progress, to_do)
-    by_number = {row.shard.number: row.shard for row in known.values()}
-    for number, rows in changed.items():
-        run.rewrite(shards, by_number[number], rows)
-    first = max(by_number, default=-1) + 1
-    for offset, start in enumerate(range(0, len(new), sizes.shard)):
-        run.write(shards, first + offset, new[start : start + sizes.shard])
+    known = read_known(shards, encoder, may_mend=not options.dry_run)
+    faults = KnownFaults.read(shards, options.max_pixels)
+    pictures, damaged = faults.sort_out(found.pictures)
+    changes = find_changes(folder, pictures, known)
+    if not (found.pictures or known.shards):
+        raise _no_pictures(folder, found)
+    skipped = [*found.passed, *damaged]
+    if options.dry_run:
+        return _preview(changes, skipped, faults)
+    _check_share(folder, changes, options.allow_delete)
+    report = EmbedReport(
+        changes, unchanged=changes.unchanged, gone=len(changes.gone), skipped=skipped
+    )
+    jobs = plan_jobs(changes, known, options.sizes.shard, first_number)
+    run = _Run(shards, encoder, report, options, progress, count_pictures(jobs))
+    for job in jobs:
+        run.do(job)
+    run.finish()
+    report.named_before = faults.known_among(report.skipped)
+    if known.shards or report.new:
+        faults.write(report.skipped, pictures)
     return report
 
 
-def _known_rows(folder: Path, encoder: Encoder) -> dict[str, _KnownRow]:
-    take_folder(folder, encoder)
-    _clear_leftovers(folder)
-    rows: dict[str, _KnownRow] = {}
-    for shard in find_shards([str(folder)]) if any(shard_files(folder)) else []:
-        if set(pq.read_schema(shard.metadata.path).names) != set(_SCHEMA.names):
-            raise foreign(folder)
-        table = pq.read_table(shard.metadata.path, columns=_SCHEMA.names)
-        for index, entry in enumerate(table.to_pylist()):
-            rows[entry["image_path"]] = _KnownRow(
-                shard, index, entry["caption"], entry["file_bytes"], entry["file_mtime_ns"]
-            )
-    return rows
+def _preview(changes: Changes, skipped: list[PassedOver], faults: KnownFaults) -> EmbedReport:
+    """What a run would report if all pictures can be read."""
+    renamed = len(changes.renamed)
+    captioned = sum(each.is_described_anew for each in changes.described if not each.is_renamed)
+    return EmbedReport(
+        changes,
+        new=len(changes.new),
+        changed=len(changes.changed) + captioned,
+        renamed=renamed,
+        unchanged=changes.unchanged + len(changes.described) - renamed - captioned,
+        gone=len(changes.gone),
+        skipped=skipped,
+        named_before=faults.known_among(skipped),
+    )
 
 
-def _clear_leftovers(folder: Path) -> None:
-    """Remove the files of a killed run: unfinished files, and embeddings without metadata."""
-    for part in shard_files(folder, ".part"):
-        part.unlink()
-    for file in shard_files(folder):
-        number = file.stem.rsplit("_", 1)[-1]
-        if not (folder / "metadata" / f"metadata_{number}.parquet").exists():
-            file.unlink()
+def _no_pictures(folder: Path, found: Found) -> PictureError:
+    others = f"; passed over: {describe_passed(found.passed)}" if found.passed else ""
+    return PictureError(f"{folder}: no pictures here (.jpg, .png, .heic, .webp ...){others}")
+
+
+def _check_share(folder: Path, changes: Changes, allow_delete: bool) -> None:
+    if len(changes.gone) > _GONE_SHARE * changes.rows and not allow_delete:
+        raise PictureError(
+            f"{folder}: {len(changes.gone):,} of its {counted(changes.rows, 'picture')} are gone; "
+            "if a disk is not there, plug it in; if they were deleted, give --allow-delete"
+        )
 
 
 class _Run:
-    """One run: opens pictures, encodes them and writes shards."""
+    """One run: embeds pictures and writes shards."""
 
     def __init__(
         self,
+        folder: Path,
         encoder: Encoder,
         report: EmbedReport,
-        max_pixels: int,
-        batch: int,
+        options: EmbedOptions,
         progress: Progress | None,
         total: int,
     ) -> None:
+        self._folder = folder
         self._encoder = encoder
         self._report = report
-        self._max_pixels = max_pixels
-        self._batch = batch
+        self._options = options
         self._progress = progress
         self._total = total
         self._done = 0
+        self._unfinished = Unfinished(folder, encoder.dim)
 
-    def write(self, folder: Path, number: int, pictures: Sequence[Picture]) -> None:
-        """Write a new shard of ``pictures``."""
-        with ShardWriter(folder, number, self._encoder.dim) as writer:
-            for rows in self._embed(pictures):
-                writer.append(rows.image, rows.text, rows.metadata)
-            self._report.new += writer.rows
+    def do(self, job: Job) -> None:
+        """Bring one shard to what it is to be."""
+        made: list[Path] = []
+        parts = list(self._embed(job.pictures, made))
+        rows = Rows.join(parts) if parts else Rows.none(self._encoder.dim)
+        places = {entry["image_path"]: place for place, entry in enumerate(rows.entries)}
+        if not (rows.entries or job.changed or job.described or job.removed):
+            return  # none of the new pictures can be read
+        before = self._read(job)
+        for place, picture in job.changed.items():
+            row = places.get(str(picture.path))
+            if row is None:  # it cannot be read any more
+                job.removed.add(place)
+                continue
+            number = before.entries[place][ROW_COLUMN]
+            before.image[place], before.text[place] = rows.image[row], rows.text[row]
+            before.entries[place] = rows.entries[row] | {ROW_COLUMN: number}
+            self._report.changed += 1
+        self._describe(job, before)
+        kept = before.take([i for i in range(len(before)) if i not in job.removed])
+        added = rows.take(
+            [places[str(picture.path)] for picture in job.added if str(picture.path) in places]
+        )
+        next_row = job.before.next_row if job.before else 0
+        for number, entry in enumerate(added.entries, next_row):
+            entry[ROW_COLUMN] = number
+        self._report.new += len(added)
+        self._write(job.number, Rows.join([kept, added]), next_row + len(added))
+        for path in made:
+            path.unlink(missing_ok=True)
 
-    def rewrite(self, folder: Path, shard: Shard, rows: dict[int, Picture]) -> None:
-        """Write a shard again, with new embeddings of ``rows``, pictures by row number."""
+    def finish(self) -> None:
+        """Remove what only an unfinished run needs."""
+        self._unfinished.clear()
+
+    def _embed(self, pictures: list[Picture], made: list[Path]) -> Iterator[Rows]:
+        """The rows of pictures; ``made`` gets the files that keep them until there is a shard."""
+        ready, left = self._unfinished.take(pictures)
+        if ready is not None:
+            self._advance(len(ready))
+            yield ready
+        sizes, max_pixels = self._options.sizes, self._options.max_pixels
+        for batch in encode_pictures(left, self._encoder, max_pixels, sizes.batch):
+            self._report.skipped += batch.passed
+            if len(batch.rows):
+                self._begin()
+                made.append(self._unfinished.keep(batch.rows))
+                yield batch.rows
+            self._advance(len(batch.rows) + len(batch.passed))
+
+    def _describe(self, job: Job, before: Rows) -> None:
+        """Give rows the new paths, captions and times of their pictures."""
+        captioned = [place for place, each in job.described.items() if each.is_described_anew]
+        captions = [job.described[place].picture.caption for place in captioned]
+        if captioned:
+            before.text[captioned] = encode_captions(self._encoder, captions)
+        for place, change in job.described.items():
+            entry, image, text = before.entries[place], before.image[place], before.text[place]
+            similarity = float(image.astype(np.float32) @ text.astype(np.float32))
+            described = describe(change.picture, entry["width"], entry["height"], similarity)
+            before.entries[place] = {**entry, **described}
+            if change.is_renamed:
+                self._report.renamed += 1
+            elif change.is_described_anew:
+                self._report.changed += 1
+            else:
+                self._report.unchanged += 1
+
+    def _read(self, job: Job) -> Rows:
+        """The rows of a shard as it is."""
+        if job.before is None:
+            return Rows.none(self._encoder.dim)
+        shard = job.before.shard
         assert shard.text is not None
         image, text = np.load(shard.image.path), np.load(shard.text.path)
-        metadata = pq.read_table(shard.metadata.path, schema=_SCHEMA).to_pylist()
-        places = {str(picture.path): row for row, picture in rows.items()}
-        for part in self._embed(list(rows.values())):
-            for index, entry in enumerate(part.metadata.to_pylist()):
-                row = places[entry["image_path"]]
-                image[row], text[row], metadata[row] = part.image[index], part.text[index], entry
-                self._report.changed += 1
-        with ShardWriter(folder, shard.number, self._encoder.dim) as writer:
-            writer.append(image, text, pa.Table.from_pylist(metadata, schema=_SCHEMA))
+        entries = pq.read_table(shard.metadata.path).to_pylist()
+        for place, entry in enumerate(entries):
+            entry.setdefault(ROW_COLUMN, place)
+        return Rows(image, text, entries)
 
-    def _embed(self, pictures: Sequence[Picture]) -> Iterator[_Embedded]:
-        for loaded in self._load(pictures):
-            if not loaded:
-                continue
-            image = self._encoder.encode_image([item.image for item in loaded])
-            text = encode_captions(self._encoder, [item.picture.caption for item in loaded])
-            yield _Embedded(image, text, _metadata(loaded, np.einsum("ij,ij->i", image, text)))
+    def _write(self, number: int, rows: Rows, next_row: int) -> None:
+        self._begin()
+        metadata = pa.Table.from_pylist(rows.entries, schema=schema_with_next_row(next_row))
+        with ShardWriter(self._folder, number, self._encoder.dim) as writer:
+            writer.append(rows.image, rows.text, metadata)
 
-    def _load(self, pictures: Sequence[Picture]) -> Iterator[list[_Loaded]]:
-        """Open pictures in batches; the next batch is read while one is encoded."""
-        batches = [pictures[i : i + self._batch] for i in range(0, len(pictures), self._batch)]
-        with ThreadPoolExecutor() as pool:
-            ahead = [pool.map(self._open, batch) for batch in batches[:1]]
-            for index, batch in enumerate(batches):
-                if index + 1 < len(batches):
-                    ahead.append(pool.map(self._open, batches[index + 1]))
-                yield list(self._without_skipped(ahead.pop(0)))
-                self._done += len(batch)
-                if self._progress:
-                    self._progress(self._done, self._total)
+    def _begin(self) -> None:
+        """Say whose shards these are, before anything else is written: a run that fails earlier
+        leaves the folder free for another model."""
+        take_folder(self._folder, self._encoder)
 
-    def _open(self, picture: Picture) -> _Loaded | PassedOver:
-        try:
-            image = open_picture(picture.path, self._max_pixels)
-            shrunk = self._encoder.shrink(image)
-        except PictureError as error:
-            kind: Kind = "too large" if isinstance(error, LargePictureError) else "damaged"
-            return PassedOver(picture.path, str(error).removeprefix(f"{picture.path}: "), kind)
-        return _Loaded(picture, shrunk, image.width, image.height)
-
-    def _without_skipped(self, opened: Iterable[_Loaded | PassedOver]) -> Iterator[_Loaded]:
-        for item in opened:
-            if isinstance(item, PassedOver):
-                self._report.skipped.append(item)
-            else:
-                yield item
-
-
-def encode_captions(encoder: Encoder, captions: Sequence[str]) -> NDArray[np.float32]:
-    """The vectors of captions, float32 of shape (n, dim). That of an empty caption is the opposite
-    of an empty text's: it is farther from all words than any caption is, so no search finds it."""
-    text = encoder.encode_text(captions)
-    text[[not caption for caption in captions]] *= -1
-    return text
-
-
-def _metadata(loaded: Sequence[_Loaded], similarity: NDArray[np.float32]) -> pa.Table:
-    rows: list[dict[str, Any]] = [
-        {
-            "image_path": str(item.picture.path),
-            "caption": item.picture.caption,
-            "width": item.width,
-            "height": item.height,
-            "similarity": value if item.picture.caption else None,
-            "file_bytes": item.picture.bytes,
-            "file_mtime_ns": item.picture.mtime_ns,
-        }
-        for item, value in zip(loaded, similarity.tolist(), strict=True)
-    ]
-    return pa.Table.from_pylist(rows, schema=_SCHEMA)
+    def _advance(self, count: int) -> None:
+        self._done += count
+        if self._progress:
+            self._progress(self._done, self._total)

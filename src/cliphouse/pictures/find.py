@@ -14,12 +14,13 @@ from cliphouse.pictures.walk import CAPTIONS_FILE, Contents, sidecar_key, walk
 @dataclass(frozen=True)
 class Picture:
     """A picture file and its caption, which may be empty. ``bytes`` and ``mtime_ns`` show whether
-    it has changed."""
+    it has changed; ``hash`` is XXH3-128 of its bytes, empty as long as nobody has read them."""
 
     path: Path
     caption: str
     bytes: int
     mtime_ns: int
+    hash: str = ""
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ NOT_PICTURES = frozenset(
 )
 
 # What people have among their pictures, and what it is called when it is passed over.
-RAW_SUFFIXES = frozenset(
-    ".3fr .arw .cr2 .cr3 .crw .dng .erf .iiq .kdc .mef .mrw .nef .nrw .orf .pef .raf .rw2 .rwl .sr2 "
-    ".srf .srw .x3f".split()
-)
-VIDEO_SUFFIXES = frozenset(
-    ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split()
-)
+_RAW = """
+.3fr .arw .cr2 .cr3 .crw .dng .erf .iiq .kdc .mef .mrw .nef .nrw .orf .pef .raf .rw2 .rwl .sr2 .srf
+.srw .x3f
+"""
+_VIDEO = ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv"
+RAW_SUFFIXES = frozenset(_RAW.split())
+VIDEO_SUFFIXES = frozenset(_VIDEO.split())

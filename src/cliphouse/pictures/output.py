@@ -16,6 +16,13 @@ def take_folder(folder: Path, encoder: Encoder) -> None:
 
     Raises ShardError if it has shards of another model or another program.
     """
+    if not is_taken(folder, encoder):
+        write_manifest(folder, Manifest(encoder.name, encoder.dim))
+
+
+def is_taken(folder: Path, encoder: Encoder) -> bool:
+    """Whether ``folder`` is one of the encoder's shards already. Raises ShardError as `take_folder`
+    does."""
     ours = Manifest(encoder.name, encoder.dim)
     manifest = read_manifest(str(folder))
     if manifest is not None and manifest != ours:
@@ -25,8 +32,7 @@ def take_folder(folder: Path, encoder: Encoder) -> None:
         )
     if manifest is None and any(shard_files(folder)):
         raise foreign(folder)
-    if manifest is None:
-        write_manifest(folder, ours)
+    return manifest is not None
 
 
 def foreign(folder: Path) -> ShardError:

@@ -71,7 +71,7 @@ def measure_rounding(
     costs = []
     for kind in facts.info.modalities:
         ids = [s.id for s in sample_rows(table, kind, queries, condition)]
-        vectors = np.concatenate([_row(_column(readers[i >> ID_BITS], kind), i) for i in ids])
+        vectors = np.concatenate([_row(readers[i >> ID_BITS], kind, i) for i in ids])
         truth = _brute_force(readers.values(), request, vectors, known)
         shares = []
         for row_id, vector, nearest in zip(ids, vectors, truth, strict=True):
@@ -96,16 +96,16 @@ def _brute_force(
     for reader in readers:
         for start in range(0, reader.rows, _BLOCK_ROWS):
             stop = min(start + _BLOCK_ROWS, reader.rows)
-            block = reader.first_id + np.arange(start, stop)
+            block = reader.ids(start, stop)
             rows = _column(reader, request.modality).read(start, stop).astype(np.float32)
             is_known = np.isin(block, known, assume_unique=True)
             nearest.add(block[is_known], rows[is_known])
     return nearest.ids()
 
 
-def _row(column: NpyFile, row_id: int) -> NDArray[np.float32]:
-    row = row_id & (2**ID_BITS - 1)
-    return column.read(row, row + 1).astype(np.float32)
+def _row(reader: ShardReader, modality: Modality, row_id: int) -> NDArray[np.float32]:
+    row = reader.place(row_id)
+    return _column(reader, modality).read(row, row + 1).astype(np.float32)
 
 
 def _column(reader: ShardReader, modality: Modality) -> NpyFile:

@@ -7,6 +7,8 @@ from typing import Literal
 
 FieldType = Literal["binary", "float32", "int32"]
 CSV_METADATA = ("url", "caption", "NSFW", "similarity")
+# The column of metadata that says which rows of the shard the file has; without it, all from 0 on.
+ROW_COLUMN = "shard_row"
 CSV_COLUMNS = (*CSV_METADATA, "image_embedding", "text_embedding")  # behind the row's number
 
 

@@ -21,6 +21,7 @@ from fsspec.implementations.local import LocalFileSystem
 from cliphouse.errors import ShardError
 from cliphouse.shards.numbering import MAX_SHARD
 
+READY = ".ready"  # behind the name of metadata whose shard is complete, but not in its place yet
 SUBFOLDERS = ("img_emb", "images", "text_emb", "texts", "metadata")
 
 # The keys under which fsspec's stores give a version: s3 and http, abfs, gs and hf, local, others.
@@ -142,7 +143,13 @@ def _scan(folder: str) -> Iterator[tuple[int, str, DataFile]]:
 
 
 def _recognise(fs: Any, entry: dict[str, Any]) -> Iterator[tuple[int, str, DataFile]]:
-    match = _FILE_NAME.fullmatch(base_name(entry))
+    name = base_name(entry)
+    match = _FILE_NAME.fullmatch(name)
+    if name.endswith(READY) and _FILE_NAME.fullmatch(name.removesuffix(READY)):
+        raise ShardError(
+            f"{entry['name']}: this shard is being written, or its writing was cut off; run the "
+            "command that writes it again"
+        )
     if match is None or match[3] != _SUFFIX[match[1]]:
         return
     if entry["type"] != "file":

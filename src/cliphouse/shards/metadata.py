@@ -10,14 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from cliphouse.errors import ShardError
-from cliphouse.shards.fields import KeptColumn, MetadataField
+from cliphouse.shards.fields import ROW_COLUMN, KeptColumn, MetadataField
 from cliphouse.shards.files import DataFile
 from cliphouse.shards.kept import as_kept, no_values
+from cliphouse.shards.numbering import ID_BITS
 
 _NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
 
@@ -72,9 +75,32 @@ class MetadataFile:
                 raise ShardError(f"{self.file.path}: has the column {name} twice; keep one of them")
         return found
 
+    def row_numbers(self) -> NDArray[np.int64] | None:
+        """The numbers of the rows in their shard, rising, int64 of shape (rows,), as the column
+        ROW_COLUMN has them; None if there is no such column.
+
+        Raises ShardError if the column is not of rising numbers.
+        """
+        if ROW_COLUMN not in self.names:
+            return None
+        table = self.sample([ROW_COLUMN], self.rows)
+        try:
+            numbers = table.column(ROW_COLUMN).cast(pa.int64()).to_numpy()
+        except pa.ArrowException as error:
+            raise ShardError(f"{self.file.path}: column {ROW_COLUMN} has no numbers") from error
+        rising = np.asarray(numbers, np.float64)  # in which a null is NaN, and rises above nothing
+        limit = 2**ID_BITS
+        if len(rising) and not (
+            rising[0] >= 0 and rising[-1] < limit and bool((np.diff(rising) > 0).all())
+        ):
+            raise ShardError(
+                f"{self.file.path}: column {ROW_COLUMN} must have rising numbers from 0 on"
+            )
+        return np.asarray(numbers, np.int64)
+
     def sample(self, names: Sequence[str], rows: int) -> pa.Table:
         """The first ``rows`` rows of some columns, as the file has them."""
-        pieces = list(self._pieces(list(names), 0, min(rows, self.rows), rows))
+        pieces = list(self._pieces(list(names), 0, min(rows, self.rows), max(rows, 1)))
         return pa.concat_tables(pieces) if pieces else self.schema.empty_table().select(names)
 
     def read(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -30,12 +30,17 @@ BATCH_LIMITS = BatchLimits()
 
 @dataclass(frozen=True)
 class ShardReader:
-    """The checked files of one shard. Row i of each file belongs to row i of the others."""
+    """The checked files of one shard. Row i of each file belongs to row i of the others.
+
+    ``numbers`` are the numbers of the rows within the shard, of which their ids are made: rising,
+    int64 of shape (rows,). None is for 0, 1, 2 ..., as in all shards that no rows are taken out of.
+    """
 
     shard: Shard
     image: NpyFile
     text: NpyFile | None
     metadata: MetadataFile
+    numbers: NDArray[np.int64] | None = field(compare=False)
     limits: BatchLimits = BATCH_LIMITS
 
     @classmethod
@@ -59,7 +64,7 @@ class ShardReader:
             raise ShardError(
                 f"{image.file.path}: {image.rows:,} rows, but a shard has fewer than 2^32"
             )
-        return cls(shard, image, text, metadata)
+        return cls(shard, image, text, metadata, metadata.row_numbers())
 
     @property
     def rows(self) -> int:
@@ -69,9 +74,17 @@ class ShardReader:
     def dim(self) -> int:
         return self.image.dim
 
-    @property
-    def first_id(self) -> int:
-        return self.shard.number << ID_BITS
+    def ids(self, start: int, stop: int) -> NDArray[np.int64]:
+        """The ids of the rows [start, stop), int64, rising."""
+        first_id = self.shard.number << ID_BITS
+        if self.numbers is None:
+            return first_id + np.arange(start, stop, dtype=np.int64)
+        return first_id + self.numbers[start:stop]
+
+    def place(self, row_id: int) -> int:
+        """Where the files have the row with this id of the shard's."""
+        number = row_id & (2**ID_BITS - 1)
+        return number if self.numbers is None else int(np.searchsorted(self.numbers, number))
 
     @property
     def batch_rows(self) -> int:
@@ -105,8 +118,7 @@ class ShardReader:
         to_compute = [f.name for f in fields if f.is_pair_cosine and f.name not in found]
         for table in self.metadata.read(fields, start, stop, self.batch_rows, kept):
             end = start + table.num_rows
-            ids = self.first_id + np.arange(start, end, dtype=np.int64)
-            table = table.add_column(0, "id", pa.array(ids))
+            table = table.add_column(0, "id", pa.array(self.ids(start, end)))
             image = np.ascontiguousarray(self.image.read(start, end))
             table = table.append_column("image_embedding", _as_lists(image))
             if self.text is not None:

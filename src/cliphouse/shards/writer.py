@@ -1,8 +1,15 @@
-"""Writing a shard in clip-retrieval's layout. A shard that is not complete has no files."""
+"""Writing a shard in clip-retrieval's layout, in one step.
+
+The files grow as ``.part``. When all are complete, the metadata's is renamed to ``.ready``: from
+then on the shard counts as written. Its files get their names one by one, metadata last. A kill
+before that step leaves what was there before, and after it `finish_shards` finishes the work.
+"""
 
 from __future__ import annotations
 
 import io
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Literal
@@ -14,15 +21,16 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from cliphouse.errors import ShardError
+from cliphouse.shards.files import READY
 
 
 class ShardWriter:
     """Writes img_emb/img_emb_N.npy, text_emb/text_emb_N.npy and metadata/metadata_N.parquet.
 
     Rows are appended in batches; their metadata may come later than their embeddings. Embeddings
-    are stored as float16, as in LAION, unless ``dtype`` is float32. The files grow as ``.part`` and
-    are renamed when the block ends without an error, metadata last: a shard with metadata is
-    complete.
+    are stored as float16, as in LAION, unless ``dtype`` is float32. When the block ends without an
+    error and metadata was appended, be it without rows, the files take the place of those that the
+    shard had.
 
     >>> with ShardWriter(folder, number=0, dim=512) as writer:
     ...     writer.append(image, text, metadata)
@@ -84,15 +92,34 @@ class ShardWriter:
             writer.close()
         if self._metadata is not None:
             self._metadata.close()
-        if kind is None and self.rows == self._metadata_rows > 0:
-            for writer in embeddings:
-                _part(writer.path).replace(writer.path)
-            _part(self._metadata_path).replace(self._metadata_path)
+        paths = [writer.path for writer in embeddings]
+        if kind is None and self._metadata is not None and self.rows == self._metadata_rows:
+            for path in (*paths, self._metadata_path):
+                _make_durable(_part(path))
+            ready = _ready(self._metadata_path)
+            _part(self._metadata_path).replace(ready)
+            _finish(ready, paths)
             return
-        for path in (*(writer.path for writer in embeddings), self._metadata_path):
+        for path in (*paths, self._metadata_path):
             _part(path).unlink(missing_ok=True)
         if kind is None and self.rows != self._metadata_rows:
             raise _unequal()
+
+
+def finish_shards(folder: Path) -> None:
+    """Finish the writing of shards in ``folder`` that was cut off when they were complete."""
+    for ready in (folder / "metadata").glob("metadata_*.parquet.ready"):
+        number = ready.name.removeprefix("metadata_").removesuffix(".parquet.ready")
+        kinds = ("img_emb", "text_emb")
+        _finish(ready, [folder / kind / f"{kind}_{number}.npy" for kind in kinds])
+
+
+def _finish(ready: Path, embeddings: Sequence[Path]) -> None:
+    """Give the files of a complete shard their names."""
+    for path in embeddings:
+        if _part(path).exists():
+            _part(path).replace(path)
+    ready.replace(ready.with_name(ready.name.removesuffix(READY)))
 
 
 class _NpyWriter:
@@ -128,6 +155,16 @@ class _NpyWriter:
 
 def _unequal() -> ShardError:
     return ShardError("a shard's image, text and metadata must have the same number of rows")
+
+
+def _make_durable(path: Path) -> None:
+    """Make sure that a power cut does not lose the file's bytes."""
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def _ready(path: Path) -> Path:
+    return path.with_name(path.name + READY)
 
 
 def _part(path: Path) -> Path:

@@ -66,6 +66,13 @@ class TableEncoders:
         """The name of the model that the user named, if any. Raises ModelError if there is none."""
         return model_name(self.model, self.model_dir) if self.model else None
 
+    def for_new(self, table: str, info: TableInfo | None) -> Encoder:
+        """The encoder for rows that are added: that of the table, or if there is no table yet, the
+        one that the user named or the default. Raises ModelError as ``of_table`` does."""
+        if info is None:
+            return self.load(self.name or DEFAULT_MODEL)
+        return self.of_table(table, info)
+
     def encode(self, model: str, query: str | Path) -> NDArray[np.float32]:
         """The vector of words (str) or of a picture's file (Path), float32 of shape (dim,).
 

@@ -1,0 +1,74 @@
+"""What embed and sync say of a folder of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cliphouse.cli import show
+
+if TYPE_CHECKING:
+    from cliphouse.pictures.embed import EmbedReport
+
+_NAMED = 20
+
+MaxPixels = Annotated[int, typer.Option(min=1, help="Larger pictures are passed over.")]
+Report = Annotated[
+    Path | None,
+    typer.Option("--report", help="Write everything that is passed over to this CSV file."),
+]
+AllowDelete = Annotated[
+    bool,
+    typer.Option(
+        "--allow-delete", help="Let more than half of the folder's pictures lose their rows."
+    ),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Only say what would be done, picture by picture.")
+]
+Wait = Annotated[
+    bool, typer.Option("--wait", help="Wait if another run writes to the same shards.")
+]
+
+
+def tell_wait(holder: str) -> None:
+    show.err.print(f"waiting for {holder}", markup=False)
+
+
+def tell(done: EmbedReport, file: Path | None = None, dry_run: bool = False) -> None:
+    """Print what was done, or would be, and name what was passed over and was not before: all of it
+    in ``file``, if there is one."""
+    from cliphouse.pictures.passed_over import describe, write_report
+
+    before = set(done.named_before)
+    named = [item for item in done.skipped if item.kind != "hidden" and item not in before]
+    for item in named[:_NAMED]:
+        show.err.print(show.plain(f"passed over {item.path}: {item.reason}"), markup=False)
+    if file is not None:
+        write_report(done.skipped, file)
+    elif len(named) > _NAMED:
+        show.err.print(f"... and {len(named) - _NAMED:,} more; --report FILE lists all")
+    if dry_run:
+        for line in _changes(done):
+            show.out.print(show.plain(line), markup=False)
+    show.out.print(
+        f"{done.new:,} new, {done.changed:,} changed, {done.renamed:,} renamed, "
+        f"{done.gone:,} gone, {done.unchanged:,} unchanged"
+    )
+    if done.skipped:
+        show.out.print(f"passed over: {describe(done.skipped)}", markup=False)
+
+
+def _changes(done: EmbedReport) -> Iterator[str]:
+    changes = done.changes
+    yield from (f"new      {picture.path}" for picture in changes.new)
+    yield from (f"changed  {change.picture.path}" for change in changes.changed)
+    for change in changes.described:
+        if change.is_renamed:
+            yield f"renamed  {change.row.path} to {change.picture.path}"
+        elif change.is_described_anew:
+            yield f"caption  {change.picture.path}"
+    yield from (f"gone     {row.path}" for row in changes.gone)

@@ -1,0 +1,163 @@
+"""What has changed in a folder of pictures since its shards were written.
+
+A picture is the one of a row if its path, size and time are the row's. So it is if the whole folder
+has moved: its path in the folder, its size and its time are those of a row whose own file is gone.
+If not, the bytes decide: a file that has the bytes of a row whose own file is gone or was changed
+is that picture, renamed, moved or touched, and keeps the row. Only files of a row's size are read
+for that.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from cliphouse.pictures.find import Picture
+from cliphouse.pictures.known import Known, KnownRow
+from cliphouse.pictures.read_file import hash_file
+
+
+@dataclass(frozen=True)
+class RowChange:
+    """A row, and the picture that it is now."""
+
+    row: KnownRow
+    picture: Picture
+
+    @property
+    def is_renamed(self) -> bool:
+        return self.row.path != str(self.picture.path)
+
+    @property
+    def is_described_anew(self) -> bool:
+        return self.row.caption != self.picture.caption
+
+
+@dataclass
+class Changes:
+    """``new`` pictures have no row yet. Rows of ``changed`` have another picture's bytes now; rows
+    of ``described`` have the same bytes, but another path, caption or time. The files of ``gone``
+    are not in the folder any more, and ``doubled`` are further rows of the same files.
+    ``unchanged`` counts the rest, and ``rows`` all rows that the folder had before."""
+
+    new: list[Picture] = field(default_factory=list)
+    changed: list[RowChange] = field(default_factory=list)
+    described: list[RowChange] = field(default_factory=list)
+    gone: list[KnownRow] = field(default_factory=list)
+    doubled: list[KnownRow] = field(default_factory=list)
+    unchanged: int = 0
+    rows: int = 0
+
+    @property
+    def renamed(self) -> list[RowChange]:
+        return [change for change in self.described if change.is_renamed]
+
+    @property
+    def is_none(self) -> bool:
+        return not (self.new or self.changed or self.described or self.gone or self.doubled)
+
+
+def find_changes(folder: Path, pictures: Sequence[Picture], known: Known) -> Changes:
+    """Compare ``pictures``, which are in ``folder``, with the rows of the shards. Rows of other
+    folders stay as they are, unless a picture of this one was moved from there."""
+    changes = Changes()
+    inside = str(folder.resolve()).rstrip("/") + "/"
+    free = dict(known.rows)  # rows that no picture has been given
+    left = []
+    for picture in pictures:
+        row = known.rows.get(str(picture.path))
+        if row is None or not row.is_file(picture):
+            left.append(picture)
+            continue
+        del free[row.path]
+        if row.caption == picture.caption:
+            changes.unchanged += 1
+        else:
+            changes.described.append(RowChange(row, replace(picture, hash=row.hash)))
+    left = _match_moved_folder(changes, left, free, inside)
+    left = _match_by_bytes(changes, left, free, inside)
+    for picture in left:
+        row = free.pop(str(picture.path), None)
+        if row is None:
+            changes.new.append(picture)
+        else:
+            changes.changed.append(RowChange(row, picture))
+    changes.gone = [row for row in free.values() if row.path.startswith(inside)]
+    changes.rows = sum(path.startswith(inside) for path in known.rows)
+    changes.doubled = known.doubled
+    return changes
+
+
+def _match_moved_folder(
+    changes: Changes, pictures: Sequence[Picture], free: dict[str, KnownRow], inside: str
+) -> list[Picture]:
+    """Give rows of another folder, whose files are gone, to pictures with the same path in this
+    one, of the same size and time; returns the pictures without a row."""
+    outside: dict[tuple[int, int], list[KnownRow]] = {}
+    for row in free.values():
+        if row.hash and not row.path.startswith(inside):
+            outside.setdefault((row.bytes, row.mtime_ns), []).append(row)
+    left = []
+    for picture in pictures:
+        end = "/" + str(picture.path).removeprefix(inside)
+        rows = outside.get((picture.bytes, picture.mtime_ns), ())
+        found = [
+            row
+            for row in rows
+            if row.path in free and row.path.endswith(end) and not os.path.lexists(row.path)
+        ]
+        if str(picture.path) in free or len(found) != 1:
+            left.append(picture)
+            continue
+        del free[found[0].path]
+        changes.described.append(RowChange(found[0], replace(picture, hash=found[0].hash)))
+    return left
+
+
+def _match_by_bytes(
+    changes: Changes, pictures: Sequence[Picture], free: dict[str, KnownRow], inside: str
+) -> list[Picture]:
+    """Give rows to pictures that have their bytes; returns the pictures without a row."""
+    by_hash: dict[str, list[KnownRow]] = {}
+    for row in free.values():
+        if row.hash:
+            by_hash.setdefault(row.hash, []).append(row)
+    hashed = _with_hashes(pictures, {row.bytes for rows in by_hash.values() for row in rows})
+    same_path = [
+        picture
+        for picture in hashed
+        if (row := free.get(str(picture.path))) and picture.hash and row.hash == picture.hash
+    ]
+    touched = {picture.path for picture in same_path}
+    for picture in same_path:
+        changes.described.append(RowChange(free.pop(str(picture.path)), picture))
+    left = []
+    for picture in hashed:
+        if picture.path in touched:
+            continue
+        rows = by_hash.get(picture.hash, ()) if picture.hash else ()
+        row = next((row for row in rows if row.path in free and _may_move(row, inside)), None)
+        if row is None:
+            left.append(picture)
+        else:
+            changes.described.append(RowChange(free.pop(row.path), picture))
+    return left
+
+
+def _may_move(row: KnownRow, inside: str) -> bool:
+    """Whether a row may be another file's: of another folder only if its own file is gone."""
+    return row.path.startswith(inside) or not os.path.lexists(row.path)
+
+
+def _with_hashes(pictures: Sequence[Picture], sizes: Collection[int]) -> list[Picture]:
+    """The pictures, those of one of these ``sizes`` with their hash if they can be read."""
+    wanted = [place for place, picture in enumerate(pictures) if picture.bytes in sizes]
+    found = list(pictures)
+    with ThreadPoolExecutor() as pool:
+        hashed = pool.map(hash_file, [pictures[place] for place in wanted])
+        for place, picture in zip(wanted, hashed, strict=True):
+            found[place] = picture
+    return found

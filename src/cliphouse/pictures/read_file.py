@@ -1,0 +1,66 @@
+"""Reading a picture's file: its pixels, and the hash of its bytes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from typing import BinaryIO
+
+import xxhash
+from PIL import Image
+
+from cliphouse.errors import PictureError
+from cliphouse.models import Encoder
+from cliphouse.pictures.files import LargePictureError, read_picture
+from cliphouse.pictures.find import Picture
+from cliphouse.pictures.passed_over import Kind, PassedOver
+
+_CHUNK = 2**20
+
+
+@dataclass(frozen=True)
+class ReadPicture:
+    """A picture at the model's scale, and the width and height of the file. ``picture`` has its
+    hash, and the size and time that the file had when it was read."""
+
+    picture: Picture
+    image: Image.Image
+    width: int
+    height: int
+
+
+def read_file(picture: Picture, encoder: Encoder, max_pixels: int) -> ReadPicture | PassedOver:
+    """Read a picture's file for ``encoder``, or say why it cannot be."""
+    path = picture.path
+    try:
+        with path.open("rb") as stream:
+            picture = _described(picture, stream)
+            stream.seek(0)
+            image = read_picture(stream, str(path), max_pixels)
+        return ReadPicture(picture, encoder.shrink(image), image.width, image.height)
+    except OSError as error:
+        return PassedOver(path, f"cannot be read: {error.strerror or error}", "unreadable")
+    except PictureError as error:
+        kind: Kind = "too large" if isinstance(error, LargePictureError) else "damaged"
+        return PassedOver(path, str(error).removeprefix(f"{path}: "), kind)
+
+
+def hash_file(picture: Picture) -> Picture:
+    """The picture with the hash of its file, or as it is if the file cannot be read."""
+    try:
+        with picture.path.open("rb") as stream:
+            return _described(picture, stream)
+    except OSError:
+        return picture
+
+
+def _described(picture: Picture, stream: BinaryIO) -> Picture:
+    """The size and time are those from before the file was read: if it is written meanwhile, they
+    differ the next time."""
+    status = os.fstat(stream.fileno())
+    digest = xxhash.xxh3_128()
+    while chunk := stream.read(_CHUNK):
+        digest.update(chunk)
+    return replace(
+        picture, bytes=status.st_size, mtime_ns=status.st_mtime_ns, hash=digest.hexdigest()
+    )

@@ -1,0 +1,134 @@
+"""One writer at a time to a folder or a file: a lock file says who writes there."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from cliphouse.errors import UserError
+from cliphouse.shards.partial_file import disk_errors
+
+_LOCK = ".cliphouse.lock"
+_LOOK_SECONDS = 0.2
+
+OnHeld = Callable[[str], None]
+
+
+@contextmanager
+def one_writer(
+    target: Path,
+    what: str,
+    is_file: bool = False,
+    wait: bool | None = None,
+    on_wait: OnHeld | None = None,
+) -> Iterator[None]:
+    """While the block runs, no other run of cliphouse writes to ``target``, a folder, or a file if
+    ``is_file``.
+
+    ``what`` says to others what is going on, as in "embed". The folder is made if there is none;
+    one that was made, and is empty at the end, is removed. If another run writes there, this waits
+    if ``wait``, and calls ``on_wait`` once with who it is; None is for callers without such a
+    choice. On a file system without locks nothing is locked. A run that was killed holds nothing.
+
+    Raises UserError if another run writes there and ``wait`` is not true, or if the folder cannot
+    be made or written.
+    """
+    target = target.resolve()
+    lock = target.with_name(f".{target.name}.lock") if is_file else target / _LOCK
+    made: list[Path] = []
+    try:
+        descriptor = _acquire(lock, made, target, fcntl.LOCK_EX, wait, on_wait)
+        with _released(lock, descriptor):
+            _sign(descriptor, what)
+            yield
+    finally:
+        for folder in reversed(made):
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
+
+
+@contextmanager
+def no_writer(folder: Path, what: str) -> Iterator[None]:
+    """While the block runs, nobody writes to ``folder`` by `one_writer`; several may read at once.
+
+    A folder that may not be written is not locked. Raises UserError if another run writes there.
+    """
+    folder = folder.resolve()
+    if not os.access(folder, os.W_OK):
+        yield
+        return
+    lock = folder / _LOCK
+    descriptor = _acquire(lock, [], folder, fcntl.LOCK_SH, None, None)
+    with _released(lock, descriptor):
+        _sign(descriptor, what)
+        yield
+
+
+def _sign(descriptor: int, what: str) -> None:
+    since = f"{datetime.now():%Y-%m-%d %H:%M:%S}"
+    holder = f"{what} on {socket.gethostname()}, process {os.getpid()}, since {since}"
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, holder.encode(), 0)
+
+
+def _acquire(
+    lock: Path,
+    made: list[Path],
+    target: Path,
+    operation: int,
+    wait: bool | None,
+    on_wait: OnHeld | None,
+) -> int:
+    has_told = False
+    while True:
+        with disk_errors(lock):
+            _make_folders(lock.parent, made)
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 500, 0).decode(errors="replace") or "another run"
+            os.close(descriptor)
+            if not wait:
+                choice = "" if wait is None else ", or wait for it with --wait"
+                raise UserError(
+                    f"{target}: {holder}, is at work there; try again when it has ended{choice}"
+                ) from None
+            if on_wait is not None and not has_told:
+                on_wait(holder)
+                has_told = True
+            time.sleep(_LOOK_SECONDS)
+            continue
+        except OSError:  # a file system without locks
+            return descriptor
+        # The process that held the lock before may have removed the opened file.
+        if lock.exists() and os.path.samestat(os.fstat(descriptor), lock.stat()):
+            return descriptor
+        os.close(descriptor)
+
+
+@contextmanager
+def _released(lock: Path, descriptor: int) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # another reader still needs it
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _make_folders(folder: Path, made: list[Path]) -> None:
+    """Make a folder and those above it, and note which were made."""
+    if folder.is_dir():
+        return
+    _make_folders(folder.parent, made)
+    folder.mkdir(exist_ok=True)
+    if folder not in made:
+        made.append(folder)
