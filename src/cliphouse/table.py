@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from cliphouse.export.exporter import ExportReport
     from cliphouse.indexing.build import BuiltIndex
     from cliphouse.inspection.check import CheckReport
+    from cliphouse.inspection.duplicates import DuplicateGroup
     from cliphouse.inspection.facets import Facet
     from cliphouse.inspection.summary import TableSummary
     from cliphouse.recall.rounding import RoundingCost
@@ -326,6 +327,19 @@ class Table(LoadingTable):
 
         known = self._search.known(request.modality)
         return read_facets(known.table, known.facts, columns, request, most)
+
+    def duplicates(
+        self,
+        threshold: float = 0.97,
+        where: str | None = None,
+        progress: Progress | None = None,
+    ) -> list[DuplicateGroup]:
+        """Groups of rows with the same picture, or nearly (see
+        cliphouse.inspection.duplicates.find_duplicates)."""
+        from cliphouse.inspection.duplicates import find_duplicates
+
+        with self._database.long_retries(AGAIN):
+            return find_duplicates(self.handle, threshold, where, progress)
 
     def spell_out(self, operands: Sequence[Operand], request: Request) -> str:
         """The exact search for ``operands`` as a statement (see cliphouse.search.literal)."""

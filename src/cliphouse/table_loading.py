@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 from cliphouse.engine.connection import Connection
 from cliphouse.engine.database import GOES_ON, Database
+from cliphouse.schema.handle import open_table
 from cliphouse.search.query.encoders import TableEncoders
 from cliphouse.vocabulary import Codes, Precision, Progress
 
 if TYPE_CHECKING:
+    from cliphouse.loading.drop import DroppedTable
     from cliphouse.loading.ingest import IngestReport
     from cliphouse.loading.options import LoadSettings
     from cliphouse.loading.scheduler import OnWait
@@ -93,6 +95,16 @@ class LoadingTable:
         if report.rows is not None:
             self._note_model()
         return report
+
+    def drop(self) -> DroppedTable:
+        """Drop the table with its ledger (see cliphouse.loading.drop.drop_table). Files of shards
+        stay. Raises TableError if there is no table, or somebody is loading into it."""
+        from cliphouse.loading.drop import drop_table
+
+        with self._database.long_retries(GOES_ON):
+            dropped = drop_table(open_table(self._database.connection, self.name))
+        self.refresh()
+        return dropped
 
     def refresh(self) -> None:
         """Read the table anew for the next search."""
