@@ -17,7 +17,7 @@ from pathlib import Path
 
 from cliphouse.pictures.find import Picture
 from cliphouse.pictures.known import Known, KnownRow
-from cliphouse.pictures.read_file import hash_file
+from cliphouse.pictures.read_file import hash_file, with_own_caption
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,11 @@ def find_changes(folder: Path, pictures: Sequence[Picture], known: Known) -> Cha
             left.append(picture)
             continue
         del free[row.path]
-        if row.caption == picture.caption:
-            changes.unchanged += 1
+        change = _same_bytes(row, picture)
+        if change.is_described_anew:
+            changes.described.append(change)
         else:
-            changes.described.append(RowChange(row, replace(picture, hash=row.hash)))
+            changes.unchanged += 1
     left = _match_moved_folder(changes, left, free, inside)
     left = _match_by_bytes(changes, left, free, inside)
     for picture in left:
@@ -113,7 +114,7 @@ def _match_moved_folder(
             left.append(picture)
             continue
         del free[found[0].path]
-        changes.described.append(RowChange(found[0], replace(picture, hash=found[0].hash)))
+        changes.described.append(_same_bytes(found[0], picture))
     return left
 
 
@@ -126,25 +127,28 @@ def _match_by_bytes(
         if row.hash:
             by_hash.setdefault(row.hash, []).append(row)
     hashed = _with_hashes(pictures, {row.bytes for rows in by_hash.values() for row in rows})
-    same_path = [
-        picture
-        for picture in hashed
-        if (row := free.get(str(picture.path))) and picture.hash and row.hash == picture.hash
-    ]
-    touched = {picture.path for picture in same_path}
-    for picture in same_path:
-        changes.described.append(RowChange(free.pop(str(picture.path)), picture))
-    left = []
+    others = []
     for picture in hashed:
-        if picture.path in touched:
-            continue
-        rows = by_hash.get(picture.hash, ()) if picture.hash else ()
-        row = next((row for row in rows if row.path in free and _may_move(row, inside)), None)
-        if row is None:
+        own = free.get(str(picture.path))
+        if own is not None and own.hash and own.hash == picture.hash:  # it was touched
+            changes.described.append(_same_bytes(free.pop(own.path), picture))
+        else:
+            others.append(picture)
+    left = []
+    for picture in others:
+        rows = by_hash.get(picture.hash, ())
+        found = next((row for row in rows if row.path in free and _may_move(row, inside)), None)
+        if found is None:
             left.append(picture)
         else:
-            changes.described.append(RowChange(free.pop(row.path), picture))
+            changes.described.append(_same_bytes(free.pop(found.path), picture))
     return left
+
+
+def _same_bytes(row: KnownRow, picture: Picture) -> RowChange:
+    """The row with its picture, whose file has the bytes that were embedded."""
+    picture = replace(picture, hash=row.hash)
+    return RowChange(row, with_own_caption(picture, row.own_caption))
 
 
 def _may_move(row: KnownRow, inside: str) -> bool:

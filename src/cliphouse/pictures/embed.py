@@ -192,6 +192,7 @@ class _Run:
         self._progress = progress
         self._total = total
         self._done = 0
+        self._has_begun = False
         self._unfinished = Unfinished(folder, encoder.dim)
 
     def do(self, job: Job) -> None:
@@ -283,7 +284,9 @@ class _Run:
     def _begin(self) -> None:
         """Say whose shards these are, before anything else is written: a run that fails earlier
         leaves the folder free for another model."""
-        take_folder(self._folder, self._encoder)
+        if not self._has_begun:
+            take_folder(self._folder, self._encoder)
+            self._has_begun = True
 
     def _advance(self, count: int) -> None:
         self._done += count

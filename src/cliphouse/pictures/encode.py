@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -97,6 +97,8 @@ def describe(picture: Picture, width: int, height: int, similarity: float) -> En
         "file_bytes": picture.bytes,
         "file_mtime_ns": picture.mtime_ns,
         "file_hash": picture.hash,
+        "file_name": picture.path.name,
+        "folder": picture.folder,
     }
 
 
@@ -107,7 +109,7 @@ def _encode(pictures: Sequence[ReadPicture], encoder: Encoder) -> Rows:
     text = encode_captions(encoder, [item.picture.caption for item in pictures])
     similarities = np.einsum("ij,ij->i", image, text).tolist()
     entries = [
-        describe(item.picture, item.width, item.height, similarity)
+        asdict(item.photograph) | describe(item.picture, item.width, item.height, similarity)
         for item, similarity in zip(pictures, similarities, strict=True)
     ]
     return Rows(image, text, entries)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypeVar, cast
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -18,6 +18,7 @@ from cliphouse.pictures.pixels import as_rgb
 
 # Among the filters, this one is known as ours by its pattern.
 _NO_SIZE_WARNING = ("ignore", re.compile("Image size"), Image.DecompressionBombWarning, None, 0)
+_Seen = TypeVar("_Seen")
 _USUAL = ("JPEG", "PNG", "GIF", "BMP", "PPM")  # those that Pillow imports first
 
 
@@ -42,6 +43,14 @@ def open_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
 
 def read_picture(stream: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Read a picture as `open_picture` does, from an open file; ``name`` is its name in errors."""
+    return read_with(stream, name, max_pixels, lambda image: None)[0]
+
+
+def read_with(
+    stream: BinaryIO, name: str, max_pixels: int, look: Callable[[Image.Image], _Seen]
+) -> tuple[Image.Image, _Seen]:
+    """Read a picture as `read_picture` does, and ``look`` at what Pillow has opened before it is
+    converted."""
     try:
         with _no_size_warning(), _identify(stream) as image:
             if image.width * image.height > max_pixels:
@@ -49,7 +58,8 @@ def read_picture(stream: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> I
                     f"{name}: {image.width} x {image.height} pixels, more than the limit of "
                     f"{max_pixels:,}; make it smaller"
                 )
-            return as_rgb(ImageOps.exif_transpose(image))
+            seen = look(image)
+            return as_rgb(ImageOps.exif_transpose(image)), seen
     except PictureError:
         raise
     except Image.DecompressionBombError:

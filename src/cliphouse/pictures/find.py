@@ -14,13 +14,18 @@ from cliphouse.pictures.walk import CAPTIONS_FILE, Contents, sidecar_key, walk
 @dataclass(frozen=True)
 class Picture:
     """A picture file and its caption, which may be empty. ``bytes`` and ``mtime_ns`` show whether
-    it has changed; ``hash`` is XXH3-128 of its bytes, empty as long as nobody has read them."""
+    it has changed; ``hash`` is XXH3-128 of its bytes, empty as long as nobody has read them.
+    ``folder`` is where it is within the folder that was searched, empty at its top. If
+    ``is_named``, the caption is the file's name, and what the photograph says of itself is better.
+    """
 
     path: Path
     caption: str
     bytes: int
     mtime_ns: int
     hash: str = ""
+    folder: str = ""
+    is_named: bool = False
 
 
 @dataclass(frozen=True)
@@ -36,8 +41,9 @@ def find_pictures(folder: Path) -> Found:
     followed; hidden files are left out.
 
     A caption is the text of the sidecar ``NAME.txt``, else the picture's line in a ``captions.csv``
-    of ``folder`` (columns file and caption), else the file's name in words, if it says something.
-    All are normalised to NFC.
+    of ``folder`` (columns file and caption), else the file's name in words, if it says something;
+    before the name comes what the photograph itself says, which is read later. All are normalised
+    to NFC.
 
     Raises PictureError if the folder is missing or cannot be read, or captions.csv cannot.
     """
@@ -54,10 +60,15 @@ def find_pictures(folder: Path) -> Found:
         listed, passed = read.captions, passed + read.passed
     pictures = []
     for found in contents.pictures:
-        caption = _sidecar(contents, found.path, passed)
+        path = found.path
+        caption = _sidecar(contents, path, passed)
         if caption is None:
-            caption = listed.get(found.path, caption_of_name(found.path.stem))
-        pictures.append(Picture(found.path, caption, found.bytes, found.mtime_ns))
+            caption = listed.get(path)
+        given = caption_of_name(path.stem) if caption is None else caption
+        place = "" if path.parent == folder else path.parent.relative_to(folder).as_posix()
+        pictures.append(
+            Picture(path, given, found.bytes, found.mtime_ns, "", place, caption is None)
+        )
     return Found(pictures, passed + _unused(contents))
 
 

@@ -30,17 +30,29 @@ SCHEMA = pa.schema(
         ("file_bytes", pa.int64()),
         ("file_mtime_ns", pa.int64()),
         ("file_hash", pa.string()),
+        ("file_name", pa.string()),
+        ("folder", pa.string()),
+        ("taken", pa.timestamp("s")),
+        ("camera", pa.string()),
+        ("latitude", pa.float64()),
+        ("longitude", pa.float64()),
+        ("orientation", pa.int8()),
+        ("title", pa.string()),
+        ("description", pa.string()),
+        ("keywords", pa.list_(pa.string())),
         (ROW_COLUMN, pa.int64()),
     ]
 )
 _ALWAYS = SCHEMA.names[:7]  # the columns that shards of release 0.1 have
+_ALWAYS_READ = ("image_path", "caption", "file_bytes", "file_mtime_ns")
 _NEXT_ROW = b"cliphouse.next_row"
 
 
 @dataclass(frozen=True)
 class KnownRow:
     """A picture's row: its shard's number, its place in the shard's files, and the file as it was
-    embedded. ``hash`` is XXH3-128 of the file's bytes, empty in shards of release 0.1."""
+    embedded. ``hash`` is XXH3-128 of the file's bytes, empty in shards of release 0.1.
+    ``own_caption`` is what the photograph says of itself."""
 
     shard: int
     place: int
@@ -49,6 +61,7 @@ class KnownRow:
     bytes: int
     mtime_ns: int
     hash: str
+    own_caption: str = ""
 
     def is_file(self, picture: Picture) -> bool:
         """Whether the picture's file is the one that was embedded, by its size and time."""
@@ -99,14 +112,18 @@ def schema_with_next_row(next_row: int) -> pa.Schema:
 
 
 def _read_shard(known: Known, shard: Shard, schema: pa.Schema) -> None:
-    names = [name for name in SCHEMA.names if name in schema.names]
-    wanted = ("image_path", "caption", "file_bytes", "file_mtime_ns", "file_hash")
-    table = pq.read_table(shard.metadata.path, columns=[n for n in wanted if n in names])
-    columns = [table.column(name).to_pylist() for name in table.column_names]
-    if "file_hash" not in names:
-        columns.append([""] * table.num_rows)
-    for place, (path, caption, size, mtime_ns, digest) in enumerate(zip(*columns, strict=True)):
-        row = KnownRow(shard.number, place, path, caption, size, mtime_ns, digest or "")
+    wanted = (*_ALWAYS_READ, "file_hash", "description", "title")
+    table = pq.read_table(shard.metadata.path, columns=[n for n in wanted if n in schema.names])
+    absent = [None] * table.num_rows
+    columns = (
+        table.column(name).to_pylist() if name in table.column_names else absent for name in wanted
+    )
+    for place, values in enumerate(zip(*columns, strict=True)):
+        path, caption, size, mtime_ns, digest, *own = values
+        own_caption = own[0] or own[1] or ""
+        row = KnownRow(
+            shard.number, place, path, caption, size, mtime_ns, digest or "", own_caption
+        )
         if known.rows.setdefault(path, row) is not row:
             known.doubled.append(row)
     next_row = int((schema.metadata or {}).get(_NEXT_ROW, table.num_rows))

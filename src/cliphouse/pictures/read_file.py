@@ -11,9 +11,10 @@ from PIL import Image
 
 from cliphouse.errors import PictureError
 from cliphouse.models import Encoder
-from cliphouse.pictures.files import LargePictureError, read_picture
+from cliphouse.pictures.files import LargePictureError, read_with
 from cliphouse.pictures.find import Picture
 from cliphouse.pictures.passed_over import Kind, PassedOver
+from cliphouse.pictures.photograph import Photograph, read_photograph
 
 _CHUNK = 2**20
 
@@ -24,6 +25,7 @@ class ReadPicture:
     hash, and the size and time that the file had when it was read."""
 
     picture: Picture
+    photograph: Photograph
     image: Image.Image
     width: int
     height: int
@@ -36,13 +38,21 @@ def read_file(picture: Picture, encoder: Encoder, max_pixels: int) -> ReadPictur
         with path.open("rb") as stream:
             picture = _described(picture, stream)
             stream.seek(0)
-            image = read_picture(stream, str(path), max_pixels)
-        return ReadPicture(picture, encoder.shrink(image), image.width, image.height)
+            image, photograph = read_with(stream, str(path), max_pixels, read_photograph)
+        picture = with_own_caption(picture, photograph.caption)
+        shrunk = encoder.shrink(image)
+        return ReadPicture(picture, photograph, shrunk, image.width, image.height)
     except OSError as error:
         return PassedOver(path, f"cannot be read: {error.strerror or error}", "unreadable")
     except PictureError as error:
         kind: Kind = "too large" if isinstance(error, LargePictureError) else "damaged"
         return PassedOver(path, str(error).removeprefix(f"{path}: "), kind)
+
+
+def with_own_caption(picture: Picture, caption: str) -> Picture:
+    """The picture with the ``caption`` that the photograph itself has, unless it is empty or there
+    is a better one."""
+    return replace(picture, caption=caption) if picture.is_named and caption else picture
 
 
 def hash_file(picture: Picture) -> Picture:

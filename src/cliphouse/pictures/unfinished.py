@@ -15,6 +15,7 @@ import pyarrow.ipc
 from cliphouse.pictures.encode import Rows
 from cliphouse.pictures.find import Picture
 from cliphouse.pictures.known import SCHEMA
+from cliphouse.pictures.read_file import with_own_caption
 
 _IMAGE, _TEXT = "image_embedding", "text_embedding"
 _COLUMNS = SCHEMA.names[:-1]  # without the number in a shard
@@ -75,10 +76,12 @@ class Unfinished:
 
     def _is_same(self, picture: Picture, place: int) -> bool:
         entry = self._rows.entries[place]
+        own_caption = entry["description"] or entry["title"] or ""
+        wanted = with_own_caption(picture, own_caption)
         return (entry["caption"], entry["file_bytes"], entry["file_mtime_ns"]) == (
-            picture.caption,
-            picture.bytes,
-            picture.mtime_ns,
+            wanted.caption,
+            wanted.bytes,
+            wanted.mtime_ns,
         )
 
 
