@@ -78,16 +78,14 @@ def test_xmp_and_iptc_are_read(tmp_path: Path, image: Image.Image) -> None:
     assert (found.title, found.description) == ("Märkte", "a market in Rome")
     assert found.keywords == ("fruit", "people")
     image.save(tmp_path / "i.jpg")
-    fields = [(5, b"Titel"), (120, "Café".encode()), (25, "Hunde".encode()), (25, b"M\xe4rz")]
+    fields = [(5, b"Titel"), (120, "Café".encode()), (25, b"Hunde"), (25, b"M\xe4rz")]
     with_iptc(tmp_path / "i.jpg", *fields)
     found = known(tmp_path / "i.jpg")
     assert (found.title, found.description) == ("Titel", "Café")
     assert found.keywords == ("Hunde", "März")
 
 
-def test_what_is_damaged_or_means_nothing_is_not_known(
-    tmp_path: Path, image: Image.Image
-) -> None:
+def test_what_is_damaged_or_means_nothing_is_not_known(tmp_path: Path, image: Image.Image) -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.DateTime] = "0000:00:00 00:00:00"
     exif[ExifTags.Base.ImageDescription] = "OLYMPUS DIGITAL CAMERA         "
@@ -100,9 +98,7 @@ def test_what_is_damaged_or_means_nothing_is_not_known(
     assert known(tmp_path / "b.jpg") == Photograph()
 
 
-def test_the_columns_of_a_table(
-    tmp_path: Path, image: Image.Image, open_table: OpenTable
-) -> None:
+def test_the_columns_of_a_table(tmp_path: Path, image: Image.Image, open_table: OpenTable) -> None:
     """They filter, and the description is the caption unless there is a better one."""
     folder = tmp_path / "pictures"
     (folder / "rome").mkdir(parents=True)

@@ -31,6 +31,17 @@ def command(
         list[Path] | None,
         typer.Option(help="A folder of pictures that clients may see; repeatable."),
     ] = None,
+    sync: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder of pictures that the table follows as they come and go; clients may see "
+            "them."
+        ),
+    ] = None,
+    sync_to: Annotated[
+        Path | None,
+        typer.Option(help="The folder for the shards of --sync. By default DB.shards/TABLE."),
+    ] = None,
     picture_network: Annotated[
         list[str] | None,
         typer.Option(
@@ -94,7 +105,7 @@ def command(
     from cliphouse.server.keys import hash_key, read_key_file
     from cliphouse.server.run import Ready, log_to_standard_error, serve
 
-    folders = tuple(pictures or ())
+    folders = (*(pictures or ()), *((sync,) if sync is not None else ()))
     for folder in folders:
         if not folder.is_dir():
             raise UserError(f"--pictures {folder}: no such folder")
@@ -121,6 +132,8 @@ def command(
         workers=workers,
         limits=Limits(body_bytes=max_body * _MEGABYTE, rate=rate, queue=queue),
         log_queries=log_queries,
+        sync=sync,
+        sync_to=sync_to,
     )
 
     def announce(ready: Ready) -> None:
@@ -128,8 +141,8 @@ def command(
             show.err.print(problem, markup=False)
         print(f"cliphouse serves {', '.join(settings.tables)} at {ready.address}", flush=True)
 
-    with log_to_standard_error():
-        serve(settings, announce)
+    with log_to_standard_error(), show.progress("sync", "pictures") as advance:
+        serve(settings, announce, advance)
 
 
 def _network(text: str) -> IPv4Network | IPv6Network:

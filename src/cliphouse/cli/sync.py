@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,7 @@ from cliphouse.json_text import to_json
 from cliphouse.pictures.formats import MAX_PIXELS
 
 if TYPE_CHECKING:
-    from cliphouse.loading.sync import SyncReport
+    from cliphouse.loading.sync import SyncOptions, SyncReport
 
 
 def command(
@@ -26,11 +27,16 @@ def command(
     allow_delete: passed_over.AllowDelete = False,
     dry_run: passed_over.DryRun = False,
     wait: passed_over.Wait = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on, and follow each change until Ctrl-C.")
+    ] = False,
     report: passed_over.Report = None,
     db: options.Db = options.DB,
     table: options.TableName = options.TABLE,
     model: options.Model = None,
     model_dir: options.ModelDir = None,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
     json: options.Json = False,
 ) -> None:
     """Make the table what a folder of pictures is now: new ones are embedded, changed ones again,
@@ -41,7 +47,6 @@ def command(
     """
     from cliphouse.loading.sync import SyncOptions
     from cliphouse.pictures.embed import EmbedOptions
-    from cliphouse.pictures.passed_over import write_report
 
     embed = EmbedOptions(
         max_pixels=max_pixels,
@@ -50,19 +55,46 @@ def command(
         wait=wait,
         on_wait=passed_over.tell_wait,
     )
-    with (
-        cliphouse.open(db, table, model, options.folder(model_dir)) as opened,
-        show.progress("sync", "pictures") as advance,
-    ):
-        done = opened.sync(pictures, SyncOptions(to, embed), advance)
-    if json:
-        if report is not None:
-            write_report(done.pictures.skipped, report)
-        print(to_json(_record(done)))
+    chosen = SyncOptions(to, embed)
+    with cliphouse.open(
+        db, table, model, options.folder(model_dir), device=device, threads=threads
+    ) as opened:
+        with show.progress("sync", "pictures") as advance:
+            done = opened.sync(pictures, chosen, advance)
+        _tell(done, report, json, dry_run)
+        if done.rows is not None and not json:
+            show.out.print(f"{done.rows.rows:,} pictures in table {table} of {db}", markup=False)
+        if watch:
+            _watch(opened, pictures, chosen, report, json)
+
+
+def _watch(
+    table: cliphouse.Table, folder: Path, options: SyncOptions, report: Path | None, json: bool
+) -> None:
+    """Sync after each change until Ctrl-C, and tell what has changed."""
+    from cliphouse.errors import CliphouseError
+    from cliphouse.pictures.watch import quiet_moments
+
+    show.err.print(f"watching {folder}; Ctrl-C ends it", markup=False)
+    for _ in quiet_moments(folder, threading.Event()):
+        try:
+            done = table.sync(folder, options)
+        except CliphouseError as error:  # such as a folder that is not there for a while
+            show.err.print(f"cliphouse: {error}", markup=False)
+            continue
+        if not done.pictures.changes.is_none:
+            _tell(done, report, json)
+
+
+def _tell(done: SyncReport, report: Path | None, json: bool, dry_run: bool = False) -> None:
+    if not json:
+        passed_over.tell(done.pictures, report, dry_run)
         return
-    passed_over.tell(done.pictures, report, dry_run)
-    if done.rows is not None:
-        show.out.print(f"{done.rows.rows:,} pictures in table {table} of {db}", markup=False)
+    if report is not None:
+        from cliphouse.pictures.passed_over import write_report
+
+        write_report(done.pictures.skipped, report)
+    print(to_json(_record(done)), flush=True)
 
 
 def _record(done: SyncReport) -> dict[str, object]:

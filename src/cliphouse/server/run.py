@@ -16,8 +16,10 @@ from cliphouse.engine.address import FolderAddress, parse_address
 from cliphouse.engine.lockfile import lock_file
 from cliphouse.errors import UserError
 from cliphouse.server.app import create_app
+from cliphouse.server.following import Follower
 from cliphouse.server.service import Service
 from cliphouse.server.settings import ServeSettings
+from cliphouse.vocabulary import Progress
 
 _FINISH_SECONDS = 30  # how long running requests may take after the signal
 _BACKLOG = 512
@@ -32,15 +34,21 @@ class Ready:
     problems: Sequence[str]
 
 
-def serve(settings: ServeSettings, announce: Callable[[Ready], None]) -> None:
+def serve(
+    settings: ServeSettings, announce: Callable[[Ready], None], progress: Progress | None = None
+) -> None:
     """Serve until SIGINT or SIGTERM, then finish the running requests.
 
-    It calls ``announce`` when the service is ready. Raises UserError if it cannot listen on the
-    port, TableError if a table does not exist or cannot be opened.
+    A folder that is followed is brought into the table first, which calls ``progress``. It calls
+    ``announce`` when the service is ready. Raises UserError if it cannot listen on the
+    port, TableError if a table does not exist or cannot be opened, and what Table.sync raises.
     """
+    follower = None if settings.sync is None else Follower(settings, settings.sync)
     with _listen(settings) as listener:
         address = _shown(settings.host, listener.getsockname()[1])
         service = Service(settings)
+        if follower is not None:
+            follower.sync(progress)
         problems = service.start()
         try:
             config = uvicorn.Config(
@@ -58,6 +66,7 @@ def serve(settings: ServeSettings, announce: Callable[[Ready], None]) -> None:
             with (
                 lock_file(db.folder, address) if isinstance(db, FolderAddress) else nullcontext(),
                 _end_quietly(),
+                follower or nullcontext(),
             ):
                 uvloop.run(server.serve(sockets=[listener]))
         finally:

@@ -43,7 +43,9 @@ class ServeSettings:
     fetch pictures. ``keys`` are SHA-256 hashes of API keys in hexadecimal. ``cors`` are the origins
     whose pages may read its answers. ``hosts`` are additional Host names that it answers to.
     ``threads`` are those of the encoder, half of the cores if None. ``workers`` is the number of
-    parallel searches. With ``log_queries`` the log contains queries.
+    parallel searches. With ``log_queries`` the log contains queries. The first table follows the
+    folder of pictures ``sync``, whose files the service may send; the shards are in ``sync_to``, by
+    default beside an embedded database.
     """
 
     db: str = field(default=DEFAULT_DB, repr=False)  # it may have a password
@@ -63,6 +65,8 @@ class ServeSettings:
     workers: int = 4
     limits: Limits = field(default_factory=Limits)
     log_queries: bool = False
+    sync: Path | None = None
+    sync_to: Path | None = None
 
     def __post_init__(self) -> None:
         """Raises UserError if the service would be open to the network without a key."""
