@@ -62,6 +62,15 @@ def test_pictures_are_encoded_as_fastembed_encodes_them(clip_files: ClipFiles) -
         np.testing.assert_allclose(ours, np.array(list(theirs.embed(images))), atol=1e-6)
 
 
+def test_a_folder_of_this_layout_is_a_model_by_its_own_name(clip_files: ClipFiles) -> None:
+    encoder = load_encoder(str(clip_files.folder))
+    assert (encoder.name, encoder.dim) == (clip_files.folder.name, 512)
+    assert np.allclose(encoder.encode_text(["cat"])[0], clip_files.expected_text("cat"), atol=1e-5)
+    image = noise(300, 224)
+    vector = encoder.encode_image([image])[0]
+    assert np.allclose(vector, clip_files.expected_image(image), atol=1e-4)
+
+
 def test_a_text_does_not_depend_on_its_batch(clip_files: ClipFiles) -> None:
     encoder = load_encoder("ViT-B/32", str(clip_files.folder))
     alone = encoder.encode_text(["cat"])[0]

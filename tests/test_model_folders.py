@@ -215,6 +215,19 @@ def test_what_crop_and_scale_differ_in_is_read_too(tmp_path: Path) -> None:
     np.testing.assert_allclose(encoder.encode_image(shrunk), expected, atol=1e-4)
 
 
+def test_a_network_exported_for_some_rows_takes_any_number(tmp_path: Path) -> None:
+    folder = tmp_path / "fours"
+    case = CASES["immich, XLM-Roberta"]
+    case.write(folder)
+    encoder = load_encoder(str(folder))
+    texts, pictures = encoder.encode_text(TEXTS), encoder.encode_image(PICTURES)
+    XLM.save_text(folder / "textual" / "model.onnx", "input_ids", "int32", 4, XLM.context)
+    XLM.save_vision(folder / "visual" / "model.onnx", "image", 4)
+    fours = load_encoder(str(folder))
+    np.testing.assert_allclose(fours.encode_text(TEXTS[:9]), texts[:9], atol=1e-6)
+    np.testing.assert_allclose(fours.encode_image(PICTURES), pictures, atol=1e-6)
+
+
 def test_half_precision_is_taken_if_there_is_nothing_else(tmp_path: Path) -> None:
     folder = tmp_path / "half"
     CASES["transformers.js, SigLIP"].write(folder)

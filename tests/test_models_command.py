@@ -137,6 +137,10 @@ def test_the_list(made: Path, tmp_path: Path, run: Run) -> None:
     assert (by_name["own"]["dim"], by_name["own"]["here"]) == (768, "models/own")
     assert by_name["tiny"]["here"].endswith("cliphouse/models/tiny")
     assert by_name["ViT-B/32"]["here"] == ""
+    (tmp_path / "models" / "XLM-Roberta-Large-Vit-L-14").mkdir()
+    (tmp_path / "models" / "XLM-Roberta-Large-Vit-L-14" / "textual").symlink_to(made / "textual")
+    half = {model.name: model.here for model in list_models(str(tmp_path / "models"))}
+    assert half["XLM-Roberta-Large-Vit-L-14"] == ""
     assert "cpu" in told["devices"]
     drawn = run("models")
     assert drawn.returncode == 0, drawn.stderr
@@ -148,6 +152,12 @@ def test_the_list(made: Path, tmp_path: Path, run: Run) -> None:
     failed = run("models", "fetch", "tiny", "--to", "models")
     assert failed.returncode == 2
     assert failed.stderr.startswith("cliphouse: model 'tiny' comes with cliphouse")
+
+
+def test_towers_beside_one_another_are_listed(tmp_path: Path) -> None:
+    made = make_clip_files(tmp_path / "models")
+    listed = {model.name: model.here for model in list_models(str(made.folder))}
+    assert listed["ViT-B/32"] == str(made.folder)
 
 
 def test_every_known_name_is_a_name() -> None:

@@ -41,13 +41,16 @@ def list_models(folder: str | None = None) -> list[ListedModel]:
 
 
 def _place(known: KnownModel, folder: str | None) -> str:
+    """Where the files of a model are; empty if one of them is missing or faulty."""
     try:
         found = find_model(known.name, folder)
+        assert isinstance(found, FolderModel | TowersApart)
+        if found.folder is None:
+            return _cached(known)
+        found.text(), found.vision()
+        return str(found.folder)
     except ModelError:
         return ""
-    if isinstance(found, FolderModel):
-        return str(found.folder)
-    return _cached(known) if isinstance(found, TowersApart) and found.folder is None else ""
 
 
 def _cached(known: KnownModel) -> str:
