@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from cliphouse.search.dedup import fold_duplicates
-from cliphouse.search.results import Hit
+from cliphouse.search.hits import Hit
 
 
 def by_the_rule(vectors: NDArray[np.float32], threshold: float) -> dict[int, int]:

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import cliphouse
-from cliphouse.search.results import Hit
+from cliphouse.search.hits import Hit
 from cliphouse.server.recent_urls import RecentUrls
 from cliphouse.server.settings import ServeSettings
 from serving import Served, serving

@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from cliphouse.pictures.embed import embed_folder
     from cliphouse.schema.index_spec import IndexSpec
     from cliphouse.search.filter import Filter
+    from cliphouse.search.hits import Hit
     from cliphouse.search.query.operand import Operand
     from cliphouse.search.request import Request
-    from cliphouse.search.results import Hit, SearchResult
+    from cliphouse.search.results import SearchResult
     from cliphouse.table import Table
 
     open = Table
@@ -39,7 +40,7 @@ else:  # hidden from type checkers, which would then accept any name
     _MODULES = {
         "Encoder": "cliphouse.models",
         "Filter": "cliphouse.search.filter",
-        "Hit": "cliphouse.search.results",
+        "Hit": "cliphouse.search.hits",
         "IndexSpec": "cliphouse.schema.index_spec",
         "Operand": "cliphouse.search.query.operand",
         "Request": "cliphouse.search.request",

@@ -13,10 +13,11 @@ from cliphouse.inspection.facets import Facet
 from cliphouse.inspection.summary import ColumnSize, IndexSize, NodeSize, TableSummary
 from cliphouse.loading.lease import ActiveLoad
 from cliphouse.schema.columns import Scalar
+from cliphouse.search.hits import Hit, HitField, hit_fields
 from cliphouse.search.query.operand import Operand, Query, one_query
 from cliphouse.search.query.wire import operand_to_json
 from cliphouse.search.request import Request
-from cliphouse.search.results import Hit, HitField, SearchResult, SearchStats, hit_fields
+from cliphouse.search.results import SearchResult, SearchStats
 from cliphouse.vocabulary import MAX_BATCH, Measured
 
 _SECONDS = 120.0

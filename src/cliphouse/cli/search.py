@@ -15,10 +15,11 @@ from cliphouse.cli import options, show
 from cliphouse.cli.formats import Format, write
 from cliphouse.cli.request import takes_request
 from cliphouse.errors import QueryError
+from cliphouse.search.hits import Hit
 from cliphouse.search.methods import describe
 from cliphouse.search.query.operand import operands_of
 from cliphouse.search.request import Request
-from cliphouse.search.results import Hit, SearchResult
+from cliphouse.search.results import SearchResult
 from cliphouse.wording import counted
 
 if TYPE_CHECKING:
@@ -116,9 +117,9 @@ def _lines(path: Path) -> list[str]:
 
 
 def _arrow(asked: Sequence[str], results: Sequence[SearchResult], many: bool) -> pa.Table:
-    from cliphouse.search.arrow import hits_table, results_table
+    from cliphouse.search.arrow import results_table
 
-    return results_table(asked, results) if many else hits_table(results[0], results[0].fields)
+    return results_table(asked, results, results[0].fields) if many else results[0].to_arrow()
 
 
 def _document(asked: Sequence[str], results: Sequence[SearchResult], many: bool) -> object:

@@ -20,10 +20,10 @@ from cliphouse.recall.questions import Sample
 from cliphouse.schema.columns import embedding_column
 from cliphouse.schema.facts import TableFacts
 from cliphouse.schema.handle import TableHandle
+from cliphouse.search.hits import Hit
 from cliphouse.search.methods.method import exact_plan
 from cliphouse.search.query.vector import QueryVector
 from cliphouse.search.request import Request
-from cliphouse.search.results import Hit
 from cliphouse.search.run import Searcher
 from cliphouse.vocabulary import Modality, Progress
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 
-from cliphouse.search.results import Hit, HitField, SearchResult, hit_fields
+from cliphouse.search.hits import Hit, HitField, hit_fields
 from cliphouse.shards.kept import arrow_type
 
 _ARROW = {int: pa.int64(), float: pa.float64(), str: pa.string()}
@@ -44,14 +44,17 @@ def hits_table(hits: Iterable[Hit], fields: Sequence[HitField] = hit_fields()) -
     return pa.Table.from_pylist([hit.to_dict() for hit in hits], schema=hits_schema(fields))
 
 
-def results_table(queries: Sequence[str], results: Sequence[SearchResult]) -> pa.Table:
-    """The hits of several searches that show the same columns in one table, each behind its query
-    (column ``query``)."""
+def results_table(
+    queries: Sequence[str],
+    results: Sequence[Sequence[Hit]],
+    fields: Sequence[HitField] = hit_fields(),
+) -> pa.Table:
+    """The hits of several searches that show the columns ``fields`` in one table, each behind its
+    query (column ``query``)."""
     rows = [
         hit.to_dict() | {"query": query}
         for query, result in zip(queries, results, strict=True)
         for hit in result
     ]
-    fields = results[0].fields if results else hit_fields()
     schema = hits_schema(fields).insert(0, pa.field("query", pa.string()))
     return pa.Table.from_pylist(rows, schema=schema)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cliphouse.search.results import Hit
+from cliphouse.search.hits import Hit
 
 _BLOCK = 256  # rows that one product of matrices compares with all kept so far
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cliphouse.errors import QueryError
 
 if TYPE_CHECKING:
-    from cliphouse.search.results import Hit, HitField
+    from cliphouse.search.hits import Hit, HitField
 
 
 @dataclass(frozen=True)

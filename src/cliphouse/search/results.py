@@ -2,65 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
-from cliphouse.schema.columns import COLUMNS, Column, Scalar, Value
+from cliphouse.errors import QueryError
+from cliphouse.search.hits import Hit, HitField, hit_fields
 
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
+    from numpy.typing import NDArray
 
-@dataclass(frozen=True)
-class HitField:
-    """A column that hits show. ``quoted`` is its name in SQL."""
-
-    name: str
-    type: Scalar
-    quoted: str
-
-
-def hit_fields(columns: Sequence[Column] = COLUMNS) -> tuple[HitField, ...]:
-    """The columns that hits show, in their order."""
-    return tuple(
-        HitField(column.name, column.type, column.quoted)
-        for column in columns
-        if column.is_shown and isinstance(column.type, Scalar)
-    )
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A found row. ``score`` is the cosine similarity to the query, ``distance`` the distance to it
-    in the search's metric. ``folded`` counts the near-duplicates that were left out in its
-    favour.
-
-    ``values`` are the row's columns, which are attributes too: ``hit.url``, ``hit.caption``,
-    ``hit.NSFW``, ``hit.similarity`` (that of the row's own picture and caption, NaN if unknown),
-    ``hit.width``, ``hit.height``, ``hit.license``, and those that the table keeps beside them.
-    """
-
-    id: int
-    score: float
-    distance: float
-    values: Mapping[str, Value] = field(default_factory=dict, hash=False)
-    folded: int = 0
-
-    def __getattr__(self, name: str) -> Any:
-        values = self.__dict__.get("values", {})
-        if name in values:
-            return values[name]
-        raise AttributeError(f"a hit has no column {name}")
-
-    def to_dict(self) -> dict[str, Value]:
-        """All that is known of the row, as JSON and files have it."""
-        own = {"id": self.id, "score": self.score, "distance": self.distance}
-        return {**own, **self.values, "folded": self.folded}
-
-    @classmethod
-    def from_dict(cls, known: Mapping[str, Any]) -> Hit:
-        """The hit that ``to_dict`` has made ``known`` of."""
-        values = dict(known)
-        own = {name: values.pop(name) for name in ("id", "score", "distance", "folded")}
-        return cls(**own, values=values)
+    Vectors = Callable[[Sequence[int]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -94,6 +50,8 @@ class SearchResult(Sequence[Hit]):
 
     The nearest hit comes first, unless the request sorts them. ``cursor`` is the token of the next
     page, None if no more rows can follow. ``fields`` are the columns that the hits show.
+    ``vectors`` reads the embeddings of rows by their ids; it is None for the hits of a service,
+    which sends none. A notebook shows the pictures of the hits.
     """
 
     hits: tuple[Hit, ...]
@@ -101,6 +59,7 @@ class SearchResult(Sequence[Hit]):
     sql: str
     cursor: str | None = None
     fields: tuple[HitField, ...] = hit_fields()
+    vectors: Vectors | None = field(default=None, repr=False, compare=False)
 
     @overload
     def __getitem__(self, index: int) -> Hit: ...
@@ -122,3 +81,45 @@ class SearchResult(Sequence[Hit]):
             "search": asdict(self.stats),
             "cursor": self.cursor,
         }
+
+    def to_arrow(self) -> pa.Table:
+        """A row for each hit, a column for each of its values (see cliphouse.search.arrow)."""
+        from cliphouse.search.arrow import hits_table
+
+        return hits_table(self, self.fields)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The same as a pandas data frame. Raises QueryError if pandas is not installed."""
+        try:
+            return self.to_arrow().to_pandas()
+        except ImportError as error:
+            raise QueryError("pandas is not installed: pip install pandas") from error
+
+    def to_polars(self) -> pl.DataFrame:
+        """The same as a polars data frame. Raises QueryError if polars is not installed."""
+        try:
+            import polars
+        except ImportError as error:
+            raise QueryError("polars is not installed: pip install polars") from error
+        return polars.DataFrame(self.to_arrow())
+
+    def to_numpy(self) -> NDArray[np.float32]:
+        """The searched embeddings of the hits, float32 of shape (hits, dim), read from the table.
+
+        Raises QueryError if the hits are a service's, MissingError if a row has gone since.
+        """
+        if self.vectors is None:
+            raise QueryError("a service sends no embeddings: search the table itself")
+        return self.vectors([hit.id for hit in self.hits])
+
+    def show(self) -> None:
+        """Open a contact sheet of the hits whose pictures are local files, in the system's own
+        viewer. Raises PictureError if there is none."""
+        from cliphouse.search.display import sheet_of
+
+        sheet_of(self, f"{self.stats.query} query, {len(self)} hits").show()
+
+    def _repr_html_(self) -> str:
+        from cliphouse.search.display import hits_html
+
+        return hits_html(self)

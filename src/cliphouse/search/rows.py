@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cliphouse.engine.arrays import plain_value
+from cliphouse.engine.arrays import plain_value, vectors_of
 from cliphouse.engine.quoting import backquote
-from cliphouse.errors import QueryError
+from cliphouse.errors import MissingError, QueryError
 from cliphouse.schema.columns import embedding_column
 from cliphouse.schema.handle import TableHandle
-from cliphouse.vocabulary import MODALITIES
+from cliphouse.vocabulary import MODALITIES, Modality
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _EMBEDDINGS = frozenset(embedding_column(modality) for modality in MODALITIES)
 
@@ -37,3 +41,22 @@ def read_rows(
     )
     rows = {row["id"]: {name: plain_value(value) for name, value in row.items()} for row in found}
     return [rows[row_id] for row_id in ids if row_id in rows]
+
+
+def read_vectors(table: TableHandle, ids: Sequence[int], modality: Modality) -> NDArray[np.float32]:
+    """The embeddings of rows, float32 of shape (len(ids), dim), in the order of ``ids``. Raises
+    MissingError if a row is not there."""
+    import numpy as np
+
+    column = embedding_column(modality)
+    found = table.connection.query(
+        f"SELECT id, CAST({column}, 'Array(Float32)') AS vector FROM {table.sql} "
+        "WHERE id IN {ids:Array(Int64)}",
+        {"ids": list(ids)},
+    )
+    places = {row: place for place, row in enumerate(found.column("id").to_pylist())}
+    for row in ids:
+        if row not in places:
+            raise MissingError(f"table {table.name} has no row {row}")
+    vectors = vectors_of(found.column("vector"), table.info.dim)
+    return vectors[np.array([places[row] for row in ids], np.int64)]

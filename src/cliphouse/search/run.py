@@ -17,6 +17,7 @@ from cliphouse.schema.facts import TableFacts
 from cliphouse.schema.handle import TableHandle
 from cliphouse.search.condition import Condition, explained
 from cliphouse.search.dedup import fold_duplicates
+from cliphouse.search.hits import Hit, HitField
 from cliphouse.search.methods import method_of
 from cliphouse.search.methods.method import APPLIED, Plan, exact_plan
 from cliphouse.search.paging import Cursor
@@ -24,7 +25,8 @@ from cliphouse.search.planner import choose
 from cliphouse.search.query.parameter import encode_parameter
 from cliphouse.search.query.vector import QueryVector
 from cliphouse.search.request import MAX_K, Request
-from cliphouse.search.results import Hit, HitField, SearchResult, SearchStats
+from cliphouse.search.results import SearchResult, SearchStats
+from cliphouse.search.rows import read_vectors
 from cliphouse.search.selectivity import estimate_selectivity
 from cliphouse.search.statement import (
     DISTANCE_NAME,
@@ -106,6 +108,7 @@ class Searcher:
             page.found.sql,
             _next_cursor(page, request),
             shown_fields(self._facts, request),
+            lambda ids: read_vectors(self._table, ids, request.modality),
         )
 
     def _paged(self, vector: QueryVector, request: Request) -> _Paged:

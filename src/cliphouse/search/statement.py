@@ -10,13 +10,13 @@ from cliphouse.errors import QueryError
 from cliphouse.schema.columns import embedding_column
 from cliphouse.schema.facts import DISTANCE, TableFacts
 from cliphouse.search.condition import SCORE, Condition, every, typed_condition
+from cliphouse.search.hits import HitField, hit_fields
 from cliphouse.search.methods import method_of
 from cliphouse.search.methods.method import Plan, Settings, Stage
 from cliphouse.search.order import Order
 from cliphouse.search.planner import search_of
 from cliphouse.search.query.parameter import decode_expression
 from cliphouse.search.request import Request
-from cliphouse.search.results import HitField, hit_fields
 
 # Names of the statement's own, which no table is likely to have: a condition may use its columns.
 DISTANCE_NAME, SCORE_NAME, VECTOR_NAME = "query_distance", "query_score", "query_vector"

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from cliphouse.inspection.statistics import Bins, Example, Shares, statistic_fields
 from cliphouse.schema.columns import COLUMNS, Column, FilterKind, Scalar
 from cliphouse.search.filter import FilterField, filter_fields
-from cliphouse.search.results import HitField, hit_fields
+from cliphouse.search.hits import HitField, hit_fields
 from cliphouse.server.strict import Strict
 
 MAX_CONTAINED = 500  # characters of the text in a filter

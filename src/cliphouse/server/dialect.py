@@ -28,10 +28,10 @@ from pydantic import BaseModel, Field, ValidationError
 from cliphouse.errors import MissingError, PictureError, QueryError
 from cliphouse.schema.columns import COLUMNS
 from cliphouse.search.filter import Filter
+from cliphouse.search.hits import Hit
 from cliphouse.search.query.operand import Operand
 from cliphouse.search.query.wire import decode_picture
 from cliphouse.search.request import Request as SearchRequest
-from cliphouse.search.results import Hit
 from cliphouse.server.api import service_of
 from cliphouse.server.column_models import RESULT_WORDS, ResultAnswer
 from cliphouse.server.failures import RESPONSES, json_answer

@@ -8,7 +8,7 @@ from typing import Any
 
 from cachetools import TTLCache
 
-from cliphouse.search.results import Hit
+from cliphouse.search.hits import Hit
 
 _MOST_BYTES = 5_000_000
 _SECONDS = 10.0  # for so long a picture may be that of a row that was changed or deleted
