@@ -254,6 +254,32 @@ def test_what_cannot_be_kept_is_named_once(tmp_path: Path, open_table: OpenTable
     assert table.ingest(folder).notes == []
 
 
+def test_columns_that_become_one_are_named_once(tmp_path: Path, open_table: OpenTable) -> None:
+    for number in range(2):
+        metadata = {"caption": [None, "b"], "TEXT": ["a", "c"], "url": ["u", "u"], "id2": [1, 2]}
+        make_shard(tmp_path / "s", number, rows=2, metadata=metadata)
+    table = open_table()
+    assert table.ingest(tmp_path / "s").notes == [
+        "caption: the metadata has the columns caption and TEXT; a row takes the first of them "
+        "that is not null"
+    ]
+    assert table.sql("SELECT caption FROM laion ORDER BY id").column(0).to_pylist() == [*"ab"] * 2
+    assert [column.name for column in table.info.kept] == ["id2"]
+
+
+def test_lists_of_a_dictionary_are_kept(tmp_path: Path, open_table: OpenTable) -> None:
+    words = pa.array(["x", "y", "x"]).dictionary_encode()
+    lists = pa.ListArray.from_arrays(pa.array([0, 2, 3]), words)
+    sizes = pa.array([7, None]).dictionary_encode()
+    make_shard(tmp_path / "s", rows=2, metadata={"tags": lists, "size": sizes})
+    table = open_table()
+    table.ingest(tmp_path / "s")
+    assert table.sql("SELECT tags, size FROM laion ORDER BY id").to_pylist() == [
+        {"tags": ["x", "y"], "size": 7},
+        {"tags": ["x"], "size": None},
+    ]
+
+
 def test_later_shards_are_held_to_the_columns(tmp_path: Path, open_table: OpenTable) -> None:
     table = open_table()
     table.ingest(make(tmp_path / "a", 0, aesthetic=[1.0] * ROWS, size=[1] * ROWS))

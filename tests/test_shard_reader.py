@@ -153,6 +153,55 @@ def test_numbers_that_are_none_are_as_unknown(tmp_path: Path) -> None:
     assert np.array_equal(table.column("similarity").to_numpy(), expected, equal_nan=True)
 
 
+def test_numbers_of_a_dictionary_are_like_plain_ones(tmp_path: Path) -> None:
+    metadata: dict[str, Any] = {
+        "width": pa.array(["640", "?", None, "640"]).dictionary_encode(),
+        "height": pa.array([480, None, 480, 7]).dictionary_encode(),
+        "similarity": pa.array(["0.25", "-1", "?", None]).dictionary_encode(),
+    }
+    table = read(make_shard(tmp_path, rows=4, metadata=metadata))
+    assert table.column("width").to_pylist() == [640, 0, 0, 640]
+    assert table.column("height").to_pylist() == [480, 0, 480, 7]
+    expected = np.array([0.25, -1, np.nan, np.nan], np.float32)
+    assert np.array_equal(table.column("similarity").to_numpy(), expected, equal_nan=True)
+
+
+def test_of_several_columns_a_row_takes_the_first_that_is_not_null(tmp_path: Path) -> None:
+    metadata: dict[str, Any] = {
+        "TEXT": ["t0", "t1", "t2", None],
+        "URL": ["U0", "U1", None, None],
+        "caption": [None, "c1", "", None],
+        "url": ["u0", None, None, None],
+        "image_path": ["/0", "/1", "/2", None],
+        "WIDTH": ["1", "?", "3", None],
+        "width": [None, 20, 30, None],
+    }
+    table = read(make_shard(tmp_path, rows=4, metadata=metadata))
+    assert table.column("caption").to_pylist() == [b"t0", b"c1", b"", b""]
+    assert table.column("url").to_pylist() == [b"U0", b"U1", b"/2", b""]
+    assert table.column("width").to_pylist() == [1, 20, 3, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("caption", [["a", "b"], None]),
+        ("URL", [{"host": "x"}, {"host": "y"}]),
+        ("width", [[1], [2]]),
+        ("similarity", [{"a": 1.0}, None]),
+        ("license", pa.array([[("a", 1)], None], pa.map_(pa.string(), pa.int64()))),
+    ],
+)
+def test_a_column_that_is_no_text_or_number_is_named(
+    tmp_path: Path, name: str, values: Any
+) -> None:
+    made = make_shard(tmp_path, rows=2, metadata={name: values})
+    with pytest.raises(
+        ShardError, match=rf"metadata_0\.parquet: column {name} \((list|struct|map)"
+    ):
+        read(made)
+
+
 def test_vectors_without_a_length_are_told_by_row(tmp_path: Path) -> None:
     vectors = np.ones((20, 8), "f4")
     vectors[4], vectors[9] = 1e-25, 1e25

@@ -71,16 +71,18 @@ def wanted_columns(
 
 def check_columns(info: TableInfo, sources: Sequence[Source]) -> list[str]:
     """What to say of the shards' columns, if the table has been made with ``info``: which of its
-    columns they lack, and which of theirs it does not keep.
+    columns they lack, which of theirs it does not keep, and which become one.
 
     Raises ShardError if a column is of another type than the table's.
     """
     lacking: dict[str, list[int]] = {}
     new: dict[str, None] = {}
+    merged: dict[str, None] = {}
     for source in sources:
         if not isinstance(source, ShardSource):
             continue
         metadata = source.reader.metadata
+        merged |= dict.fromkeys(_merged(metadata))
         for column in info.kept:
             if column.source not in metadata.names:
                 lacking.setdefault(column.source, []).append(source.number)
@@ -92,7 +94,17 @@ def check_columns(info: TableInfo, sources: Sequence[Source]) -> list[str]:
                 )
         known = {column.source for column in info.kept}
         new |= dict.fromkeys(name for name in _own_names(metadata) if name not in known)
-    return list(_notes(info, lacking, new))
+    return [*merged, *_notes(info, lacking, new)]
+
+
+def _merged(metadata: MetadataFile) -> Iterator[str]:
+    """What to say of the file's columns that become one column of the table."""
+    for name, found in metadata.match(metadata_fields(COLUMNS)).items():
+        if len(found.own) > 1:
+            yield (
+                f"{name}: the metadata has the columns {' and '.join(found.own)}; a row takes the "
+                "first of them that is not null"
+            )
 
 
 def _notes(info: TableInfo, lacking: dict[str, list[int]], new: Iterable[str]) -> Iterator[str]:
@@ -161,8 +173,8 @@ def _files(sources: Sequence[Source]) -> Iterator[MetadataFile]:
 
 def _own_names(metadata: MetadataFile) -> list[str]:
     """The columns of a file that are not read as one of COLUMNS, nor as the ids of its rows."""
-    read = {name for names in metadata.match(metadata_fields(COLUMNS)).values() for name in names}
-    read.add(ROW_COLUMN)
+    matched = metadata.match(metadata_fields(COLUMNS)).values()
+    read = {ROW_COLUMN, *(name for found in matched for name in found.names)}
     return [name for name in dict.fromkeys(metadata.names) if name not in read]
 
 

@@ -208,18 +208,19 @@ class ShardFiller:
             (rows,) = reader.batches(self._fields, start, stop, self._table.info.kept)
             if not wanted.all():
                 rows = rows.filter(pa.array(wanted))
-            staged = self._connection.stage(self._fit(rows), self._workspace)
+            staged = self._connection.stage(as_stored(self._table, rows), self._workspace)
             tokens = {"insert_deduplication_token": f"{token}:{start}-{stop}"}
             yield Batch(rows.num_rows, staged, self._insert_settings | tokens)
 
-    def _fit(self, rows: pa.Table) -> pa.Table:
-        """The rows in the table's precision, without columns that the table does not have."""
-        info = self._table.info
-        if info.precision == "bfloat16":
-            for modality in info.modalities:
-                rows = round_to_bfloat16(rows, embedding_column(modality))
-        # A table made by other hands, such as the guide's, has fewer columns.
-        return rows.select([name for name in rows.column_names if name in self._table.columns])
+
+def as_stored(table: TableHandle, rows: pa.Table) -> pa.Table:
+    """A shard's rows in the table's precision, without columns that the table does not have."""
+    info = table.info
+    if info.precision == "bfloat16":
+        for modality in info.modalities:
+            rows = round_to_bfloat16(rows, embedding_column(modality))
+    # A table made by other hands, such as the guide's, has fewer columns.
+    return rows.select([name for name in rows.column_names if name in table.columns])
 
 
 def id_range(source: Source) -> str:

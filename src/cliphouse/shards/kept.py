@@ -163,11 +163,17 @@ def as_kept(values: pa.ChunkedArray, column: KeptColumn) -> pa.ChunkedArray:
     """A file's values as they are sent to the engine. Raises pyarrow.ArrowException if they are of
     another type."""
     kind = arrow_type(column.sql)
-    if pa.types.is_dictionary(values.type):
-        values = values.cast(values.type.value_type)
     if column.is_list:
-        return _lists(values, kind)
+        return _lists(plain(values), kind)
     return _scalars(values, kind)
+
+
+def plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """``values`` as they are without a dictionary."""
+    if not pa.types.is_dictionary(values.type):
+        return values
+    decoded = [chunk.dictionary_decode() for chunk in values.chunks]
+    return pa.chunked_array(decoded, values.type.value_type)
 
 
 def no_values(column: KeptColumn, rows: int) -> pa.ChunkedArray:
@@ -179,6 +185,7 @@ def no_values(column: KeptColumn, rows: int) -> pa.ChunkedArray:
 
 def _scalars(values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     types = pa.types
+    values = plain(values)
     if types.is_struct(values.type) or types.is_map(values.type):
         return pa.chunked_array([pa.array(_json_texts(values), kind)])
     if types.is_time(values.type):

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cliphouse.errors import ShardError
+from cliphouse.shards.disk import disk_errors
 from cliphouse.shards.files import open_fs
 
 MANIFEST_NAME = "cliphouse.json"
@@ -43,8 +44,12 @@ def read_manifest(folder: str) -> Manifest | None:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest in one step, so that no reader sees half of it."""
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / MANIFEST_NAME
     part = path.with_name(f"{path.name}.{os.getpid()}.part")  # of each writer at once its own
-    part.write_text(json.dumps(asdict(manifest)) + "\n")
-    part.replace(path)
+    with disk_errors(path):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            part.write_text(json.dumps(asdict(manifest)) + "\n")
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)

@@ -2,7 +2,9 @@
 the caller asks for.
 
 Text columns become Arrow binary, so that captions and urls keep every byte even if they are not
-UTF-8. Nulls, absent columns and texts that are not numbers become the field's ``absent`` value.
+UTF-8. If a file has several columns for one field, such as caption and TEXT, each row takes the
+first of them that is not null. What is then null or not a number, and absent columns, become the
+field's ``absent`` value.
 """
 
 from __future__ import annotations
@@ -19,10 +21,24 @@ from numpy.typing import NDArray
 from cliphouse.errors import ShardError
 from cliphouse.shards.fields import ROW_COLUMN, KeptColumn, MetadataField
 from cliphouse.shards.files import DataFile
-from cliphouse.shards.kept import as_kept, no_values
+from cliphouse.shards.kept import as_kept, no_values, plain
 from cliphouse.shards.numbering import ID_BITS
 
+_CHECK_ROWS = 16_384
 _NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
+
+
+@dataclass(frozen=True)
+class Matched:
+    """A file's columns for one field: its ``own``, the first of which counts unless it is null, and
+    the ``fallbacks`` for rows without a value."""
+
+    own: tuple[str, ...]
+    fallbacks: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (*self.own, *self.fallbacks)
 
 
 @dataclass(frozen=True)
@@ -51,25 +67,27 @@ class MetadataFile:
                 ]
                 rows = parquet.metadata.num_rows
         except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
-            reason = " ".join(str(error).split())[:200]
+            reason = _one_line(error)
             raise ShardError(f"{file.path}: not a readable parquet file: {reason}") from error
         size = sum(group.total_byte_size for group in groups)
         return cls(file, rows, -(-size // max(rows, 1)), schema)
 
-    def match(self, fields: Sequence[MetadataField]) -> dict[str, tuple[str, ...]]:
-        """The file's columns for each of the fields: the field's own column, then its fallbacks.
+    def match(self, fields: Sequence[MetadataField]) -> dict[str, Matched]:
+        """The file's columns for each of the fields that it has.
 
         Raises ShardError if the file has such a column twice.
         """
-        by_lower: dict[str, str] = {}
-        for name in self.names:
-            by_lower.setdefault(name.lower(), name)
+        by_lower: dict[str, list[str]] = {}
+        for name in dict.fromkeys(self.names):
+            by_lower.setdefault(name.lower(), []).append(name)
         found = {}
         for field in fields:
-            own = [by_lower[name] for name in field.spellings if name in by_lower][:1]
-            fallbacks = [by_lower[name] for name in field.fallbacks if name in by_lower]
+            own, fallbacks = (
+                tuple(name for spelling in spellings for name in by_lower.get(spelling, ()))
+                for spellings in (field.spellings, field.fallbacks)
+            )
             if own or fallbacks:
-                found[field.name] = (*own, *fallbacks)
+                found[field.name] = Matched(own, fallbacks)
         for name in _flat(found):
             if self.names.count(name) > 1:
                 raise ShardError(f"{self.file.path}: has the column {name} twice; keep one of them")
@@ -97,6 +115,18 @@ class MetadataFile:
                 f"{self.file.path}: column {ROW_COLUMN} must have rising numbers from 0 on"
             )
         return np.asarray(numbers, np.int64)
+
+    def damaged_columns(self) -> Iterator[str]:
+        """Read every page of every column, with its checksum if it has one; names each column that
+        cannot be read, with the reason. Text need not be UTF-8."""
+        for name in dict.fromkeys(self.names):
+            try:
+                with self.file.open() as stream:
+                    parquet = pq.ParquetFile(stream, page_checksum_verification=True)
+                    for batch in parquet.iter_batches(_CHECK_ROWS, columns=[name]):
+                        batch.validate()
+            except (OSError, pa.ArrowException) as error:
+                yield f"column {name} is damaged: {_one_line(error)}"
 
     def sample(self, names: Sequence[str], rows: int) -> pa.Table:
         """The first ``rows`` rows of some columns, as the file has them."""
@@ -141,7 +171,7 @@ class MetadataFile:
             return
         try:
             with self.file.open() as stream:
-                parquet = pq.ParquetFile(stream)
+                parquet = pq.ParquetFile(stream, page_checksum_verification=True)
                 chosen, position = _row_groups(parquet.metadata, start, stop)
                 for batch in parquet.iter_batches(batch_rows, chosen, names, use_threads=False):
                     low, high = max(start - position, 0), min(stop - position, batch.num_rows)
@@ -149,21 +179,25 @@ class MetadataFile:
                     if high > low:
                         yield pa.Table.from_batches([batch.slice(low, high - low)])
         except (OSError, pa.ArrowException) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ShardError(f"{self.file.path}: damaged parquet file: {reason}") from error
+            raise ShardError(
+                f"{self.file.path}: damaged parquet file: {_one_line(error)}"
+            ) from error
 
     def _convert(
         self,
         table: pa.Table,
         fields: Sequence[MetadataField],
-        found: dict[str, tuple[str, ...]],
+        found: dict[str, Matched],
         kept: Sequence[KeptColumn],
     ) -> pa.Table:
         columns = {}
         for field in fields:
             read = self._text if field.type == "binary" else self._number
-            values = [read(table, name, field) for name in found.get(field.name, ())]
-            columns[field.name] = _filled(values, field, table.num_rows)
+            there = found.get(field.name, Matched(()))
+            own = [read(table, name, field) for name in there.own]
+            others = [read(table, name, field) for name in there.fallbacks]
+            first = [pc.coalesce(*own)] if own else []
+            columns[field.name] = _filled([*first, *others], field, table.num_rows)
         for column in kept:
             columns[column.name] = self._kept(table, column)
         return pa.table(columns)
@@ -175,16 +209,13 @@ class MetadataFile:
         try:
             return as_kept(values, column)
         except pa.ArrowException as error:
-            reason = " ".join(str(error).split())[:200]
             raise ShardError(
                 f"{self.file.path}: column {column.source} ({values.type}) cannot be read as "
-                f"{column.sql}: {reason}"
+                f"{column.sql}: {_one_line(error)}"
             ) from error
 
     def _text(self, table: pa.Table, name: str, field: MetadataField) -> pa.ChunkedArray:
-        column = table.column(name)
-        if pa.types.is_dictionary(column.type):
-            column = column.cast(column.type.value_type)
+        column = plain(table.column(name))
         try:
             if not _is_bytes(column.type):
                 column = column.cast(pa.string())
@@ -193,7 +224,7 @@ class MetadataFile:
             raise self._wrong_type(name, field, column.type) from error
 
     def _number(self, table: pa.Table, name: str, field: MetadataField) -> pa.ChunkedArray:
-        column, kind = table.column(name), pa.type_for_alias(field.type)
+        column, kind = plain(table.column(name)), pa.type_for_alias(field.type)
         try:
             if _is_bytes(column.type):
                 column = column.cast(pa.binary()).cast(pa.string(), safe=False)
@@ -226,9 +257,9 @@ def _row_groups(metadata: pq.FileMetaData, start: int, stop: int) -> tuple[list[
     return chosen, first_row
 
 
-def _flat(found: dict[str, tuple[str, ...]]) -> list[str]:
+def _flat(found: dict[str, Matched]) -> list[str]:
     """The file's columns that are needed, each once."""
-    return list(dict.fromkeys(name for names in found.values() for name in names))
+    return list(dict.fromkeys(name for matched in found.values() for name in matched.names))
 
 
 def _filled(values: Sequence[pa.ChunkedArray], field: MetadataField, rows: int) -> pa.ChunkedArray:
@@ -243,6 +274,10 @@ def _filled(values: Sequence[pa.ChunkedArray], field: MetadataField, rows: int) 
     for other in others:
         column = pc.if_else(pc.equal(column, absent), other, column)
     return column
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def _is_bytes(kind: pa.DataType) -> bool:

@@ -3,12 +3,10 @@ goes on where it ended."""
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tokenize import TokenError
@@ -16,22 +14,11 @@ from types import TracebackType
 
 from fsspec.implementations.local import LocalFileSystem
 
-from cliphouse.errors import CliphouseError, ShardError, UserError
+from cliphouse.errors import CliphouseError, ShardError
+from cliphouse.shards import disk
 from cliphouse.shards.files import DataFile
 from cliphouse.shards.metadata import MetadataFile
 from cliphouse.shards.npy import NpyFile
-
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_USER_ERRORS = (
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENOENT,
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.EEXIST,
-    errno.ENAMETOOLONG,
-)
 
 
 class DownloadError(CliphouseError):
@@ -177,20 +164,6 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
 
 
-@contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
+def disk_errors(path: Path) -> AbstractContextManager[None]:
     """Turn an error of the system into one line that names ``path`` and says what to do."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        if error.errno in _DISK_FULL:
-            raise DownloadError(
-                f"{path}: the disk is full ({reason}); make room, and run the same command again "
-                "to go on from here"
-            ) from error
-        if error.errno in _USER_ERRORS:
-            raise UserError(
-                f"{path}: cannot be written ({reason}); choose a folder that you may write to"
-            ) from error
-        raise DownloadError(f"{path}: cannot be written ({reason})") from error
+    return disk.disk_errors(path, DownloadError)

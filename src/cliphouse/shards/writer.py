@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Literal
@@ -20,7 +21,8 @@ import pyarrow.parquet as pq
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
-from cliphouse.errors import ShardError
+from cliphouse.errors import CliphouseError, ShardError
+from cliphouse.shards.disk import disk_errors
 from cliphouse.shards.files import READY
 
 
@@ -30,7 +32,7 @@ class ShardWriter:
     Rows are appended in batches; their metadata may come later than their embeddings. Embeddings
     are stored as float16, as in LAION, unless ``dtype`` is float32. When the block ends without an
     error and metadata was appended, be it without rows, the files take the place of those that the
-    shard had.
+    shard had. The methods raise DiskError or UserError if the files cannot be written.
 
     >>> with ShardWriter(folder, number=0, dim=512) as writer:
     ...     writer.append(image, text, metadata)
@@ -45,11 +47,13 @@ class ShardWriter:
         dtype: Literal["float16", "float32"] = "float16",
     ) -> None:
         self.rows = self._metadata_rows = 0
-        self._image = _NpyWriter(folder / "img_emb" / f"img_emb_{number}.npy", dim, dtype)
+        self._folder = folder
         text_path = folder / "text_emb" / f"text_emb_{number}.npy"
-        self._text = _NpyWriter(text_path, dim, dtype) if with_text else None
-        self._metadata_path = folder / "metadata" / f"metadata_{number}.parquet"
-        self._metadata_path.parent.mkdir(parents=True, exist_ok=True)
+        with disk_errors(folder):
+            self._image = _NpyWriter(folder / "img_emb" / f"img_emb_{number}.npy", dim, dtype)
+            self._text = _NpyWriter(text_path, dim, dtype) if with_text else None
+            self._metadata_path = folder / "metadata" / f"metadata_{number}.parquet"
+            self._metadata_path.parent.mkdir(parents=True, exist_ok=True)
         self._metadata: pq.ParquetWriter | None = None
 
     def append(self, image: NDArray[Any], text: NDArray[Any] | None, metadata: pa.Table) -> None:
@@ -66,16 +70,19 @@ class ShardWriter:
         """Add rows whose metadata is appended later. Raises ShardError as ``append`` does."""
         if (text is None) != (self._text is None) or (text is not None and len(text) != len(image)):
             raise _unequal()
-        self._image.append(image)
-        if self._text is not None and text is not None:
-            self._text.append(text)
+        with disk_errors(self._folder):
+            self._image.append(image)
+            if self._text is not None and text is not None:
+                self._text.append(text)
         self.rows += len(image)
 
     def append_metadata(self, metadata: pa.Table) -> None:
         """Add the metadata of rows. The first call decides the columns and their types."""
-        if self._metadata is None:
-            self._metadata = pq.ParquetWriter(_part(self._metadata_path), metadata.schema)
-        self._metadata.write_table(metadata)
+        part = _part(self._metadata_path)
+        with disk_errors(self._folder):
+            if self._metadata is None:
+                self._metadata = pq.ParquetWriter(part, metadata.schema, write_page_checksum=True)
+            self._metadata.write_table(metadata)
         self._metadata_rows += metadata.num_rows
 
     def __enter__(self) -> ShardWriter:
@@ -88,22 +95,33 @@ class ShardWriter:
         trace: TracebackType | None,
     ) -> None:
         embeddings = [writer for writer in (self._image, self._text) if writer is not None]
-        for writer in embeddings:
-            writer.close()
-        if self._metadata is not None:
-            self._metadata.close()
         paths = [writer.path for writer in embeddings]
-        if kind is None and self._metadata is not None and self.rows == self._metadata_rows:
-            for path in (*paths, self._metadata_path):
-                _make_durable(_part(path))
-            ready = _ready(self._metadata_path)
-            _part(self._metadata_path).replace(ready)
-            _finish(ready, paths)
-            return
-        for path in (*paths, self._metadata_path):
-            _part(path).unlink(missing_ok=True)
+        try:
+            with disk_errors(self._folder):
+                with ExitStack() as closing:
+                    for writer in (*embeddings, self._metadata):
+                        if writer is not None:
+                            closing.callback(writer.close)
+                if kind is None and self._metadata is not None and self.rows == self._metadata_rows:
+                    for path in (*paths, self._metadata_path):
+                        _make_durable(_part(path))
+                    ready = _ready(self._metadata_path)
+                    _part(self._metadata_path).replace(ready)
+                    _finish(ready, paths)
+                    return
+        except CliphouseError:
+            if kind is None:  # otherwise the error that came first is the one to show
+                self._remove(paths)
+                raise
+        self._remove(paths)
         if kind is None and self.rows != self._metadata_rows:
             raise _unequal()
+
+    def _remove(self, embeddings: Sequence[Path]) -> None:
+        """Remove what is not complete."""
+        if not _ready(self._metadata_path).exists():
+            for path in (*embeddings, self._metadata_path):
+                _part(path).unlink(missing_ok=True)
 
 
 def finish_shards(folder: Path) -> None:
@@ -139,9 +157,9 @@ class _NpyWriter:
         self._rows += len(rows)
 
     def close(self) -> None:
-        self._stream.seek(0)
-        self._stream.write(self._header())
-        self._stream.close()
+        with self._stream:
+            self._stream.seek(0)
+            self._stream.write(self._header())
 
     def _header(self) -> bytes:
         # numpy pads the header, so a larger number of rows does not move the data.
