@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -52,6 +53,17 @@ def test_an_address_is_understood(
 def test_a_path_is_a_folder(tmp_path: Path) -> None:
     text = str(tmp_path / "a b@c")
     assert parse_address(text) == FolderAddress(tmp_path / "a b@c", text)
+
+
+@pytest.mark.parametrize("name", ["host:8123", "user:word@host", "http:", "s3:"])
+def test_an_existing_folder_is_that_whatever_it_looks_like(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with suppress(TableError):
+        assert parse_address(name) == FolderAddress(tmp_path / name, name)
+    (tmp_path / name).mkdir()
+    assert parse_address(name) == FolderAddress(tmp_path / name, name)
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,8 @@ def test_the_way_from_pictures_to_hits(world: Path, run: Run) -> None:
     assert found["hits"][0]["url"] == str(world / "pictures" / "picture_00007.jpg")
     assert found["hits"][0]["score"] == pytest.approx(1, abs=1e-3)
     words = json.loads(run("search", "a red circle", "--format", "json").stdout)
+    bare = json.loads(run("search", "a", "red", "circle", "--json").stdout)
+    assert bare["hits"] == words["hits"]
     assert len(words["hits"]) == 10
     assert words["search"]["query"] == "text"
     assert words["search"]["mode"] == "exact"
@@ -73,7 +75,7 @@ def test_every_kind_of_query_and_format(world: Path, run: Run) -> None:
     rows = list(csv.DictReader(io.StringIO(run("search", "id:7", "--format", "csv").stdout)))
     assert rows[0]["id"] == "7"
     assert len(rows) == 10
-    assert run("search", "id:7", "-k", 4, "--format", "parquet", "-o", "x.parquet").stdout == ""
+    assert run("search", "id:7", "-k", 4, "-o", "x.parquet").stdout == ""
     assert pq.read_table(world / "x.parquet").column("id").to_pylist()[0] == 7
     drawn = run("search", "id:7", "--show-sql", "--where", "width > 10", "--metric", "l2")
     assert "L2Distance(image_embedding" in drawn.stderr
@@ -231,7 +233,11 @@ def test_sql(world: Path, run: Run) -> None:
         (("search", "x", "-k", "0"), "k is 0; it must be 1 to 100,000"),
         (("search", "x", "--mode", "hnsw"), "no cosine index on image_embedding"),
         (("search", "x", "--where", "nope = 1"), "--where: position 1, at .*no column nope"),
-        (("search", "id:1", "-o", "x.json"), "x.json: choose a --format for a file"),
+        (("search", "id:1", "-o", "x.out"), "x.out: choose a --format for a file"),
+        (("export", "x.csv"), "x.csv: choose a --format: csv, "),
+        (("search", "id:1", "red"), "id:1: give one query; add another with --add"),
+        (("search", "a", "captions.png"), "captions.png: give one query"),
+        (("search", "a", "./circle"), "./circle: give one query"),
         (("index", "--m", "1"), "M must be 2 to 1024"),
         (("search", "id:1", "--mode", "hnsw", "--ef", "9999999"), "ef is 9999999; it must be"),
         (("search", "x", "--db", "what?"), "no folder with . or # in its path"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import math
@@ -32,17 +33,21 @@ from cliphouse.search.query.wire import operand_from_json, operand_to_json
         ("2:cat", Operand(words="cat", weight=2)),
         (" 0.5:id:7", Operand(id=7, weight=0.5)),
         (" id:-3 ", Operand(id=-3)),
-        ("id:x", Operand(words="id:x")),
+        ("ID: 5", Operand(id=5)),
+        ("id: the film", Operand(words="id: the film")),
+        ("text:id:x", Operand(words="id:x")),
+        ("2:text:a.jpg", Operand(words="a.jpg", weight=2)),
+        ("text: and pictures", Operand(words="text: and pictures")),
         ("3: a cat", Operand(words="3: a cat")),
         ("1:2:30 to Paris", Operand(words="2:30 to Paris")),
         ("-2:cat", Operand(words="-2:cat")),
-        ("a.JPG", Operand(picture=Path("a.JPG"))),
-        ("3:b/v.npy", Operand(vector=Path("b/v.npy"), weight=3)),
         ("https://x.org/a.jpg", Operand(picture_url="https://x.org/a.jpg")),
+        ("image:HTTPS://x.org/a", Operand(picture_url="HTTPS://x.org/a")),
         ("2:http://x.org/page", Operand(picture_url="http://x.org/page", weight=2)),
         ("https://x.org is a site", Operand(words="https://x.org is a site")),
         ("cat/dog", Operand(words="cat/dog")),
-        ("~nobody-of-this-name/x", Operand(words="~nobody-of-this-name/x")),
+        ("/imagine a cat", Operand(words="/imagine a cat")),
+        ("photo of the U.S. flag, 3.5 x 2", Operand(words="photo of the U.S. flag, 3.5 x 2")),
         ("a/" + "b" * 400, Operand(words="a/" + "b" * 400)),
         ("a/\0", Operand(words="a/\0")),
     ],
@@ -51,16 +56,61 @@ def test_what_people_type(text: str, operand: Operand) -> None:
     assert parse_operand(text) == operand
 
 
-def test_a_file_without_a_suffix_is_named_with_its_folder(
+def test_an_existing_file_is_a_picture_or_a_vector(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "photo").write_bytes(b"")
+    names = ("photo", "a b.jfif", "2:cat.jpg", "IMG_1.HEIC", "v.npy", "many.npz")
+    for name in names:
+        (tmp_path / name).write_bytes(b"")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     assert parse_operand(f"2:{tmp_path}/photo").picture == tmp_path / "photo"
     assert parse_operand("~/photo").picture == tmp_path / "photo"
     assert parse_operand("~/v.npy").vector == tmp_path / "v.npy"
-    assert parse_operand("photo").words == "photo"
+    assert parse_operand("photo").picture == Path("photo")
+    assert parse_operand("text:photo").words == "photo"
+    assert parse_operand("image:photo").picture == Path("photo")
+    assert parse_operand(" a b.jfif ").picture == Path("a b.jfif")
+    assert parse_operand("2:cat.jpg") == Operand(picture=Path("2:cat.jpg"))
+    assert parse_operand("IMG_1.HEIC").picture == Path("IMG_1.HEIC")
+    assert parse_operand("3:v.npy") == Operand(vector=Path("v.npy"), weight=3)
+    assert parse_operand(f"file://{tmp_path}/a%20b.jfif").picture == tmp_path / "a b.jfif"
+    assert parse_operand(f"file://localhost{tmp_path}/v.npy").vector == tmp_path / "v.npy"
+    assert parse_operand("many.npz").vector == Path("many.npz")
+    assert parse_operand("photos").words == "photos"
+    assert parse_operand("cat/photo").words == "cat/photo"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        *((text, "no such file") for text in ("a.JPG", "missing.HEIC", "b/v.npy", "my cat.jfif")),
+        *(
+            (text, "no such file")
+            for text in ("vector.npz", "C:\\pics\\a.jpg", "d:/x y", "\\\\a\\b")
+        ),
+        *((text, "no such file") for text in ("./photo", "../a b", "/no/such", "/none", "photos/")),
+        *((text, "no such file") for text in ("~/none", "~nobody-of-this-name/x", "pics\\a")),
+        *((text, "no such file") for text in ("file:///none.png", "file://host/a.png", "3:a.png")),
+        *((text, "a folder") for text in (".", "..", "/", "~", "here", "2:here", "./here")),
+        *((text, "a row is id:N") for text in ("id:abc", "ID:", "id:5.5", "id:" + "9" * 30)),
+        *((text, "begins with http") for text in ("ftp://x.org/a", "s3://b/a.jpg", "https://")),
+        *((text, "begins with http") for text in ("data:image/png;base64,AA==", "www.x.org")),
+    ],
+)
+def test_what_looks_like_more_than_words_is_refused(
+    text: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(QueryError, match=reason) as refused:
+        parse_operand(text)
+    assert "to search for these words, write text: in front of them" in str(refused.value)
+    bare = text.partition(":")[2] if text[0] in "23" else text
+    assert parse_operand(f"text:{bare}") == Operand(words=bare)
+    with pytest.raises(QueryError):
+        parse_operand(f"image:{bare}")
 
 
 @pytest.mark.parametrize(
@@ -120,19 +170,17 @@ _WORDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(
 )
 def test_what_is_spelled_is_read_as_the_same(operand: Operand) -> None:
     text = spell_operand(operand)
-    if text is None:
-        assert operand.words is not None
-        assert parse_operand(operand.words).words is None
-        return
+    assert text is not None
     read = parse_operand(text)
     assert (read.id, read.weight) == (operand.id, operand.weight)
     # A weight in front takes the blanks around the words.
     assert (read.words or "").strip() == (operand.words or "").strip()
 
 
-def test_words_that_look_like_more_cannot_be_spelled() -> None:
-    for words in ("id:3", "https://x.org/a", "a cat.jpg", "v.npy"):
-        assert spell_operand(Operand(words=words)) is None
+def test_words_that_look_like_more_are_spelled_as_words() -> None:
+    for words in ("id:3", "id:x", "https://x.org/a", "a cat.jpg", "v.npy", "./a", "text:a"):
+        assert spell_operand(Operand(words=words)) == f"text:{words}"
+    assert spell_operand(Operand(words="id:3", weight=-2)) == "2:text:id:3"
     assert spell_operand(Operand(picture="a b.jpg", weight=-2)) == "2:a b.jpg"
     assert spell_operand(Operand(vector=(1.0, 2.0))) is None
 
@@ -158,8 +206,10 @@ def test_json_holds_what_the_files_hold(tmp_path: Path) -> None:
 
 def test_what_cannot_be_sent_is_named(tmp_path: Path) -> None:
     np.save(tmp_path / "words.npy", np.array(["x", "y"]))
+    np.savez(tmp_path / "two.npz", np.ones(3), np.ones(3))
     for query, kind, message in (
         (tmp_path / "none.npy", QueryError, "none.npy: no such file"),
+        (tmp_path / "two.npz", QueryError, "two.npz: an archive of arrays; save the vector alone"),
         (tmp_path / "words.npy", QueryError, "words.npy: no numbers"),
         (tmp_path / "none.jpg", PictureError, "none.jpg: cannot be read: No such file"),
         (np.array([1.0, np.nan]), QueryError, "NaN or infinity"),
@@ -169,3 +219,10 @@ def test_what_cannot_be_sent_is_named(tmp_path: Path) -> None:
             operand_to_json(to_operand(query))  # type: ignore[arg-type]
     with pytest.raises(QueryError, match="not in base64"):
         operand_from_json({"picture": "?"})
+
+
+def test_base64_may_come_in_lines() -> None:
+    data = bytes(range(256))
+    text = base64.encodebytes(data).decode().replace("\n", "\r\n")
+    for sent in (text, f"data:image/png;base64,{text}"):
+        assert operand_from_json({"picture": sent}) == Operand(picture=data)

@@ -172,10 +172,10 @@ def test_code_for_pictures_says_what_to_replace(page_service: Served) -> None:
     assert code["notes"] == ["replace picture.jpg with your picture's file"]
 
 
-def test_words_that_look_like_a_row_are_no_command(page_service: Served) -> None:
+def test_words_that_look_like_a_row_are_copied_as_words(page_service: Served) -> None:
     code = post(page_service, "/api/search/code", words="id:3").json()
-    assert code["command"] is None
-    assert "cliphouse.Operand(words='id:3')" in code["python"]
+    assert code["command"].endswith("-- text:id:3")
+    assert "'text:id:3'" in code["python"]
 
 
 def test_what_code_cannot_do_is_said(page_service: Served) -> None:

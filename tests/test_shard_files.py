@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 
 from cliphouse.errors import ShardError, UserError
 from cliphouse.shards.files import find_shards
+from cliphouse.shards.guide_csv import GuideCsv
+from cliphouse.shards.manifest import read_manifest
 from cliphouse.shards.numbering import format_shard_numbers, parse_shard_numbers
+from cliphouse.shards.reader import ShardReader
 from shard_files import make_shard
 
 
@@ -32,6 +35,20 @@ def test_finds_every_layout_and_numbering(
         assert shard.image.path.endswith(f"img_emb_{shard.number:0{digits}d}.npy")
         assert shard.text is not None
         assert shard.image.size == Path(shard.image.path).stat().st_size
+
+
+@pytest.mark.parametrize("name", ["a::b", "file:x", "data:img", "s3:", "memory:x", "a b#c%20"])
+def test_a_folder_that_is_here_is_no_url(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_shard(tmp_path / name, 4, rows=3)
+    monkeypatch.chdir(tmp_path)
+    (shard,) = find_shards([name])
+    assert shard.image.is_local
+    assert ShardReader.open(shard).rows == 3
+    assert read_manifest(name) is None
+    (tmp_path / name / "4.csv").write_text('0,u,c,n,0.5,"[1,2]","[3,4]"\n')
+    assert GuideCsv.open(f"{name}/4.csv").dim == 2
 
 
 def test_text_embeddings_may_be_absent(tmp_path: Path) -> None:

@@ -41,7 +41,8 @@ def one_line(result: subprocess.CompletedProcess[str]) -> str:
 
 def test_statements_of_every_source(empty: Path, run: Run) -> None:
     (empty / "s.sql").write_text(
-        "-- makes; a table\nCREATE TABLE t (id Int64, s String) ENGINE = MergeTree ORDER BY id;\n"
+        "\ufeff-- makes; a table\n"
+        "CREATE TABLE t (id Int64, s String) ENGINE = MergeTree ORDER BY id;\n"
         "INSERT INTO t VALUES (1, 'a;b'), (2, 'c');\nSELECT s FROM t ORDER BY id;\n"
     )
     made = run("sql", "-f", "s.sql", "--format", "csv")
@@ -55,8 +56,58 @@ def test_statements_of_every_source(empty: Path, run: Run) -> None:
         command, cwd=empty, input="SELECT count() AS n FROM t", capture_output=True, text=True
     )
     assert json.loads(piped.stdout) == {"n": 2}
-    run("sql", "SELECT id FROM t ORDER BY id", "--format", "parquet", "-o", "t.parquet")
+    run("sql", "SELECT id FROM t ORDER BY id", "-o", "t.parquet")
     assert pq.read_table(empty / "t.parquet").column("id").to_pylist() == [1, 2]
+    run("sql", "SET max_threads = 1; SELECT id FROM t ORDER BY id FORMAT TSV", "-o", "t.tsv")
+    assert (empty / "t.tsv").read_text() == "1\n2\n"
+    plan = run("sql", "EXPLAIN SELECT id FROM t WHERE id > 1; SHOW CREATE TABLE t").stdout
+    assert "\n│  Filter column: id > 1\n" in plan
+    assert "statement\nCREATE TABLE default.t\n(\n    `id` Int64,\n" in plan
+
+
+@pytest.mark.parametrize("mark", ["\ufeff", "\u200b", "/* a */ ", "-- a\n", "\u2060 \ufeff"])
+def test_what_stands_before_a_statement_costs_no_result(empty: Path, mark: str) -> None:
+    with Table(empty / "laion.chdb") as table:
+        assert table.sql(f"{mark}SELECT 5 AS five;{mark}").to_pylist() == [{"five": 5}]
+        assert table.run(f"{mark}SELECT 5 FORMAT CSV").written == b"5\n"
+
+
+def test_every_statement_that_returns_rows_is_printed(empty: Path) -> None:
+    with Table(empty / "laion.chdb") as table:
+        for made in (
+            "CREATE TABLE t (id Int64) ENGINE = MergeTree ORDER BY id",
+            "INSERT INTO t VALUES (1), (2)",
+            "INSERT INTO t SELECT 3",
+            "WITH x AS (SELECT 4 AS id) INSERT INTO t SELECT id FROM x",
+            "ALTER TABLE t ADD COLUMN s String",
+            "OPTIMIZE TABLE t FINAL",
+            "SET max_threads = 1",
+            "USE default",
+            "DELETE FROM t WHERE id = 4",
+            "RENAME TABLE t TO u",
+            "CREATE VIEW v AS SELECT id FROM u",
+            "SYSTEM STOP MERGES u",
+        ):
+            answer = table.run(made)
+            assert answer.rows is not None, made
+            assert (answer.rows.num_columns, answer.written) == (0, b""), made
+        assert table.sql("SELECT id FROM u ORDER BY id").column(0).to_pylist() == [1, 2, 3]
+        for asked in (
+            "BACKUP TABLE u TO Null",
+            "SHOW TABLES",
+            "SHOW CREATE TABLE u",
+            "DESCRIBE u",
+            "EXISTS u",
+            "CHECK TABLE u",
+            "EXPLAIN SELECT 1",
+            "EXPLAIN AST INSERT INTO u VALUES (1)",
+            "FROM u SELECT id",
+            "(SELECT 1)",
+            "SHOW GRANTS",
+        ):
+            answer = table.run(asked)
+            assert answer.has_result, asked
+        assert table.sql("SELECT id FROM u WHERE 0").column_names == ["id"]
 
 
 def test_parameters(empty: Path, run: Run) -> None:
@@ -101,7 +152,8 @@ def test_settings_last_from_one_statement_to_the_next(empty: Path, run: Run) -> 
         (["/* nothing */"], "no statement"),
         ([], "no statement"),
         (["SELECT 1; SELECT nope"], "statement 2: .*nope"),
-        (["SELECT 1; SELECT 2", "--format", "csv", "-o", "x.csv"], "not of 2"),
+        (["SELECT 1; SELECT 2", "-o", "x.csv"], "not of 2"),
+        (["SET max_threads = 1", "-o", "x.csv"], "x.csv: a file .* not of 0"),
         (["SELECT {a:Int8}"], "a"),
         (["SELECT 1", "--param", "nonsense"], "--param nonsense: give NAME=VALUE"),
         (["SELECT 1", "--param", "1a=2"], "give NAME=VALUE"),

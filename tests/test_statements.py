@@ -7,10 +7,14 @@ import pytest
 from cliphouse.engine.deprecated import with_current_function_names
 from cliphouse.engine.statements import (
     is_finished,
+    is_insert,
+    is_set,
     names_format,
+    names_in,
     only_reads,
     reads_local_file,
     returns_rows,
+    sorts_by_distance,
     split_statements,
 )
 
@@ -30,6 +34,8 @@ from cliphouse.engine.statements import (
         ("SELECT 'open; SELECT 2", ["SELECT 'open; SELECT 2"]),
         ("SELECT 1 /* open; SELECT 2", ["SELECT 1 /* open; SELECT 2"]),
         (" \n-- nothing\n;", []),
+        ("\ufeffSELECT 1;\u200b\n\u2060SELECT 2\u200b;\ufeff", ["SELECT 1", "SELECT 2"]),
+        ("\ufeff", []),
     ],
 )
 def test_statements_are_split(text: str, expected: list[str]) -> None:
@@ -51,9 +57,26 @@ def test_kinds_of_statements() -> None:
     assert names_format("SELECT 1\nformat Vertical SETTINGS max_threads = 1 -- as it were")
     assert not names_format("SELECT 'FORMAT CSV'")
     assert not names_format("SELECT format FROM t")
+    assert names_format("BACKUP TABLE t TO Null FORMAT TSV")
     assert not names_format("INSERT INTO t FROM INFILE 'x' FORMAT CSV")
+    assert is_insert("/* a */ insert into t values (1)")
+    assert is_insert("WITH x AS (SELECT 1) INSERT INTO t SELECT * FROM x")
+    assert not is_insert("SELECT insert('a', 1, 1, 'b')")
+    assert not is_insert("EXPLAIN INSERT INTO t SELECT 1")
+    assert is_set("-- a\nset x = 1")
+    assert not is_set("SELECT 'SET'")
     assert reads_local_file("-- the CSV\ninsert into laion from infile '/x/*.csv'")
     assert not reads_local_file("INSERT INTO t SELECT 'FROM INFILE'")
+
+
+def test_names_and_order() -> None:
+    statement = "SELECT `a b`.x FROM db.\"t\" WHERE y = 'no' -- not\nORDER BY L2Distance(v, [1])"
+    assert {"a b", "x", "db", "t", "y", "v"} <= names_in(statement)
+    assert not {"no", "not"} & names_in(statement)
+    assert sorts_by_distance(statement)
+    assert sorts_by_distance("SELECT cosineDistance(v, w) AS d FROM t ORDER\nBY d")
+    assert not sorts_by_distance("SELECT 'ORDER BY cosineDistance(' FROM t")
+    assert not sorts_by_distance("SELECT cosineDistance(v, w) FROM t")
 
 
 def test_an_old_spelling_is_changed_outside_of_strings() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -21,6 +22,7 @@ from cliphouse.search.results import SearchResult, SearchStats
 from cliphouse.vocabulary import MAX_BATCH, Measured
 
 _SECONDS = 120.0
+_inherited: list[httpx.Client] = []  # of the parent of a fork, whose sockets stay open
 
 
 class Client:
@@ -34,12 +36,9 @@ class Client:
     """
 
     def __init__(self, url: str, api_key: str | None = None) -> None:
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self.url = url.rstrip("/")
-        try:
-            self._http = httpx.Client(base_url=self.url, headers=headers, timeout=_SECONDS)
-        except (httpx.InvalidURL, ValueError) as error:
-            raise UserError(f"--server {url}: not the address of a service: {error}") from error
+        self._http = self._connect()
 
     def search_many(
         self,
@@ -93,7 +92,19 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _connect(self) -> httpx.Client:
+        self._process = os.getpid()
+        try:
+            return httpx.Client(base_url=self.url, headers=self._headers, timeout=_SECONDS)
+        except (httpx.InvalidURL, ValueError) as error:
+            raise UserError(
+                f"--server {self.url}: not the address of a service: {error}"
+            ) from error
+
     def _send(self, method: str, path: str, **content: Any) -> dict[str, Any]:
+        if self._process != os.getpid():  # in a fork, the answers to both come on the same sockets
+            _inherited.append(self._http)
+            self._http = self._connect()
         try:
             response = self._http.request(method, path, **content)
             answer = response.json()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cliphouse.cluster.placement import find_placement, insist_on_all_shards
 from cliphouse.engine.address import Address, parse_address
-from cliphouse.engine.answer import Answer, run_statement
+from cliphouse.engine.answer import Answer
 from cliphouse.engine.connection import Connection
 from cliphouse.engine.database import AGAIN, GOES_ON, Database
 from cliphouse.engine.quoting import identifier
@@ -29,6 +30,7 @@ from cliphouse.search.request import Request
 from cliphouse.search.results import SearchResult
 from cliphouse.search.rows import read_rows
 from cliphouse.search.table_search import TableSearch
+from cliphouse.search.user_sql import UserSql
 from cliphouse.table_loading import LoadingTable
 from cliphouse.vocabulary import (
     AUTO_KS,
@@ -82,6 +84,7 @@ class Table(LoadingTable):
         self._encoders = TableEncoders(model, model_dir, device, threads)
         self._database = Database(parse_address(str(db)), self._prepare, retry)
         self._search = TableSearch(lambda: self.handle, self._encoders)
+        self._user_sql = UserSql()
 
     @property
     def address(self) -> Address:
@@ -103,8 +106,7 @@ class Table(LoadingTable):
         """The table as it is now, for the functions of the rooms above.
 
         On a cluster, no answer leaves out the rows of a shard that is down from then on. Raises
-        TableError if there is no such table, or the user's profile would leave such rows out.
-        """
+        TableError if there is no such table, or a profile would leave such rows out."""
         table = open_table(self.connection, self.name)
         if table.placement.cluster is not None:
             insist_on_all_shards(self.connection)
@@ -133,8 +135,7 @@ class Table(LoadingTable):
         return built
 
     def forecast(self, spec: IndexSpec) -> BuildForecast:
-        """The memory and the time that an index will take on this machine, and the memory that
-        there is. Raises TableError if the engine has no such index."""
+        """What an index will take on this machine. Raises TableError if it cannot be built."""
         self._require_index()
         return forecast_here(self._search.known(spec.modality).table, spec)
 
@@ -142,8 +143,7 @@ class Table(LoadingTable):
         """Drop an index; returns whether there was one."""
         from cliphouse.indexing.build import drop_index
 
-        dropped = drop_index(self.handle, modality, metric)
-        if dropped:
+        if dropped := drop_index(self.handle, modality, metric):
             forget_measured(self.handle, modality, metric)
         self.refresh()
         return dropped
@@ -218,14 +218,15 @@ class Table(LoadingTable):
     ) -> SearchResult:
         """The ``k`` rows whose ``modality`` embedding is nearest to ``query``.
 
-        ``query``, and what is added to it and subtracted from it, is words, the path or URL of a
-        picture, the path of a .npy vector, ``id:N``, a PIL image or an array; text may begin with
-        a weight as in ``2:cat``. ``where`` is a SQL condition and ``filter`` one made of plain
-        values; ``min_score`` leaves out rows of a lower score. ``mode`` auto takes an approximate
-        method only if its measured recall is good and it is faster; ``ef`` is the search width of
-        mode hnsw, ``oversampling`` that of mode codes. ``dedup`` leaves out rows of that cosine
-        similarity to a nearer one. ``cursor`` goes on after an earlier result's. Hits show the
-        columns ``fields``, by default all, sorted by ``sort`` if given (see Request).
+        ``query``, and what is added to it and subtracted from it, is text (see parse_operand in
+        cliphouse.search.query.operand), the Path of a file, a PIL image or an array. ``where`` is a
+        SQL condition and ``filter`` one made of plain values; ``min_score`` leaves out rows of a
+        lower score. ``mode`` auto takes an approximate method only if its measured recall is good
+        and it is faster; ``ef`` is the width of hnsw, ``oversampling`` that of codes. ``dedup``
+        leaves out rows of that cosine similarity to a nearer one. ``cursor`` goes on after an
+        earlier result's. Hits show the columns ``fields``, by default all, sorted by ``sort`` if
+        given (see Request).
+
         Raises QueryError, PictureError, ModelError or TableError, each saying what to do.
         """
         given: dict[str, Any] = {"k": k, "modality": modality, "where": where, "metric": metric}
@@ -244,10 +245,11 @@ class Table(LoadingTable):
         return self._search.search_many(queries, request or Request(), count)
 
     def sql(self, statement: str, parameters: dict[str, Any] | None = None) -> pa.Table:
-        """The result of one SQL statement as an Arrow table, empty if it has none.
+        """The result of one SQL statement as an Arrow table, empty if it has none. A warning says
+        so if the statement's own settings may cost it rows (see cliphouse.search.user_sql).
 
-        ``parameters`` are for ``{name:Type}`` in the statement. ``encode_text`` and
-        ``encode_image`` use the model of the tables (see cliphouse.engine.encoding).
+        ``parameters`` are for ``{name:Type}``. ``encode_text`` and ``encode_image`` use the model
+        of the tables (see cliphouse.engine.encoding).
 
         Raises QueryError, TableError or EngineError if the engine refuses the statement, and
         ModelError or PictureError if a function cannot encode.
@@ -255,6 +257,8 @@ class Table(LoadingTable):
         answer = self.run(statement, parameters)
         if answer.rows is None:
             raise QueryError("the result cannot be read: give the statement without FORMAT")
+        if answer.warning is not None:
+            warnings.warn(answer.warning, stacklevel=2)
         return answer.rows
 
     def run(
@@ -264,7 +268,7 @@ class Table(LoadingTable):
         if self.connection.is_embedded:
             self._encoders.for_sql(self.connection)
         self.refresh()
-        return run_statement(self.connection, statement, parameters, metered)
+        return self._user_sql.run(self.connection, statement, parameters, metered)
 
     def encode(self, query: str | Path) -> NDArray[np.float32]:
         """The vector of words (str) or of a picture's file (Path), float32 of shape (dim,), as
@@ -282,9 +286,8 @@ class Table(LoadingTable):
         from cliphouse.shards.source import find_sources
 
         with self._database.long_retries(AGAIN):
-            table = self.handle
             sources = find_sources(list(map(str, places)), shards) if places else ()
-            return check_table(table, sources)
+            return check_table(self.handle, sources)
 
     def export(
         self,
@@ -299,8 +302,7 @@ class Table(LoadingTable):
         from cliphouse.export.exporter import Exporter
 
         with self._database.long_retries(AGAIN):
-            exporter = Exporter(self.handle, where, ids, progress)
-            return exporter.write(format, Path(output))
+            return Exporter(self.handle, where, ids, progress).write(format, Path(output))
 
     @property
     def encoder(self) -> Encoder:

@@ -12,6 +12,7 @@ import cliphouse
 from cliphouse.cli.group import LateGroup
 from cliphouse.errors import CliphouseError
 from cliphouse.search.condition import ConditionError
+from cliphouse.shards.disk import DISK_FULL
 
 if TYPE_CHECKING:
     from cliphouse.loading.options import LoadSettings
@@ -77,7 +78,8 @@ def _run(load_settings: LoadSettings | None) -> int:
         return 1
     except OSError as error:
         file = f"{error.filename}: " if error.filename else ""
-        return _print_error(f"{file}{error.strerror or error}", 1)
+        again = "; make room, and run the same command again" * (error.errno in DISK_FULL)
+        return _print_error(f"{file}{error.strerror or error}{again}", 1)
     except Exception as error:
         if "CLIPHOUSE_DEBUG" in os.environ:
             raise

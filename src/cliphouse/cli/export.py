@@ -9,11 +9,17 @@ import typer
 
 import cliphouse
 from cliphouse.cli import options, show
+from cliphouse.errors import QueryError
 from cliphouse.export import FORMATS
 from cliphouse.wording import counted
 
 _FOLDERS = ", ".join(name for name, form in FORMATS.items() if form.output == "folder")
-_FORMATS_HELP = " ".join(f"{name}: {form.help}." for name, form in FORMATS.items())
+_FORMATS_HELP = " ".join(
+    (
+        *(f"{name}: {form.help}." for name, form in FORMATS.items()),
+        "By default the one that a file's ending names.",
+    )
+)
 if TYPE_CHECKING:
     FormatName = str
 else:
@@ -22,7 +28,7 @@ else:
 
 def command(
     output: Annotated[Path, typer.Argument(help=f"A folder ({_FOLDERS}) or a file (the others).")],
-    chosen: Annotated[FormatName, typer.Option("--format", help=_FORMATS_HELP)],
+    chosen: Annotated[FormatName | None, typer.Option("--format", help=_FORMATS_HELP)] = None,
     where: Annotated[
         str | None, typer.Option(help="A SQL condition on the rows, as in: width > 200")
     ] = None,
@@ -36,6 +42,7 @@ def command(
     model_dir: options.ModelDir = None,
 ) -> None:
     """Export the table, part of it, or the results of a search, to files."""
+    form = _format(chosen, output)
     with (
         cliphouse.open(db, table, model, options.folder(model_dir)) as opened,
         show.progress("export") as advance,
@@ -43,7 +50,17 @@ def command(
         ids = None
         if search is not None:
             ids = [hit.id for hit in opened.search(search, k, where=where)]
-        report = opened.export(output, chosen, None if search else where, ids, advance)
+        report = opened.export(output, form, None if search else where, ids, advance)
     names = ", ".join(str(path) for path in report.files[:3])
     more = f" and {len(report.files) - 3} more" if len(report.files) > 3 else ""
     show.out.print(f"{counted(report.rows, 'row')} into {names}{more}", markup=False)
+
+
+def _format(chosen: str | None, output: Path) -> str:
+    """Raises QueryError if neither the option nor the file's ending names a format."""
+    ending = output.suffix.lower().lstrip(".")
+    if chosen is not None:
+        return chosen
+    if ending in FORMATS and FORMATS[ending].output == "file":
+        return ending
+    raise QueryError(f"{output}: choose a --format: {', '.join(FORMATS)}")

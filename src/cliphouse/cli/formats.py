@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cliphouse.cli import show
 from cliphouse.errors import QueryError
 from cliphouse.json_text import to_json
+from cliphouse.shards.disk import disk_errors
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,6 +26,17 @@ class Format(str, Enum):
     JSONL = "jsonl"
     CSV = "csv"
     PARQUET = "parquet"
+
+
+_BY_SUFFIX = {f".{form.value}": form for form in Format} | {".ndjson": Format.JSONL}
+
+
+def choose_format(chosen: Format | None, json: bool, output: Path | None) -> Format:
+    """The format that the user chose, else the one that the file's ending names, else a table."""
+    if chosen is not None or json:
+        return Format.JSON if json else chosen or Format.JSON
+    suffix = "" if output is None else output.suffix.lower()
+    return _BY_SUFFIX.get(suffix, Format.TABLE)
 
 
 def write(
@@ -49,14 +61,24 @@ def write(
         raise QueryError("parquet cannot be printed on a terminal; give a file with -o FILE")
     if output is not None:
         check_output(output)
-    data = _encode(result, chosen, whole)
+    write_bytes(_encode(result, chosen, whole), output)
+
+
+def write_bytes(data: bytes, output: Path | None) -> None:
+    """Write to a file, which appears whole or not at all, or to standard output. Raises QueryError
+    as check_output does."""
     if output is None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         return
+    check_output(output)
     part = output.with_name(output.name + ".part")
-    part.write_bytes(data)
-    part.replace(output)
+    with disk_errors(output):
+        try:
+            part.write_bytes(data)
+            part.replace(output)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def check_output(path: Path) -> None:
@@ -140,8 +162,17 @@ def shorten(value: object, limit: int = 120) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+# The columns of EXPLAIN and SHOW CREATE, whose lines and indentation say something.
+_LAID_OUT = ("explain", "statement")
+
+
 def draw_rows(result: pa.Table) -> None:
     """Print rows as a table of whatever columns they have."""
-    if result.column_names:
+    if result.column_names in ([name] for name in _LAID_OUT):
+        show.out.print(result.column_names[0], style="bold")
+        for row in as_rows(result):
+            for line in str(next(iter(row.values()))).splitlines():
+                show.out.print(show.plain(line), markup=False)
+    elif result.column_names:
         cells = [[shorten(value) for value in row.values()] for row in as_rows(result)]
         show.out.print(show.table(result.column_names, cells))

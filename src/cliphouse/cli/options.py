@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from cliphouse.cli.formats import Format
 from cliphouse.models.devices import DEVICE_VARIABLE
 from cliphouse.models.devices import Device as DeviceName
 from cliphouse.vocabulary import DEFAULT_DB, DEFAULT_TABLE
@@ -55,6 +56,12 @@ Server = Annotated[
 ]
 ApiKey = Annotated[
     str | None, typer.Option(envvar="CLIPHOUSE_API_KEY", help="The API key for --server.")
+]
+OutputFormat = Annotated[
+    Format | None,
+    typer.Option(
+        "--format", help="The output format. By default that of --output's ending, else a table."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 

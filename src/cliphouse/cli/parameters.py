@@ -11,6 +11,7 @@ import numpy as np
 
 from cliphouse.errors import QueryError
 from cliphouse.search.query.content import load_npy
+from cliphouse.search.query.typed import named_file
 from cliphouse.table import Table
 
 
@@ -36,15 +37,23 @@ def read_parameters(given: Sequence[str], table: Table) -> dict[str, Any]:
 
 def _value(name: str, value: str, table: Table) -> Any:
     if value.startswith("@"):
-        return _load(name, Path(value[1:]).expanduser())
+        return _load(name, value[1:])
     if value.startswith("image:"):
-        return table.encode(Path(value.removeprefix("image:")).expanduser()).tolist()
+        return table.encode(_file(name, value.removeprefix("image:"))).tolist()
     if value.startswith("text:"):
         return table.encode(value.removeprefix("text:")).tolist()
     return value
 
 
-def _load(name: str, path: Path) -> list[float]:
+def _file(name: str, text: str) -> Path:
+    try:
+        return named_file(text)
+    except QueryError as error:
+        raise QueryError(f"--param {name}: {error}") from error
+
+
+def _load(name: str, text: str) -> list[float]:
+    path = _file(name, text)
     try:
         vector = load_npy(path)
     except QueryError as error:

@@ -12,12 +12,13 @@ import typer
 
 import cliphouse
 from cliphouse.cli import options, show
-from cliphouse.cli.formats import Format, write
+from cliphouse.cli.formats import Format, choose_format, write
 from cliphouse.cli.request import takes_request
 from cliphouse.errors import QueryError
 from cliphouse.search.hits import Hit
 from cliphouse.search.methods import describe
 from cliphouse.search.query.operand import operands_of
+from cliphouse.search.query.typed import existing_file, is_plain
 from cliphouse.search.request import Request
 from cliphouse.search.results import SearchResult
 from cliphouse.wording import counted
@@ -33,10 +34,11 @@ _DRAWN = ("caption", "url")
 def command(
     context: typer.Context,
     query: Annotated[
-        str | None,
+        list[str] | None,
         typer.Argument(
+            metavar="[QUERY]",
             help="Words, a picture's path or URL, a .npy file with one vector, or id:N. "
-            "A weight goes in front, as in 2:cat."
+            "A weight goes in front, as in 2:cat. text: in front makes words of anything.",
         ),
     ] = None,
     add: Annotated[
@@ -57,7 +59,7 @@ def command(
     device: options.Device = "auto",
     server: options.Server = None,
     api_key: options.ApiKey = None,
-    chosen: Annotated[Format, typer.Option("--format", help="The output format.")] = Format.TABLE,
+    chosen: options.OutputFormat = None,
     json: options.Json = False,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write to this file.")
@@ -67,7 +69,7 @@ def command(
     ] = False,
 ) -> None:
     """Find the pictures nearest to words, a picture, a vector or a row."""
-    asked = [query] if query is not None else []
+    asked = [_joined(query)] if query else []
     if queries is not None:
         if asked or request.cursor is not None:
             raise QueryError("--queries searches for the lines of a file: no other query or cursor")
@@ -75,8 +77,8 @@ def command(
     elif not asked:
         raise QueryError("nothing to search for: give words, a picture, a .npy file or id:N")
     searched = [operands_of(text, add or (), subtract or ()) for text in asked]
-    chosen = Format.JSON if json else chosen
-    if chosen is Format.TABLE and request.fields is None:
+    form = choose_format(chosen, json, output)
+    if form is Format.TABLE and request.fields is None:
         request = replace(request, fields=_DRAWN)  # columns that nobody sees are not read
     if server is not None:
         if show_sql or model:
@@ -95,11 +97,23 @@ def command(
     many = queries is not None
     write(
         lambda: _arrow(asked, results, many),
-        chosen,
+        form,
         output,
         lambda: _document(asked, results, many),
         lambda: _draw(asked, results, many, _headings(request, results)),
     )
+
+
+def _joined(words: Sequence[str]) -> str:
+    """The words of one query, typed without quotes. Raises QueryError if one of several is a file,
+    an address or a row."""
+    for word in words if len(words) > 1 else ():
+        if existing_file(word) or not is_plain(word):
+            raise QueryError(
+                f"{word}: give one query; add another with --add, or put words that belong "
+                "together in quotes"
+            )
+    return " ".join(words)
 
 
 def _lines(path: Path) -> list[str]:

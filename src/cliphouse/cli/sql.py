@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +11,15 @@ import typer
 
 import cliphouse
 from cliphouse.cli import options, show
-from cliphouse.cli.formats import Format, as_rows, draw_rows, write
+from cliphouse.cli.formats import (
+    Format,
+    as_rows,
+    check_output,
+    choose_format,
+    draw_rows,
+    write,
+    write_bytes,
+)
 from cliphouse.cli.timing import timing_line
 from cliphouse.engine.answer import Answer
 from cliphouse.engine.statements import returns_rows, split_statements
@@ -23,16 +31,36 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Printer:
-    """Writes answers in the chosen format, and their time to standard error."""
+    """Writes answers in the chosen format to standard output, or the only result to a file, and
+    what is to say of them to standard error."""
 
     chosen: Format
     output: Path | None
+    results: list[Answer] = field(default_factory=list)
 
     def print(self, answer: Answer) -> None:
+        """Print one answer, or keep its result for ``save``."""
+        if self.output is None:
+            self._write(answer)
+        elif answer.has_result:
+            self.results.append(answer)
+        for line in (answer.warning, answer.hint):
+            if line:
+                show.err.print(line, markup=False)
+        show.err.print(timing_line(answer), style="dim")
+
+    def save(self) -> None:
+        """Write the file. Raises QueryError if there is no result for it, or more than one."""
+        if self.output is None:
+            return
+        if len(self.results) != 1:
+            raise _not_one(self.output, len(self.results))
+        self._write(self.results[0])
+
+    def _write(self, answer: Answer) -> None:
         rows = answer.rows
         if rows is None:
-            sys.stdout.buffer.write(answer.written)
-            sys.stdout.buffer.flush()
+            write_bytes(answer.written, self.output)
         elif rows.column_names:
             write(
                 lambda: rows,
@@ -41,7 +69,6 @@ class Printer:
                 lambda: as_rows(rows),
                 lambda: draw_rows(rows),
             )
-        show.err.print(timing_line(answer), style="dim")
 
 
 def command(
@@ -66,7 +93,7 @@ def command(
     model: options.Model = None,
     model_dir: options.ModelDir = None,
     device: options.Device = "auto",
-    chosen: Annotated[Format, typer.Option("--format", help="The output format.")] = Format.TABLE,
+    chosen: options.OutputFormat = None,
     json: options.Json = False,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write to this file.")
@@ -76,8 +103,10 @@ def command(
 
     encode_text('words') and encode_image('path') return vectors of the tables' model.
     """
-    printer = Printer(Format.JSON if json else chosen, output)
-    text = _text(statement, file)
+    if output is not None:
+        check_output(output)
+    printer = Printer(choose_format(chosen, json, output), output)
+    text = _text(statement, file, output)
     statements = None if text is None else _several(text, output)
     with cliphouse.open(
         db, model=model, model_dir=options.folder(model_dir), device=device
@@ -92,6 +121,7 @@ def command(
             )
         else:
             _run(opened, statements, parameters, printer)
+            printer.save()
 
 
 def _parameters(given: list[str] | None, opened: Table) -> dict[str, Any]:
@@ -102,16 +132,18 @@ def _parameters(given: list[str] | None, opened: Table) -> dict[str, Any]:
     return read_parameters(given, opened)
 
 
-def _text(statement: str | None, file: Path | None) -> str | None:
+def _text(statement: str | None, file: Path | None, output: Path | None) -> str | None:
     """The statements to run, or None for a prompt."""
     if statement is not None and file is not None:
         raise QueryError(f"a statement and --file {file}: give one of them")
     if statement is not None:
         return statement
     if file is None and sys.stdin.isatty():
+        if output is not None:
+            raise QueryError(f"{output}: give the statement whose result is to be written")
         return None
     try:
-        return sys.stdin.read() if file is None else file.read_text("utf-8")
+        return sys.stdin.read() if file is None else file.read_text("utf-8-sig")
     except OSError as error:
         raise QueryError(f"{file or 'standard input'}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -123,9 +155,13 @@ def _several(text: str, output: Path | None) -> list[str]:
     if not statements:
         raise QueryError("no statement: give one, -f FILE, or text on standard input")
     results = sum(map(returns_rows, statements))
-    if output is not None and results != 1:
-        raise QueryError(f"{output}: a file can hold the result of one statement, not of {results}")
+    if output is not None and results > 1:
+        raise _not_one(output, results)
     return statements
+
+
+def _not_one(output: Path, results: int) -> QueryError:
+    return QueryError(f"{output}: a file can hold the result of one statement, not of {results}")
 
 
 def _run(

@@ -91,7 +91,8 @@ Address: TypeAlias = FolderAddress | ServerAddress
 
 
 def parse_address(text: str) -> Address:
-    """Read an address: a plain path is a folder, http:// and https:// are servers.
+    """Read an address: http:// and https:// are servers, a path is a folder. An existing folder is
+    that whatever it looks like.
 
     If a server's address has no user or password, they come from CLIPHOUSE_USER and
     CLIPHOUSE_PASSWORD, or from the file that CLIPHOUSE_PASSWORD_FILE names; the CA certificate
@@ -101,11 +102,13 @@ def parse_address(text: str) -> Address:
     """
     if re.match(r"https?://", text, re.IGNORECASE):
         return _parse_server(text)
+    if _is_folder(text):
+        return _parse_folder(text)
     if match := re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", text):
         raise TableError(f"{match[1]}://...: a database is a folder, or {_FORM}")
     if re.match(r"https?:|[^/\s:]+:[^/\s]*@", text, re.IGNORECASE):
         raise TableError(f"the database's address has no http:// or https://; give {_FORM}")
-    if re.match(r"[\w.-]+:\d+(/|$)", text) and not Path(text).exists():
+    if re.match(r"[\w.-]+:\d+(/|$)", text):
         raise TableError(f"{text}: no folder of this name; for a server give http://{text}")
     return _parse_folder(text)
 
@@ -118,6 +121,13 @@ def has_password(text: str) -> bool:
 def without_password(text: str) -> str:
     """A command's argument with *** for everything that may be part of a password."""
     return re.sub(r"(?is)(https?://[^/\s:]*:).*@", r"\1***@", text)
+
+
+def _is_folder(text: str) -> bool:
+    try:
+        return Path(text).is_dir()
+    except (OSError, ValueError):  # no folder could have this name
+        return False
 
 
 def _parse_folder(text: str) -> FolderAddress:
@@ -173,7 +183,7 @@ def _credentials(parts: SplitResult) -> tuple[str, str]:
         raise TableError(f"{PASSWORD} and {PASSWORD_FILE} are both set: unset one of them")
     if file is not None:
         try:
-            password = Path(file).read_text("utf-8").rstrip("\r\n")
+            password = Path(file).read_text("utf-8-sig").rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "not text in UTF-8"
             raise TableError(f"{PASSWORD_FILE}: {file}: {reason}") from None

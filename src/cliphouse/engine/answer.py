@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from cliphouse.engine.connection import Connection
 from cliphouse.engine.deprecated import suggest_current_index, with_current_function_names
 from cliphouse.engine.reading import Reading, ReadingMeter
+from cliphouse.engine.refusal import StatementError
 from cliphouse.engine.statements import (
+    is_insert,
     names_format,
     reads_local_file,
     returns_rows,
@@ -21,22 +23,39 @@ from cliphouse.errors import CliphouseError, QueryError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_ARROW = b"ARROW1"  # the first bytes of an Arrow file
+
 
 @dataclass(frozen=True)
 class Answer:
     """The result of a statement. If the statement names a FORMAT, the result is the bytes
-    ``written`` and ``rows`` is None. ``reading`` is None if it was not measured."""
+    ``written`` and ``rows`` is None. ``reading`` is None if it was not measured.
+
+    ``warning`` says why rows may be missing in it, ``hint`` what would make it faster; each is None
+    if there is nothing to say."""
 
     rows: pa.Table | None
     written: bytes
     seconds: float
     reading: Reading | None
+    warning: str | None = None
+    hint: str | None = None
+
+    @property
+    def has_result(self) -> bool:
+        """Whether there is something to print: rows, if only their names, or what was written."""
+        return bool(self.written) or (self.rows is not None and bool(self.rows.column_names))
 
 
 def run_statement(
-    connection: Connection, statement: str, parameters: Mapping[str, Any] | None, metered: bool
+    connection: Connection,
+    statement: str,
+    parameters: Mapping[str, Any] | None,
+    metered: bool,
+    settings: Mapping[str, int | str] | None = None,
 ) -> Answer:
-    """Run one statement; ``metered`` measures how much it reads, in an embedded engine.
+    """Run one statement with ``settings``; ``metered`` measures how much it reads, in an embedded
+    engine.
 
     Raises QueryError if there is no statement or more than one, and EngineError, TableError or
     QueryError if the engine refuses it.
@@ -54,7 +73,7 @@ def run_statement(
     meter = ReadingMeter(connection) if metered and connection.is_embedded else None
     started = time.perf_counter()
     try:
-        rows, written = _run(connection, only, parameters)
+        rows, written = _run(connection, only, parameters, settings)
     except CliphouseError as error:
         raise suggest_current_index(error, only) from error
     seconds = time.perf_counter() - started
@@ -62,13 +81,30 @@ def run_statement(
 
 
 def _run(
-    connection: Connection, statement: str, parameters: Mapping[str, Any] | None
+    connection: Connection,
+    statement: str,
+    parameters: Mapping[str, Any] | None,
+    settings: Mapping[str, int | str] | None,
 ) -> tuple[pa.Table | None, bytes]:
-    if names_format(statement):
-        return None, connection.raw(statement, parameters)
-    if returns_rows(statement):
-        return connection.query(statement, parameters, in_session=True), b""
-    connection.command(statement, parameters, in_session=True)
+    """The rows that a statement gives, which may be none, or else what it has written.
+
+    Whether a statement gives rows is told by what it gives. A FORMAT that would follow it is a
+    syntax error if it takes none, and then it has not run.
+    """
     import pyarrow as pa
 
-    return pa.table({}), b""
+    if names_format(statement):
+        return None, connection.raw(statement, parameters, settings)
+    # What follows the VALUES of an INSERT would be its data.
+    fmt = None if is_insert(statement) else "Arrow"
+    try:
+        data = connection.raw(statement, parameters, settings, fmt)
+    except StatementError as error:
+        if error.position is None or fmt is None or returns_rows(statement):
+            raise
+        data = connection.raw(statement, parameters, settings)
+    if not data:
+        return pa.table({}), b""
+    if not data.startswith(_ARROW):  # as of EXPLAIN AST INSERT, which takes the FORMAT for its own
+        return None, data
+    return pa.ipc.open_file(pa.py_buffer(data)).read_all(), b""

@@ -39,7 +39,6 @@ class Connection(ABC):
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._session_settings: Mapping[str, str] = {}
         self._kept_settings: dict[str, int | str] = {}
         self.retry_seconds = RETRY_SECONDS
 
@@ -52,6 +51,11 @@ class Connection(ABC):
     def changes(self) -> int | None:
         """How often the database may have been changed; None if other processes can change it."""
         return None
+
+    @property
+    def _session_settings(self) -> Mapping[str, str]:
+        """What is sent with statements that the user wrote, so that SET lasts."""
+        return {}
 
     def command(
         self,
@@ -76,17 +80,21 @@ class Connection(ABC):
             return self._run(run, repeatable)
 
     def query(
-        self, sql: str, parameters: Parameters | None = None, in_session: bool = False
+        self,
+        sql: str,
+        parameters: Parameters | None = None,
+        in_session: bool = False,
     ) -> pa.Table:
-        """The result of a query as an Arrow table. Text comes as Arrow strings, not validated."""
-        settings = dict(self._session_settings) if in_session else {}
+        """The result of a query as an Arrow table. Text comes as Arrow strings, not validated.
+        ``in_session`` as in ``command``."""
+        given = dict(self._session_settings) if in_session else {}
 
         import pyarrow as pa
 
         def run() -> pa.Table:
             try:
                 return self._client.query_arrow(
-                    sql, parameters=dict(parameters or {}), settings=settings
+                    sql, parameters=dict(parameters or {}), settings=given
                 )
             except (pa.ArrowException, OSError) as error:
                 raise QueryError(
@@ -116,12 +124,20 @@ class Connection(ABC):
         found = self.columns(sql, parameters)
         return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
 
-    def raw(self, sql: str, parameters: Parameters | None = None) -> bytes:
-        """The result of a query that the user wrote, in the FORMAT that it names."""
+    def raw(
+        self,
+        sql: str,
+        parameters: Parameters | None = None,
+        settings: Parameters | None = None,
+        fmt: str | None = None,
+    ) -> bytes:
+        """What a statement that the user wrote gives, in the FORMAT that it names or else in
+        ``fmt``; empty if it gives nothing, as CREATE."""
+        given = dict(settings or {}) | dict(self._session_settings)
 
         def run() -> bytes:
             return self._client.raw_query(
-                sql, parameters=dict(parameters or {}), settings=dict(self._session_settings)
+                sql, parameters=dict(parameters or {}), settings=given, fmt=fmt
             )
 
         with self._no_time_limit():

@@ -3,6 +3,9 @@
 A process has one folder open at a time, and all its clients share the engine. The engine's
 configuration defines encode_text and encode_image; their processes start at the first call and end
 with the engine.
+
+A fork has none of the engine's threads, and would wait for them for ever: a process that was forked
+after the engine had started may not use or open it.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from clickhouse_connect.driver import exceptions
 from clickhouse_connect.driver.client import Client
 
 from cliphouse.engine.address import FolderAddress
+from cliphouse.engine.copied import find_lost_links
 from cliphouse.engine.error_translation import clean_message
 from cliphouse.engine.lockfile import read_lock_file
 from cliphouse.engine.workspace import make_workspace
@@ -40,15 +44,17 @@ _lock = threading.Lock()
 _open_here: Counter[Path] = Counter()
 _changes: Counter[Path] = Counter()  # statements that may have changed a database
 _functions: Path | None = None  # the folder with the engine's configuration, while one is open
+_process: int | None = None  # the process in which the engine has started
 
 
 def open_client(address: FolderAddress) -> Client:
     """A client of the engine on an existing folder.
 
     Raises TableError if another process has the folder open, or this process has another folder
-    open, and EngineError if the engine cannot open it.
+    open or was forked from one with an engine, and EngineError if the engine cannot open it.
     """
     folder, shown = address.folder, address.shown
+    check_process(shown)
     if _is_open_elsewhere(folder):
         raise _busy(address)
     config = _enter(folder)
@@ -82,6 +88,42 @@ def _busy(address: FolderAddress) -> TableError:
     )
 
 
+def is_forked() -> bool:
+    """Whether this process was forked from one in which the engine had started."""
+    return _process is not None and _process != os.getpid()
+
+
+def check_process(shown: str) -> None:
+    """Raises TableError if this process was forked from one in which the engine had started."""
+    if is_forked():
+        raise TableError(
+            f"{shown}: this process was forked from one that has used the embedded engine, which "
+            "does not work in a fork. Start processes by multiprocessing.get_context('spawn'), or "
+            "before the first use of a database; see docs/reliability.md"
+        )
+
+
+def _leave_engine() -> None:
+    """In a fork: let the parent's engine be. To close or remove a connection waits for ever, and so
+    does the engine's own clean-up when the process ends."""
+    import ctypes
+    import gc
+
+    import chdb.state.sqlitelike as driver
+
+    setattr(driver.Connection, "close", _ignore)  # noqa: B010 - type checkers allow no assignment
+    for connection in gc.get_objects():
+        if isinstance(connection, driver.Connection):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "on_exit"):  # on Linux: it is called first, with the exit code
+        libc.on_exit(ctypes.cast(libc._exit, ctypes.c_void_p), None)
+
+
+def _ignore(_: object) -> None:
+    pass
+
+
 def leave(folder: Path) -> None:
     """Count a client of ``folder`` as closed. The last one removes the functions' settings."""
     global _functions
@@ -105,14 +147,15 @@ def changes(folder: Path) -> int:
 
 def set_encoder(settings: EncoderSettings) -> None:
     """Let encode_text and encode_image use ``settings`` from their next call on."""
-    if _functions is not None:
+    if _functions is not None and not is_forked():
         settings.write(_functions / SETTINGS_FILE)
 
 
 def check_folder(address: FolderAddress, create: bool) -> None:
     """Check that the folder is a database; ``create`` makes one if there is none.
 
-    Raises TableError if the folder is missing, holds other files or cannot be made.
+    Raises TableError if the folder is missing, holds other files, was copied without its links or
+    cannot be made.
     """
     folder, shown = address.folder, address.shown
     if folder.exists() and not folder.is_dir():
@@ -124,6 +167,11 @@ def check_folder(address: FolderAddress, create: bool) -> None:
         raise TableError(
             f"{shown}: contains {min(others)} and is not a database; name another folder"
         )
+    if find_lost_links(folder):
+        raise TableError(
+            f"{shown}: a copy without the links of its original, as cp -rL, a zip or a cloud drive "
+            f"make it. All data is there: cliphouse check --repair --db {shown} links it again"
+        )
     parent = next(p for p in (folder, *folder.parents) if p.exists())
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -133,15 +181,24 @@ def check_folder(address: FolderAddress, create: bool) -> None:
 
 def _enter(folder: Path) -> Path:
     """Count one more client; returns the configuration file to open the engine with."""
-    global _functions
+    global _functions, _process
     with _lock:
+        if _process is None:
+            _process = os.getpid()
+            os.register_at_fork(after_in_child=_leave_engine)
         _open_here[folder] += 1
         if _functions is None:
             _functions = make_workspace()
-            atexit.register(shutil.rmtree, _functions, ignore_errors=True)
+            atexit.register(_remove, _functions)
             _write_cache_size(_functions)
+            _allow_backups(_functions)
             write_functions(_functions)
         return _functions / CONFIG_FILE
+
+
+def _remove(functions: Path) -> None:
+    if not is_forked():
+        shutil.rmtree(functions, ignore_errors=True)
 
 
 def _write_cache_size(folder: Path) -> None:
@@ -158,6 +215,13 @@ def _write_cache_size(folder: Path) -> None:
         "<clickhouse>\n"
         f"    <vector_similarity_index_cache_size>{half}</vector_similarity_index_cache_size>\n"
         "</clickhouse>\n"
+    )
+
+
+def _allow_backups(folder: Path) -> None:
+    """Let BACKUP and RESTORE use the folders that this user can write to and read."""
+    (folder / "config.d" / "backups.xml").write_text(
+        "<clickhouse>\n    <backups><allowed_path>/</allowed_path></backups>\n</clickhouse>\n"
     )
 
 

@@ -41,7 +41,8 @@ class EmbeddedConnection(Connection):
     def __init__(self, address: FolderAddress, create: bool = False) -> None:
         """Open the database's folder; ``create`` makes it if it does not exist.
 
-        Raises TableError if there is no database, or another process has it open.
+        Raises TableError if there is no database, another process has it open, or this one was
+        forked from one that had used the engine.
         """
         self.address = address
         embedded.check_folder(address, create)
@@ -74,6 +75,19 @@ class EmbeddedConnection(Connection):
             if not only_reads(sql):
                 embedded.note_change(self.address.folder)
 
+    def raw(
+        self,
+        sql: str,
+        parameters: Parameters | None = None,
+        settings: Parameters | None = None,
+        fmt: str | None = None,
+    ) -> bytes:
+        try:
+            return super().raw(sql, parameters, settings, fmt)
+        finally:
+            if not only_reads(sql):
+                embedded.note_change(self.address.folder)
+
     def insert(self, table: str, rows: StagedRows, settings: Parameters) -> None:
         try:
             super().insert(table, rows, settings)
@@ -87,6 +101,8 @@ class EmbeddedConnection(Connection):
         raise EngineError(f"{self.address.shown}: an embedded database has no other node {host}")
 
     def close(self) -> None:
+        if embedded.is_forked():
+            return
         super().close()
         embedded.leave(self.address.folder)
 
@@ -99,6 +115,7 @@ class EmbeddedConnection(Connection):
 
     @contextmanager
     def _translated_errors(self) -> Iterator[None]:
+        embedded.check_process(self.address.shown)
         try:
             with quiet_driver():
                 yield

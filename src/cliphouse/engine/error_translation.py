@@ -17,6 +17,7 @@ from cliphouse.errors import (
     UnreachableError,
     error_class,
 )
+from cliphouse.shards.disk import DiskError
 
 # Codes of ClickHouse errors that the user's own statement or name can cause, from
 # src/Common/ErrorCodes.cpp.
@@ -51,6 +52,9 @@ _NO_DATABASE, _READ_ONLY, _NO_GRANT = 81, 164, 497
 _FORBIDDEN_SETTING = re.compile(
     r"Setting (\w+) (?:should not be|is readonly|shouldn't be)|Cannot modify '(\w+)' setting"
 )
+_DISK_FULL = re.compile(
+    r"No space left on device|not enough space|Disk quota exceeded", re.IGNORECASE
+)
 _NO_ENCODER = re.compile(r"Function with name `(encode_(?:text|image|image_or_empty))`")
 
 
@@ -84,6 +88,10 @@ def engine_error(message: str, code: int | None, shown: str) -> CliphouseError:
             "new one"
         )
     cleaned = clean_message(message)
+    if _DISK_FULL.search(message):
+        return DiskError(
+            f"{shown}: the disk is full: {cleaned}; make room, and run the same command again"
+        )
     if match := _NO_ENCODER.search(message):
         return QueryError(
             f"{shown} has no function {match[1]}; on a server, install it with: "

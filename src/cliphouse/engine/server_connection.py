@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -35,6 +36,7 @@ _FAILED_MIDWAY = re.compile(
     rb"(?:^|\n)(Code: \d+\. DB::Exception: [^\n]*)\n(?:\d+ \w+\r\n__exception__\r\n)?\Z"
 )
 _T = TypeVar("_T")
+_inherited: list[HttpClient] = []  # of the parent of a fork, whose sockets stay open
 
 
 class ServerConnection(Connection):
@@ -51,6 +53,7 @@ class ServerConnection(Connection):
         UnreachableError if no server answers.
         """
         self.address = address
+        self._process = os.getpid()
 
         def open_this() -> HttpClient:
             with self._translated_errors(is_opening=True):
@@ -63,7 +66,12 @@ class ServerConnection(Connection):
         self.retry_seconds = retry_seconds
         # Only statements that users write run in a session, so that SET and temporary tables last.
         # A session is locked while a statement runs, even if its client has gone.
-        self._session_settings = {"session_id": str(uuid.uuid4())}
+        self._session = str(uuid.uuid4())
+
+    @property
+    def _session_settings(self) -> Mapping[str, str]:
+        self._renew_in_fork()
+        return {"session_id": self._session}
 
     def stage(self, rows: pa.Table, folder: Path) -> StagedTable:
         return StagedTable(rows)
@@ -96,6 +104,7 @@ class ServerConnection(Connection):
     def _translated_errors(self, is_opening: bool = False) -> Iterator[None]:
         try:
             with quiet_driver():
+                self._renew_in_fork()
                 yield
         except exceptions.Error as error:
             translated = server_error(error, self.address, is_opening)
@@ -106,6 +115,18 @@ class ServerConnection(Connection):
             unread = exceptions.OperationalError(str(error))
             unread.__cause__ = error
             raise server_error(unread, self.address) from error
+
+    def _renew_in_fork(self) -> None:
+        """In a process that was forked from the one that connected: connect anew. Answers to both
+        would come on the same sockets."""
+        if self._process == os.getpid():
+            return
+        self._process = os.getpid()
+        _inherited.append(self._http)
+        self._client = self._http = open_client(self.address)
+        for name, value in self._kept_settings.items():
+            self._client.set_client_setting(name, value)
+        self._session = str(uuid.uuid4())
 
     def _chunks(self, stream: BinaryIO) -> Iterator[bytes]:
         tail = b""

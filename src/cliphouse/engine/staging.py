@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from cliphouse.shards.disk import disk_errors
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -31,12 +33,13 @@ StagedRows: TypeAlias = StagedTable | StagedFile
 
 
 def write_staged_file(rows: pa.Table, folder: Path) -> StagedFile:
-    """Write ``rows`` into a new Arrow file in ``folder``."""
+    """Write ``rows`` into a new Arrow file in ``folder``. Raises DiskError if it is full."""
     import pyarrow as pa
     import pyarrow.ipc
 
-    descriptor, name = tempfile.mkstemp(".arrow", dir=folder)
-    os.close(descriptor)
-    with pa.OSFile(name, "wb") as sink, pa.ipc.new_file(sink, rows.schema) as writer:
-        writer.write_table(rows)
+    with disk_errors(folder):
+        descriptor, name = tempfile.mkstemp(".arrow", dir=folder)
+        os.close(descriptor)
+        with pa.OSFile(name, "wb") as sink, pa.ipc.new_file(sink, rows.schema) as writer:
+            writer.write_table(rows)
     return StagedFile(tuple(rows.column_names), Path(name))

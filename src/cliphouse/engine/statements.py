@@ -22,16 +22,24 @@ _FORMAT = re.compile(r"\bFORMAT\s+\w+\s*(?:\bSETTINGS\b[^']*)?$", re.IGNORECASE)
 _RETURNS_ROWS = re.compile(
     r"[\s(]*(SELECT|WITH|SHOW|DESC|DESCRIBE|EXPLAIN|EXISTS|CHECK|VALUES|FROM)\b", re.IGNORECASE
 )
+# What str.strip() takes for blanks, and marks that cannot be seen.
+_BLANKS = "\ufeff\u200b\u200c\u200d\u2060\u180e" + "".join(
+    letter for letter in map(chr, range(0x3001)) if letter.isspace()
+)
+_ORDER = re.compile(r"\bORDER\s+BY\b", re.IGNORECASE)
+_DISTANCE = re.compile(r"distance\w*\s*\(|\bdotProduct\s*\(|<->|<=>", re.IGNORECASE)
+_INSERTS = re.compile(r"INSERT\b|WITH\b.*\bINSERT\s+INTO\b", re.IGNORECASE | re.DOTALL)
 _INSERT = re.compile(r"\bINSERT\b", re.IGNORECASE)
 _INFILE = re.compile(r"\s*INSERT\b.*?\bFROM\s+INFILE\b", re.IGNORECASE | re.DOTALL)
 
 
 def split_statements(text: str) -> list[str]:
-    """The statements of ``text`` without their semicolons; comments alone are not statements."""
+    """The statements of ``text`` without their semicolons; comments alone are not statements, nor
+    are blanks that cannot be seen, such as a byte order mark."""
     starts = [0, *(end + 1 for end in _ends(text))]
     ends = [*_ends(text), len(text)]
-    pieces = [text[start:end].strip() for start, end in zip(starts, ends, strict=True)]
-    return [piece for piece in pieces if _bare(piece).strip()]
+    pieces = [text[start:end].strip(_BLANKS) for start, end in zip(starts, ends, strict=True)]
+    return [piece for piece in pieces if _bare(piece).strip(_BLANKS)]
 
 
 def is_finished(text: str) -> bool:
@@ -63,8 +71,8 @@ def find_name(expression: str, name: str) -> int | None:
 
 
 def returns_rows(statement: str) -> bool:
-    """Whether a statement returns rows, as a query does."""
-    return _RETURNS_ROWS.match(_bare(statement)) is not None
+    """Whether a statement surely returns rows, as a query does."""
+    return _RETURNS_ROWS.match(_bare(statement).lstrip(_BLANKS)) is not None
 
 
 def only_reads(statement: str) -> bool:
@@ -73,8 +81,33 @@ def only_reads(statement: str) -> bool:
 
 
 def names_format(statement: str) -> bool:
-    """Whether a query names the FORMAT of its result."""
-    return returns_rows(statement) and _FORMAT.search(_bare(statement).rstrip()) is not None
+    """Whether a statement names the FORMAT of its result; that of an INSERT is its data's."""
+    return not is_insert(statement) and _FORMAT.search(_bare(statement).rstrip()) is not None
+
+
+def is_insert(statement: str) -> bool:
+    """Whether a statement is an INSERT, also behind WITH."""
+    return _INSERTS.match(_bare(statement).lstrip(_BLANKS)) is not None
+
+
+def is_set(statement: str) -> bool:
+    """Whether a statement SETs something."""
+    return re.match(r"SET\b", _bare(statement).lstrip(_BLANKS), re.IGNORECASE) is not None
+
+
+def sorts_by_distance(statement: str) -> bool:
+    """Whether a statement may sort rows by a distance, as a search does."""
+    bare = _bare(statement)
+    return _ORDER.search(bare) is not None and _DISTANCE.search(bare) is not None
+
+
+def names_in(statement: str) -> set[str]:
+    """The names in a statement, of tables and anything else, without strings and comments."""
+    names: set[str] = set()
+    for piece in _PIECES.finditer(statement):
+        if piece["text"] and piece["text"][0] in '"`“':
+            names.add(piece["text"][1:-1])
+    return names | set(re.findall(r"\w+", _bare(statement)))
 
 
 def reads_local_file(statement: str) -> bool:

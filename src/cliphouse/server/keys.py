@@ -30,7 +30,7 @@ def read_key_file(path: Path) -> tuple[str, ...]:
     read or contains anything else, such as a plain key.
     """
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
     hashes = []

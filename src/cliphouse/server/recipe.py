@@ -31,11 +31,8 @@ class Recipe:
     types: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def command(self) -> str | None:
-        """A command line for a POSIX shell, or None if it would be another search.
-
-        That is so if it would read words as a row, a file or an address, or if the search has both
-        a filter and a cursor.
-        """
+        """A command line for a POSIX shell, or None if it would be another search, as with a filter
+        and a cursor."""
         first, rest = self._ordered()
         texts = [spell_operand(operand) for operand in (first, *rest)]
         if None in texts or (self.request.filter and self.request.cursor):

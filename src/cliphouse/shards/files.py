@@ -75,15 +75,28 @@ class Shard:
 
 
 def open_fs(url: str) -> tuple[Any, str]:
-    """The fsspec file system of a path or URL, and the path in it.
+    """The fsspec file system of a path or URL, and the path in it (see choose_fs).
 
     Raises ShardError if fsspec cannot read the URL, or the library for it is not installed.
     """
     try:
-        fs, path = fsspec.url_to_fs(url)
+        fs, path = choose_fs(url)
     except (ImportError, ValueError, OSError) as error:
         raise ShardError(f"{url}: cannot be opened: {' '.join(str(error).split())}") from error
     return fs, path
+
+
+def choose_fs(url: str) -> tuple[Any, str]:
+    """The fsspec file system of a path or URL, and the path in it. A local path that exists, or
+    whose folder does, is that even if it looks like a URL, as ``a::b`` or ``data:img``.
+
+    Raises what fsspec raises.
+    """
+    path = Path(url)
+    if path.exists() or (len(path.parts) > 1 and path.parent.exists()):
+        return LocalFileSystem(), str(path.absolute())
+    fs, inner = fsspec.url_to_fs(url)
+    return fs, inner
 
 
 def entry_version(entry: Mapping[str, Any]) -> str:

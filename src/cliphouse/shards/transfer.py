@@ -13,11 +13,10 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
 
-import fsspec
 import httpx
 
 from cliphouse.errors import CliphouseError, UserError
-from cliphouse.shards.files import entry_version
+from cliphouse.shards.files import choose_fs, entry_version
 from cliphouse.shards.partial_file import FileError, FileVersion, PartialFile
 from cliphouse.shards.urls import is_http, redact
 
@@ -218,7 +217,7 @@ class FsspecStore:
     def __init__(self, source: str, block: int = _BLOCK) -> None:
         self._block = block
         try:
-            self._fs, _ = fsspec.url_to_fs(source)
+            self._fs, _ = choose_fs(source)
         except ImportError as error:
             raise UserError(f"{redact(source)}: {error}") from error
         except Exception as error:
@@ -260,7 +259,7 @@ class FsspecStore:
 
 
 def _path(url: str) -> str:
-    return str(fsspec.url_to_fs(url)[1])
+    return str(choose_fs(url)[1])
 
 
 @contextmanager

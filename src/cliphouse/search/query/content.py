@@ -65,9 +65,12 @@ def read_vector(operand: Operand) -> NDArray[Any]:
 def load_npy(path: Path) -> NDArray[Any]:
     """The array of a .npy file, of any shape. Raises QueryError, naming the file, if it is none."""
     try:
-        loaded: NDArray[Any] = np.load(path, allow_pickle=False)
+        loaded = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise QueryError(f"{path}: no such file") from None
     except (OSError, ValueError, EOFError) as error:
         raise QueryError(f"{path}: not a readable .npy file: {error}") from error
+    if not isinstance(loaded, np.ndarray):
+        loaded.close()
+        raise QueryError(f"{path}: an archive of arrays; save the vector alone with numpy.save")
     return loaded

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Literal, TypeAlias, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from cliphouse.errors import QueryError
-from cliphouse.pictures.formats import SUFFIXES
+from cliphouse.search.query.typed import WORDS, existing_file, is_plain, is_vector, read_typed
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -20,11 +20,8 @@ Query: TypeAlias = "str | Path | Image.Image | ArrayLike | Operand"
 KINDS = ("words", "picture", "picture_url", "vector", "id")
 HEAVIEST = 1000
 _INT64 = 2**63
-_NPY = ".npy"
 _UNNAMED = "the query"
 _WEIGHT = re.compile(r"(\d+(?:\.\d+)?):(?=\S)(.*)", re.DOTALL)
-_ROW = re.compile(r"id:(-?\d{1,19})")
-_URL = re.compile(r"https?://\S+$")
 
 
 @dataclass(frozen=True)
@@ -84,13 +81,13 @@ class Operand:
 
 def parse_operand(text: str) -> Operand:
     """What people type, on the command line as in Python: words, ``id:N``, the path or URL of a
-    picture, or the path of a .npy file with one vector. A weight may stand in front, as in
-    ``2:cat``; ``1:2:30 to Paris`` are the words "2:30 to Paris".
+    picture, or the path of a .npy file with one vector (see cliphouse.search.query.typed). A weight
+    may stand in front, as in ``2:cat``; ``1:2:30 to Paris`` are the words "2:30 to Paris".
 
-    Raises QueryError if the text is empty or its weight is 0 or beyond 1000.
+    Raises QueryError as read_typed does, and if the weight is 0 or beyond 1000.
     """
     match = _WEIGHT.fullmatch(text.strip())
-    if match is None:
+    if match is None or existing_file(text):
         return _parse(text)
     weight = float(match[1])
     if not 0 < weight <= HEAVIEST:
@@ -99,11 +96,13 @@ def parse_operand(text: str) -> Operand:
 
 
 def spell_operand(operand: Operand) -> str | None:
-    """The text that parse_operand reads as this operand, but for its sign; None if there is none:
-    such words would be taken for a row, a file or an address."""
+    """The text that parse_operand reads as this operand, but for its sign; None if there is none,
+    as for a bare vector."""
     text = operand.words or operand.picture_url or operand.name
-    if text == _UNNAMED or (operand.words is not None and _is_ambiguous(operand.words)):
+    if text == _UNNAMED:
         return None
+    if operand.words is not None and not is_plain(operand.words):
+        text = WORDS + text.lstrip()
     weight = f"{abs(operand.weight):.6f}".rstrip("0").rstrip(".")
     if weight == "1" and not _WEIGHT.fullmatch(text.strip()):
         return text
@@ -156,42 +155,10 @@ def require_positive(operands: Sequence[Operand]) -> None:
 
 
 def _parse(text: str) -> Operand:
-    if match := _ROW.fullmatch(text.strip()):
-        return Operand(id=int(match[1]))
-    if _URL.match(text):
-        return Operand(picture_url=text)
-    if _has_suffix(text) or _is_file(text):
-        return _file(_expand(text))
-    if not text.strip():
-        raise QueryError("the query is empty; give words, a picture, a .npy file or id:N")
-    return Operand(words=text)
+    kind, value = read_typed(text)
+    given: dict[str, Any] = {kind: value}
+    return Operand(**given)
 
 
 def _file(path: Path) -> Operand:
-    return Operand(vector=path) if path.suffix.lower() == _NPY else Operand(picture=path)
-
-
-def _is_ambiguous(words: str) -> bool:
-    """Whether words look like something else, on any machine."""
-    return bool(_ROW.fullmatch(words.strip()) or _URL.match(words) or _has_suffix(words))
-
-
-def _has_suffix(text: str) -> bool:
-    suffix = PurePath(text).suffix.lower()
-    return suffix in SUFFIXES or suffix == _NPY
-
-
-def _is_file(text: str) -> bool:
-    """Whether there is such a file: one without a picture's suffix is taken for one all the same
-    if its path has a folder."""
-    try:
-        return "/" in text and _expand(text).is_file()
-    except (OSError, ValueError):  # no file could have this name
-        return False
-
-
-def _expand(text: str) -> Path:
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:  # there is no such user
-        return Path(text)
+    return Operand(vector=path) if is_vector(path) else Operand(picture=path)

@@ -50,10 +50,11 @@ def operand_from_json(given: Mapping[str, Any]) -> Operand:
 
 
 def decode_picture(text: str) -> bytes:
-    """The bytes of a picture in base64, also as a data: URL. Raises QueryError if it is none."""
+    """The bytes of a picture in base64, also as a data: URL or in lines. Raises QueryError if it is
+    none."""
     head, separator, rest = text.partition(",")
     data = rest if separator and head.startswith("data:") else text
     try:
-        return base64.b64decode(data, validate=True)
+        return base64.b64decode("".join(data.split()), validate=True)
     except (binascii.Error, ValueError):
         raise QueryError("the picture is not in base64") from None
