@@ -26,29 +26,43 @@ def command(
     shards: Annotated[
         str, typer.Option(help="Only these shards, for example 0-9,12,400-409, or all.")
     ] = "all",
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="First mend what can be mended: the links of a copied database folder, and rows "
+            "that are only marked as deleted.",
+        ),
+    ] = False,
     db: options.Db = options.DB,
     table: options.TableName = options.TABLE,
     json: options.Json = False,
 ) -> None:
     """Check shards and the table without loading anything.
 
-    It reads every vector of the shards: alignment, dimensions, NaN, zeros, norms, missing numbers.
-    If there is a table, it compares the table with its ledger and with the files of the shards.
+    It reads every vector of the shards and all of their metadata: alignment, dimensions, NaN,
+    zeros, norms, damage, missing numbers. If there is a table, it compares the table with its
+    ledger, with the files of the shards, and some rows of each shard with what its files hold.
     The exit code is 1 if something is wrong.
     """
     from cliphouse.inspection.check import check_shards
+    from cliphouse.inspection.repair import link_folder_again, remove_deleted
 
     numbers = parse_shard_numbers(shards)
     reports: dict[str, CheckReport] = {}
     if places:
         reports["shards"] = check_shards(places, numbers)
     address = parse_address(db)
+    if repair and (links := link_folder_again(address)):
+        show.err.print(f"{db}: {counted(links, 'link')} of the copied folder made", markup=False)
     if places and isinstance(address, FolderAddress) and not address.folder.exists():
         show.err.print(
             f"{db}: there is no database here; only the shards are checked", markup=False
         )
     else:
         with cliphouse.open(db, table) as opened:
+            if repair and (removed := remove_deleted(opened.handle)):
+                show.err.print(f"{counted(removed, 'deleted row')} removed from the files")
             readable = places if places and reports["shards"].is_good else []
             reports["table"] = opened.check(*readable, shards=numbers)
     if json:
@@ -64,6 +78,8 @@ def _draw(name: str, report: CheckReport) -> None:
     for finding in report.findings:
         show.out.print(f"{finding.severity}: {finding.where}: {finding.what}", markup=False)
     verdict = "no errors" if report.is_good else "has errors"
+    sample = f"; {counted(report.compared, 'row')} compared with the files" * bool(report.compared)
     show.out.print(
         f"{name}: {counted(report.shards, 'shard')}, {counted(report.rows, 'row')}, {verdict}"
+        f"{sample}"
     )

@@ -12,7 +12,19 @@ from typer.core import TyperCommand, TyperGroup
 # of several commands.
 COMMANDS = (
     *("demo", "download", "embed", "sync", "ingest", "index", "search", "recall", "plan"),
-    *("serve", "sql", "info", "check", "duplicates", "export", "drop", "udf", "models"),
+    *(
+        "serve",
+        "sql",
+        "info",
+        "check",
+        "duplicates",
+        "export",
+        "backup",
+        "restore",
+        "drop",
+        "udf",
+        "models",
+    ),
 )
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from cliphouse.errors import ShardError
+from cliphouse.inspection.finding import AGAIN, Finding
+from cliphouse.inspection.repair import marked_as_deleted
+from cliphouse.inspection.sample import compare_sample
 from cliphouse.loading.lease import ActiveLoad, read_load_status
 from cliphouse.loading.ledger import Entry, Ledger
 from cliphouse.schema.columns import COLUMNS, embedding_column, metadata_fields
@@ -22,28 +24,17 @@ from cliphouse.wording import counted
 
 _ROWS = 16_384
 _NORM_TOLERANCE = 0.01
-_AGAIN = "load the shard again with ingest --replace"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One result of a check: an ``error`` is wrong, a ``note`` is worth knowing.
-
-    ``where`` names the file or shard.
-    """
-
-    severity: Literal["error", "note"]
-    where: str
-    what: str
 
 
 @dataclass(frozen=True)
 class CheckReport:
-    """How many shards and rows were checked, and what was found."""
+    """How many shards and rows were checked, and what was found. ``compared`` is how many rows of
+    the table were compared with the files that they were loaded from."""
 
     shards: int
     rows: int
     findings: tuple[Finding, ...]
+    compared: int = 0
 
     @property
     def is_good(self) -> bool:
@@ -51,7 +42,8 @@ class CheckReport:
 
 
 def check_shards(places: Sequence[str], numbers: Collection[int] | None = None) -> CheckReport:
-    """Read every vector of the shards in ``places``: alignment, dimensions, NaN, zeros, norms.
+    """Read every vector of the shards in ``places``, and every page of their metadata: alignment,
+    dimensions, NaN, zeros, norms, damage.
 
     If some shards cannot be opened, each is opened by itself, so that a broken one does not hide
     the others.
@@ -80,7 +72,8 @@ def check_table(table: TableHandle, sources: Sequence[Source] = ()) -> CheckRepo
     """Compare the table with its ledger, and with ``sources`` if they are given.
 
     Found are rows that are missing, doubled or unexpected, vectors of another length, of NaN or of
-    zeros only, unfinished loads, and files that have changed or were never loaded.
+    zeros only, unfinished loads, and files that have changed or were never loaded. Of files that
+    have not changed, some rows are compared with the table's (see compare_sample).
     """
     counts = _count_rows(table)
     loads = read_load_status(table.connection, Ledger(table.connection, table.placement))
@@ -96,16 +89,28 @@ def check_table(table: TableHandle, sources: Sequence[Source] = ()) -> CheckRepo
             number in loads.unfinished,
         )
     ]
+    compared = 0
     for source in sources:
         entry = entries.get(source.number)
         where = f"shard {source.number}"
         if entry is None:
             findings.append(Finding("error", where, "is not in the table; ingest it"))
         elif not entry.same_files(source.files):
-            what = f"{source.files[0].path} has changed since it was loaded; {_AGAIN}"
+            what = f"{source.files[0].path} has changed since it was loaded; {AGAIN}"
             findings.append(Finding("error", where, what))
+        elif isinstance(source, ShardSource):
+            sample, different = compare_sample(table, source)
+            compared += sample
+            findings += different
+    if deleted := marked_as_deleted(table):
+        what = (
+            f"{counted(deleted, 'row')} {'is' if deleted == 1 else 'are'} marked as deleted, and a "
+            "plain SQL search by the index would miss others for them; cliphouse check --repair "
+            "removes them for good"
+        )
+        findings.append(Finding("note", table.name, what))
     rows = sum(count.rows for count in counts.values())
-    return CheckReport(len(counts), rows, tuple(findings))
+    return CheckReport(len(counts), rows, tuple(findings), compared)
 
 
 @dataclass(frozen=True)
@@ -166,7 +171,7 @@ def _check_load(
     elif rows != entry.rows:
         what = f"{counted(rows, 'row')}, but {entry.rows:,} were loaded"
         what += "; some were deleted" if rows < entry.rows else ""
-        yield Finding("error", where, f"{what}; if that was not meant, {_AGAIN}")
+        yield Finding("error", where, f"{what}; if that was not meant, {AGAIN}")
 
 
 def _check_rows(where: str, count: _Count) -> Iterator[Finding]:
@@ -200,10 +205,14 @@ def _open_each(
 
 
 def _check_metadata(reader: ShardReader) -> Iterator[Finding]:
+    where = f"shard {reader.shard.number}"
     try:
         reader.metadata.match(metadata_fields(COLUMNS))
     except ShardError as error:
-        yield Finding("error", f"shard {reader.shard.number}", str(error))
+        yield Finding("error", where, str(error))
+    for damage in reader.metadata.damaged_columns():
+        what = f"{reader.metadata.file.path}: {damage}; fetch or write it again"
+        yield Finding("error", where, what)
 
 
 def _check_vectors(reader: ShardReader) -> Iterator[Finding]:
