@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import (
     Browser,
     BrowserContext,
@@ -57,6 +58,17 @@ class Watched:
         """Keep a picture of what is seen, to be looked at."""
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
+
+    def inspect(self) -> None:
+        """Fails if axe-core finds anything serious, or if something is wider than the window."""
+        found = Axe().run(self.page, options={"resultTypes": ["violations"]}).response["violations"]
+        serious = [
+            (rule["id"], [node["html"] for node in rule["nodes"]])
+            for rule in found
+            if rule["impact"] in ("serious", "critical")
+        ]
+        assert serious == []
+        assert self.page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
 
 
 class Chromium:

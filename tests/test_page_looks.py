@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from browser import Chromium, Watched, watched
@@ -27,7 +26,7 @@ class View:
 
 
 VIEWS = {
-    "welcome": View("/", "#examples img.shown"),
+    "welcome": View("/", "#grid img.shown"),
     "results": View("/?q=a+red+star&part=-0.5:words:small", "#grid img.shown"),
     "filters": View("/?q=a+red+star&min_width=10", "#grid img.shown", "#filters-menu summary"),
     "export": View("/?q=a+red+star", "#grid img.shown", "#export-menu summary"),
@@ -71,14 +70,7 @@ def test_a_view_is_accessible_and_fits(watch: tuple[str, Watched], name: str) ->
         })"""
     )
     seen.shoot(f"{name}-{kind}")
-    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
-    serious = [
-        (rule["id"], [node["html"] for node in rule["nodes"]])
-        for rule in found
-        if rule["impact"] in ("serious", "critical")
-    ]
-    assert serious == []
-    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    seen.inspect()
     if name == "problem":
         seen.errors.clear()  # the browser logs the answer's status 400
 

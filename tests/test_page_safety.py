@@ -21,7 +21,7 @@ TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-WEIGHT = 150_000
+WEIGHT = 200_000
 
 
 @pytest.mark.parametrize("view", ["results", "detail", "dataset", "address"])

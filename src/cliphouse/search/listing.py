@@ -66,14 +66,15 @@ def list_rows(table: TableHandle, listing: Listing) -> RowPage:
     where = f"WHERE {condition.sql}\n" if condition else ""
     found = table.connection.rows(
         f"SELECT id, {order.token} AS {_PLACE}\nFROM {table.sql}\n"
-        f"{where}ORDER BY {order.sql}\nLIMIT {listing.k}",
+        f"{where}ORDER BY {order.sql}\nLIMIT {listing.k + 1}",  # one more says if there are more
         condition.parameters if condition else {},
     )
-    rows = read_rows(table, [row["id"] for row in found], listing.columns)
-    if len(found) < listing.k:
+    shown = found[: listing.k]
+    rows = read_rows(table, [row["id"] for row in shown], listing.columns)
+    if len(found) == len(shown):
         return RowPage(rows, None)
-    value = found[-1][_PLACE].decode() or None
-    return RowPage(rows, _Place(found[-1]["id"], value, listing.sort).to_token())
+    value = shown[-1][_PLACE].decode() or None
+    return RowPage(rows, _Place(shown[-1]["id"], value, listing.sort).to_token())
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import { fresh } from "./state.js";
 
-const SIMPLE = { q: "words", modality: "modality", mode: "mode", table: "table", view: "view" };
+const SIMPLE = { q: "words", modality: "modality", mode: "mode", table: "table", view: "view", sort: "sort" };
 const OTHERS = ["part", "dedup", "item"];
 
 export function toAddress(state) {

@@ -1,11 +1,13 @@
 // The detail view of a row: its picture, all its columns, and its neighbours by picture and by text.
 
 import { getJson, inTable } from "./api.js";
-import { $, copyText, el, webAddress } from "./dom.js";
-import { picture } from "./picture.js";
+import { $, copyText, el, toast, webAddress } from "./dom.js";
+import { isLocal, picture, saveOriginal } from "./picture.js";
 import { follow } from "./tile.js";
+import { Zoom } from "./zoom.js";
 
 const NEIGHBOURS = 12;
+const PREVIEW = 1024; // pixels; the original follows when somebody enlarges the picture
 const TITLES = { image: "Similar pictures", text: "Similar captions" };
 
 export class Detail {
@@ -27,6 +29,7 @@ export class Detail {
 
   hide() {
     this.controller?.abort();
+    this.dialog.classList.remove("whole");
     this.id = null;
     if (this.dialog.open) this.dialog.close();
   }
@@ -59,11 +62,7 @@ export class Detail {
   }
 
   draw(hit, table, modalities) {
-    const image = picture(hit, table, 0, false);
-    const box = el("div", { class: "large" }, image);
-    image.addEventListener("error", () => {
-      box.replaceChildren(el("p", { class: "note" }, "This picture cannot be loaded."));
-    }, { once: true });
+    const box = this.picture(hit, table);
     const control = (name, label, text, onclick) =>
       el("button", { type: "button", class: "plain", "data-control": name, "aria-label": label, title: label, onclick }, text);
     this.dialog.replaceChildren(
@@ -74,7 +73,12 @@ export class Detail {
         el("span", { class: "spread" }),
         control("close", "Close", "×", () => this.dialog.close())),
       el("div", { class: "sides" },
-        box,
+        el("div", { class: "viewer" }, box,
+          el("div", { class: "buttons", role: "group", "aria-label": "Picture" },
+            control("zoom-in", "Zoom in", "+", () => this.zoom.in()),
+            control("zoom-out", "Zoom out", "−", () => this.zoom.out()),
+            control("whole", "Fill the window", "⤢", () => this.fill()),
+            isLocal(hit) && el("button", { type: "button", class: "plain", onclick: () => saveOriginal(hit, table) }, "Download"))),
         el("div", { class: "about" },
           el("h2", { id: "detail-title" }, hit.caption || `Row ${hit.id}`),
           this.actions(hit),
@@ -85,6 +89,44 @@ export class Detail {
     this.table = table;
     this.showPlace();
     this.dialog.scrollTop = 0;
+  }
+
+  // The box with the picture: first a preview, then the original if somebody enlarges it.
+  picture(hit, table) {
+    const image = picture(hit, table, PREVIEW, false);
+    image.alt = hit.caption;
+    const box = el("div", { class: "large" }, image);
+    image.addEventListener("error", () => {
+      box.replaceChildren(el("p", { class: "note" }, "This picture cannot be loaded."));
+    }, { once: true });
+    this.zoom = new Zoom(box, {
+      enlarged: () => this.loadOriginal(hit, table, image),
+      swiped: (by) => this.act.step(hit.id, by),
+    });
+    return box;
+  }
+
+  // A browser does not know every format. Then the preview stays.
+  loadOriginal(hit, table, preview) {
+    if (!isLocal(hit) || preview.dataset.original) return;
+    preview.dataset.original = "asked";
+    const original = picture(hit, table, 0, false);
+    original.alt = preview.alt;
+    original.addEventListener("load", () => {
+      if (!preview.isConnected) return;
+      preview.replaceWith(original);
+      this.zoom.draw();
+    }, { once: true });
+    original.addEventListener("error", () => toast("The original is too large or of a format that browsers do not show. Download it"), { once: true });
+  }
+
+  // Let the picture fill the window, or show what is known of it beside it again.
+  fill() {
+    const isWhole = this.dialog.classList.toggle("whole");
+    const button = this.dialog.querySelector("[data-control=whole]");
+    button.setAttribute("aria-pressed", isWhole);
+    this.zoom.fit();
+    if (isWhole) this.zoom.act.enlarged();
   }
 
   actions(hit) {
@@ -139,11 +181,23 @@ export class Detail {
   }
 
   onKey(event) {
+    if (this.onZoomKey(event)) return;
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!step || event.ctrlKey || event.altKey || event.metaKey) return;
     if (event.target.matches("ul, input, textarea")) return; // the arrow keys scroll these
     event.preventDefault();
     this.act.step(this.id, step);
+  }
+
+  onZoomKey(event) {
+    if (!this.zoom || event.ctrlKey || event.altKey || event.metaKey || event.target.matches("input, textarea")) return false;
+    const work = {
+      "+": () => this.zoom.in(), "=": () => this.zoom.in(), "-": () => this.zoom.out(), 0: () => this.zoom.fit(), f: () => this.fill(),
+    }[event.key];
+    if (!work) return false;
+    event.preventDefault();
+    work();
+    return true;
   }
 }
 

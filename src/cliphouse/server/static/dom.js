@@ -58,4 +58,15 @@ export async function copyText(text, what) {
   return toast(`${what} copied`);
 }
 
+// Hand a file to the browser's downloads.
+export function saveFile(blob, name) {
+  const address = URL.createObjectURL(blob);
+  const link = el("a", { href: address, download: name, class: "hidden" });
+  // A click outside an open menu would close it.
+  (document.querySelector("dialog[open]") ?? document.querySelector("details[open]") ?? document.body).append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(address), 60_000);
+}
+
 export const grouped = (number) => number.toLocaleString("en-US");

@@ -1,6 +1,6 @@
 // The Export menu: downloads the results, and copies the search as code or as a link.
 
-import { $, copyText, el, toast } from "./dom.js";
+import { $, copyText, saveFile, toast } from "./dom.js";
 import { isAsking, isPrivate } from "./state.js";
 
 const LABELS = { command: "Command", python: "Python", sql: "SQL" };
@@ -31,12 +31,7 @@ export function offerExport(results, current) {
 const count = () => Math.min(10_000, Math.max(1, Math.round(Number($("export-count").value)) || 100));
 
 async function download(results, format) {
-  const address = URL.createObjectURL(await results.file(format, count()));
-  const link = el("a", { href: address, download: `cliphouse.${format}`, class: "hidden" });
-  $("export").append(link); // a click outside the menu would close it
-  link.click();
-  link.remove();
-  setTimeout(() => URL.revokeObjectURL(address), 60_000);
+  saveFile(await results.file(format, count()), `cliphouse.${format}`);
 }
 
 async function copyCode(results, kind) {

@@ -4,19 +4,20 @@ import { fromAddress, toAddress } from "./address.js";
 import { getJson, inTable } from "./api.js";
 import { readFacets } from "./facets.js";
 import { Detail } from "./detail.js";
-import { $ } from "./dom.js";
+import { $, toast } from "./dom.js";
 import { known, offeredBy } from "./fields.js";
 import { isMode } from "./modes.js";
 import { Filters } from "./filters.js";
 import { Grid } from "./grid.js";
 import { Query } from "./query.js";
-import { Results } from "./results.js";
-import { fresh, isAsking, isPrivate, toBody } from "./state.js";
+import { Listing, Results, SORTED } from "./results.js";
+import { Selection } from "./selection.js";
+import { Sorting } from "./sorting.js";
+import { fresh, isAsking, isPrivate, toBody, toListing } from "./state.js";
 import { showCount, showEngine, clearStatus, showProblem } from "./status.js";
 import { offerExport } from "./export.js";
 import { follow } from "./tile.js";
 import { isKept } from "./uploads.js";
-import { Welcome } from "./welcome.js";
 
 let state = fresh();
 let info = null;
@@ -26,32 +27,42 @@ let isTyping = false; // whether the newest history entry is still being typed
 const rows = new Map(); // the rows of the query, by id
 const statistics = new Map(); // by table
 
-const results = new Results({
-  began: () => $("grid").setAttribute("aria-busy", "true"),
-  found(answer, isFirst, milliseconds) {
-    $("grid").removeAttribute("aria-busy");
-    showProblem("");
-    if (isFirst) grid.replace(answer.hits, state.table);
-    else grid.append(answer.hits, state.table);
-    if (isFirst) showEngine(answer.search, milliseconds);
-    showStatus();
-    // An observer reports changes only. Observe again, in case the page is still too short.
-    watcher.unobserve($("more"));
-    watcher.observe($("more"));
-    detail.showPlace();
-  },
-  failed(message, isFirst) {
-    $("grid").removeAttribute("aria-busy");
-    if (isFirst) {
-      results.hits = [];
-      grid.clear();
-      clearStatus();
-    }
-    showStatus();
-    $("count").textContent = isFirst ? "" : $("count").textContent;
-    showProblem(message);
-  },
-});
+const results = new Results(listener(() => results));
+const listing = new Listing(listener(() => listing)); // all pictures, shown if nothing is searched for
+
+// What is shown: the search, or all pictures.
+const current = () => (isAsking(state) ? results : listing);
+
+function listener(source) {
+  return {
+    began: () => $("grid").setAttribute("aria-busy", "true"),
+    found(answer, isFirst, milliseconds) {
+      if (current() !== source()) return;
+      $("grid").removeAttribute("aria-busy");
+      showProblem("");
+      if (isFirst) grid.replace(answer.hits, state.table);
+      else grid.append(answer.hits);
+      if (isFirst && answer.search) showEngine(answer.search, milliseconds);
+      showStatus();
+      // An observer reports changes only. Observe again, in case the page is still too short.
+      watcher.unobserve($("more"));
+      watcher.observe($("more"));
+      detail.showPlace();
+    },
+    failed(message, isFirst) {
+      if (current() !== source()) return;
+      $("grid").removeAttribute("aria-busy");
+      if (isFirst) {
+        source().hits = [];
+        grid.clear();
+        clearStatus();
+      }
+      showStatus();
+      $("count").textContent = isFirst ? "" : $("count").textContent;
+      showProblem(message);
+    },
+  };
+}
 
 const act = {
   href: (hit) => toAddress({ ...state, item: hit.id }),
@@ -59,14 +70,30 @@ const act = {
   findSimilar: (hit) => change({ ...asking([]), parts: [rowPart(hit, 1)] }, "step"),
   add: (hit) => change(asking([...state.parts, rowPart(hit, 1)]), "step"),
   subtract: (hit) => change(asking([...state.parts, rowPart(hit, -1)]), "step"),
-  place: (id) => ({ at: results.hits.findIndex((hit) => hit.id === id), count: results.hits.length, hasMore: results.cursor !== null }),
+  place(id) {
+    const { hits, cursor } = current();
+    return { at: hits.findIndex((hit) => hit.id === id), count: hits.length, hasMore: cursor !== null };
+  },
   async step(id, by) {
-    const at = results.hits.findIndex((hit) => hit.id === id);
+    const source = current();
+    const at = source.hits.findIndex((hit) => hit.id === id);
     if (at < 0) return;
-    if (at + by >= results.hits.length) await results.more();
-    const hit = results.hits[at + by];
+    if (at + by >= source.hits.length) await source.more();
+    const hit = source.hits[at + by];
     if (hit) change({ item: hit.id }, "replace", hit);
   },
+  label: (hit) => (isAsking(state) ? null : sorting.heading(hit, sorting.listed(state.sort))),
+  note(hit) {
+    if (hit.stack !== undefined) return { name: "similarity", title: "cosine similarity to the picture that it is folded into", text: `≈ ${hit.score.toFixed(3)}` };
+    if (state.sort) return sorting.note(hit, state.sort);
+    return hit.score === null ? null : { name: "score", title: "score: cosine similarity to the query", text: hit.score.toFixed(3) };
+  },
+  unfold: (hit) => (hit.members ? fold(hit) : unfold(hit)),
+  isSelected: (id) => selection.has(id),
+  isSelecting: () => selection.isSelecting,
+  select: (hit, isRange) => selection.toggle(hit, state.table, isRange),
+  extend: (from, to) => selection.extend(from, to, state.table),
+  selectAll: (hits) => selection.add(hits, state.table),
   close() {
     const { item } = state;
     if (item === null) return;
@@ -77,13 +104,19 @@ const act = {
 };
 
 const grid = new Grid($("grid"), act, () => showStatus());
-const welcome = new Welcome(act);
+const selection = new Selection({
+  shownHits: () => grid.shown().map(({ hit }) => hit),
+  refresh: () => grid.markSelected(),
+  focusGrid: () => grid.focusStop(),
+  searchBy: (hits) => change({ ...asking([]), parts: hits.map((hit) => rowPart(hit, 1)) }, "step"),
+});
 const detail = new Detail(act);
 const query = new Query(change);
 const filters = new Filters(change);
+const sorting = new Sorting(change);
 const watcher = new IntersectionObserver((entries) => {
-  if (entries.some((entry) => entry.isIntersecting)) results.more();
-}, { rootMargin: "300px" });
+  if (entries.some((entry) => entry.isIntersecting)) current().more();
+}, { rootMargin: "900px" });
 
 function asking(parts) {
   const words = parts.length ? state.words : "";
@@ -113,9 +146,36 @@ function change(patch, kind, hit) {
 }
 
 function showStatus() {
-  const isShown = isAsking(state);
-  if (isShown) showCount(results.hits.length - grid.hiddenCount, grid.hiddenCount, results.cursor !== null);
-  $("more").hidden = !isShown || results.cursor === null;
+  const { hits, cursor } = current();
+  const sorted = sorting.words(sorting.listed(state.sort));
+  const order = !isAsking(state) ? sorted && `, sorted by ${sorted}` : state.sort ? `: ${hits.length < SORTED ? "all that were found" : `the ${SORTED} nearest`}, sorted by ${sorted}` : "";
+  showCount(hits.length - grid.hiddenCount, grid.hiddenCount, cursor !== null, order);
+  $("more").hidden = cursor === null;
+}
+
+// Show the near-duplicates of a hit beside it.
+async function unfold(hit) {
+  try {
+    const found = await results.folded(hit, state.dedup);
+    if (current() !== results || !results.hits.includes(hit)) return;
+    if (!found.length) toast("They are not in the table any more");
+    const members = found.map((one) => ({ ...one, folded: 0, stack: hit.id }));
+    hit.members = new Set(members.map(({ id }) => id));
+    results.insert(hit.id, members);
+    grid.insert(hit.id, members);
+    grid.refresh(hit.id);
+    showStatus();
+  } catch (error) {
+    toast(error.message);
+  }
+}
+
+function fold(hit) {
+  results.remove(hit.members);
+  grid.remove(hit.members);
+  hit.members = undefined;
+  grid.refresh(hit.id);
+  showStatus();
 }
 
 async function show(hit) {
@@ -139,8 +199,9 @@ async function show(hit) {
     return;
   }
   filters.show(state);
+  sorting.show(state.sort, isAsking(state));
   if (isDataset) await showDataset();
-  else showSearch();
+  else showPictures();
   showItem(hit);
 }
 
@@ -152,23 +213,37 @@ function titleOf({ view, words, parts }) {
   return named ? `${named} – cliphouse` : "cliphouse";
 }
 
-function showSearch() {
-  if (!isAsking(state)) {
-    results.reset();
-    shownBody = null;
-    grid.clear();
-    clearStatus();
-    showStatus();
-    readStatistics().then((stats) => { if (!isAsking(state)) welcome.show(stats, state.table); }, (error) => showProblem(error.message));
-    return;
-  }
-  welcome.hide();
-  const body = toBody(state, offeredBy(info), new Set(info.summary.columns.map((column) => column.name)));
-  const text = JSON.stringify(body);
+function showPictures() {
+  const columns = new Set(info.summary.columns.map((column) => column.name));
+  const isSearch = isAsking(state);
+  const offered = offeredBy(info);
+  const body = isSearch ? toBody(state, offered, columns) : toListing(state, offered, columns, sorting.listed(state.sort));
+  const text = (isSearch ? "search " : "list ") + JSON.stringify(body);
   if (text === shownBody) return;
+  if (shownBody?.startsWith("list ")) listing.left = { top: scrollY, content: grid.content };
   shownBody = text;
-  window.scrollTo(0, 0);
-  results.start(body);
+  $("welcome").hidden = isSearch;
+  $("grid").setAttribute("aria-label", isSearch ? "Results" : "All pictures");
+  clearStatus();
+  if (isSearch) {
+    listing.pause();
+    window.scrollTo(0, 0);
+    results.start(body);
+  } else {
+    results.reset();
+    if (text === listing.text && listing.hits.length) return showAgain();
+    listing.text = text;
+    window.scrollTo(0, 0);
+    listing.start(body);
+  }
+  return undefined;
+}
+
+// Show all pictures where they were left for a search.
+function showAgain() {
+  grid.restore(listing.left.content, state.table);
+  showStatus();
+  window.scrollTo(0, listing.left.top);
 }
 
 async function showDataset() {
@@ -182,7 +257,7 @@ async function showDataset() {
 
 function showItem(hit) {
   if (state.item === null) detail.hide();
-  else detail.show(state.item, hit ?? results.hits.find((one) => one.id === state.item), { table: state.table, modalities: info.summary.modalities });
+  else detail.show(state.item, hit ?? current().hits.find((one) => one.id === state.item), { table: state.table, modalities: info.summary.modalities });
 }
 
 async function readStatistics() {
@@ -212,6 +287,8 @@ async function describe() {
       rows.clear();
       info = answer;
       filters.offer(info);
+      sorting.offer(info);
+      selection.clear();
     }
   } finally {
     if (awaited === mine) awaited = null;
@@ -223,7 +300,8 @@ async function describe() {
 async function prepare() {
   await describe();
   const mode = isMode(state.mode) ? state.mode : "auto";
-  state = { ...state, mode, filters: known(state.filters, offeredBy(info)) };
+  const table = state.table === info.tables[0] ? "" : state.table; // the first is the default
+  state = { ...state, table, mode, sort: sorting.known(state.sort), filters: known(state.filters, offeredBy(info)) };
   const unknown = state.parts.filter((part) => part.kind === "row" && !rows.has(part.value));
   await Promise.allSettled(unknown.map(async ({ value }) => {
     rows.set(value, { caption: "", url: "", ...(await getJson(inTable(`/api/items/${value}`, state.table))) });
@@ -242,11 +320,11 @@ function listen() {
   $("home").addEventListener("click", follow(() => change({ ...fresh(), table: state.table }, "step")));
   $("to-search").addEventListener("click", follow(() => change({ view: "search" }, "step")));
   $("to-dataset").addEventListener("click", follow(() => change({ view: "dataset", item: null }, "step")));
-  $("more").addEventListener("click", () => results.more());
+  $("more").addEventListener("click", () => current().more());
   addEventListener("keydown", (event) => {
     if (event.key !== "/" || event.target.matches("input, textarea, select") || document.querySelector("dialog[open]")) return;
     event.preventDefault();
-    $("words").focus();
+    $("words").focus({ preventScroll: true });
   });
   offerExport(results, () => state);
   // The menus' values need statistics, so count them only when somebody opens the filters.
@@ -255,5 +333,6 @@ function listen() {
   });
 }
 
+history.scrollRestoration = "manual"; // the grid is made anew, and knows its places itself
 listen();
 enter(history.state?.state ?? fromAddress(location.search));

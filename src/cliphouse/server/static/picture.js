@@ -1,7 +1,7 @@
 // Loads a row's picture: from this service if it is a local file, else from its url.
 
 import { ask, hasKey, inTable } from "./api.js";
-import { el, webAddress } from "./dom.js";
+import { el, saveFile, toast, webAddress } from "./dom.js";
 
 // An <img> of the row. It fires "error" if there is no picture to show.
 export function picture(row, table, size, lazy = true) {
@@ -16,10 +16,23 @@ export function picture(row, table, size, lazy = true) {
 }
 
 export function sourceOf(row, table, size) {
-  if (row.url.startsWith("/") || row.url.startsWith("file://")) {
+  if (isLocal(row)) {
     return inTable(`/api/image/${row.id}${size ? `?size=${size}` : ""}`, table);
   }
   return webAddress(row.url);
+}
+
+// Whether the picture is a file of the service's machine.
+export const isLocal = ({ url }) => url.startsWith("/") || url.startsWith("file://");
+
+// Hand the file to the browser's downloads.
+export async function saveOriginal(row, table) {
+  try {
+    const answer = await ask(inTable(`/api/image/${row.id}/file`, table), {});
+    saveFile(await answer.blob(), row.url.split("/").at(-1) || `${row.id}`);
+  } catch (error) {
+    toast(error.message);
+  }
 }
 
 // An <img> cannot send an API key, so with a key this fetches the bytes.

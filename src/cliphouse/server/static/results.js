@@ -1,10 +1,12 @@
-// Runs the newest search, page by page, and drops repeated rows.
+// Runs the newest search, or lists all pictures, page by page, and drops repeated rows.
 
 import { post, postJson } from "./api.js";
 
 const FIRST = 30;
 const NEXT = 60;
-const SHOWN = "url,caption,width,height"; // the columns that a tile needs
+const FOLDED = 200;
+const SHOWN = ["url", "caption", "width", "height"]; // the columns that a tile needs
+export const SORTED = 200; // so many of the nearest are sorted by a column
 
 export class Results {
   // `listener` has began(), found(answer, isFirst, milliseconds) and failed(message).
@@ -32,20 +34,33 @@ export class Results {
     return this.load(FIRST);
   }
 
+  // Give up what is loading, and keep what is loaded.
+  pause() {
+    this.controller?.abort();
+    this.isLoading = false;
+  }
+
   // Load the next page, unless there is none or it is already loading.
   more() {
     return this.cursor === null || this.isLoading ? Promise.resolve() : this.load(NEXT);
+  }
+
+  // A page of the search. Each page would be sorted by itself, so a sorted search has only one.
+  async page(k, cursor, signal) {
+    const { sort } = this.body;
+    const body = { ...this.body, k: sort ? SORTED : k, fields: SHOWN.join(), count: true, ...(cursor && { cursor }) };
+    const answer = await postJson("/api/search", body, signal);
+    return sort ? { ...answer, cursor: null } : answer;
   }
 
   async load(k) {
     const isFirst = this.cursor === null;
     const controller = (this.controller = new AbortController());
     const started = performance.now();
-    const body = { ...this.body, k, fields: SHOWN, count: true, ...(isFirst ? {} : { cursor: this.cursor }) };
     this.isLoading = true;
     this.listener.began(isFirst);
     try {
-      const answer = await postJson("/api/search", body, controller.signal);
+      const answer = await this.page(k, this.cursor, controller.signal);
       if (controller !== this.controller) return;
       this.take(answer, isFirst, performance.now() - started);
     } catch (error) {
@@ -70,11 +85,41 @@ export class Results {
     this.listener.found({ ...answer, hits }, isFirst, milliseconds);
   }
 
+  // The near-duplicates of a hit that are folded into it, nearest first, without what is shown.
+  async folded(hit, threshold) {
+    const { operands, dedup, sort, ...rest } = this.body;
+    const body = { ...rest, operands: [{ id: hit.id }], min_score: threshold, k: FOLDED, fields: SHOWN.join() };
+    const { hits } = await postJson("/api/search", body);
+    return hits.filter(({ id }) => !this.seen.has(id));
+  }
+
+  // Put hits behind another one.
+  insert(id, hits) {
+    for (const hit of hits) this.seen.add(hit.id);
+    this.hits.splice(this.hits.findIndex((hit) => hit.id === id) + 1, 0, ...hits);
+  }
+
+  remove(ids) {
+    for (const id of ids) this.seen.delete(id);
+    this.hits = this.hits.filter(({ id }) => !ids.has(id));
+  }
+
   async file(format, k) {
     return (await post(`/api/search/download?format=${format}`, { ...this.body, k })).blob();
   }
 
   code(k) {
     return postJson("/api/search/code", { ...this.body, k });
+  }
+}
+
+// All pictures of a table that meet the filter, in the order of a column.
+export class Listing extends Results {
+  async page(k, cursor, signal) {
+    const { sort, columns } = this.body;
+    const fields = [...new Set([...SHOWN, sort.replace(/^-/, "")])].filter((name) => columns.has(name));
+    const { table, filter } = this.body;
+    const answer = await postJson("/api/rows", { table, filter, sort, fields, k: 2 * k, ...(cursor && { cursor }) }, signal);
+    return { hits: answer.rows.map((row) => ({ url: "", caption: "", ...row, score: null, folded: 0 })), cursor: answer.cursor, search: null };
   }
 }

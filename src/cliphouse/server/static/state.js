@@ -12,6 +12,7 @@ export function fresh() {
     modality: "image",
     mode: "auto",
     dedup: 0.99,
+    sort: "", // a column, with a minus before it for the largest value first; see sorting.js
     filters: {}, // values by name: see fields.js
     item: null,
   };
@@ -26,6 +27,19 @@ export function toBody(state, filters, columns) {
   if (state.table) body.table = state.table;
   if (state.words.trim()) body.operands.unshift({ words: state.words });
   if (state.dedup !== null) body.dedup = state.dedup;
+  if (state.sort) body.sort = state.sort;
+  return withFilter(body, state, filters, columns);
+}
+
+// What /api/rows is asked for all pictures in the order of `sort`; `columns` says which it may name.
+export function toListing(state, filters, columns, sort) {
+  const body = { sort };
+  if (state.table) body.table = state.table;
+  Object.defineProperty(body, "columns", { value: columns }); // no part of what is sent
+  return withFilter(body, state, filters, columns);
+}
+
+function withFilter(body, state, filters, columns) {
   const filter = toFilter(state.filters, filters, columns);
   if (Object.keys(filter).length) body.filter = filter;
   return body;

@@ -3,8 +3,10 @@
 import { el } from "./dom.js";
 import { picture, thumbnailSize } from "./picture.js";
 
-// `act` has href(hit), open(hit), findSimilar(hit), add(hit) and subtract(hit); `broken` is called if
-// the picture does not load, `shaped` with its real shape as soon as it is loaded.
+// `act` has href(hit), open(hit), findSimilar(hit), add(hit), subtract(hit), unfold(hit),
+// isSelecting(), select(hit, isRange) and note(hit), which is what a sort puts in place of the score;
+// `broken` is called if the picture does not load, `shaped` with its real shape as soon as it is
+// loaded.
 export function tile(hit, table, height, act, broken, shaped) {
   const image = picture(hit, table, thumbnailSize(height));
   image.addEventListener("error", broken, { once: true });
@@ -13,16 +15,19 @@ export function tile(hit, table, height, act, broken, shaped) {
     shaped(image.naturalWidth / image.naturalHeight);
   }, { once: true });
   const name = hit.caption || "no caption";
-  const link = el("a", { class: "open", href: act.href(hit), tabindex: -1, onclick: follow(() => act.open(hit)) },
+  const link = el("a", { class: "open", href: act.href(hit), tabindex: -1, onclick: clicked(hit, act), "data-control": "open" },
     el("span", { class: "frame" }, image),
     el("span", { class: "caption" },
       el("span", { class: "words", title: hit.caption }, name),
-      hit.score !== null && el("span", { class: "match", title: "score: cosine similarity to the query" },
-        el("span", { class: "hidden" }, ", score "), hit.score.toFixed(3))));
-  return el("li", { class: "tile", "data-id": hit.id },
+      figure(act.note(hit))));
+  const classes = ["tile", hit.stack !== undefined && "stacked", hit.members && "unfolded"];
+  return el("li", { class: classes.filter(Boolean).join(" "), "data-id": hit.id },
     link,
-    hit.folded > 0 && el("span", { class: "folded", title: `${hit.folded} near-duplicates are folded into this result` },
-      `+${hit.folded}`, el("span", { class: "hidden" }, " near-duplicates")),
+    el("button", {
+      type: "button", class: "check", role: "checkbox", "aria-checked": "false", "aria-label": `Select: ${name}`, title: "Select", tabindex: -1, "data-control": "check",
+      onclick: (event) => act.select(hit, event.shiftKey),
+    }, el("span", { "aria-hidden": "true" }, "✓")),
+    hit.folded > 0 && stack(hit, act),
     el("span", { class: "acts" },
       button("≈", `More like this: ${name}`, "More like this", () => act.findSimilar(hit)),
       button("+", `Add to the search: ${name}`, "Add to the search", () => act.add(hit)),
@@ -36,6 +41,27 @@ export function follow(action) {
     event.preventDefault();
     action();
   };
+}
+
+function clicked(hit, act) {
+  const open = follow(() => act.open(hit));
+  return (event) => {
+    const isOther = event.ctrlKey || event.metaKey || event.altKey || event.button;
+    if (isOther || !(event.shiftKey || act.isSelecting())) return open(event);
+    event.preventDefault();
+    return act.select(hit, event.shiftKey);
+  };
+}
+
+const figure = (note) => note && el("span", { class: "match", title: note.title },
+  el("span", { class: "hidden" }, `, ${note.name} `), note.text);
+
+function stack(hit, act) {
+  const isOpen = Boolean(hit.members);
+  const title = isOpen ? "Fold the near-duplicates again" : `Show ${hit.folded} near-duplicates beside it`;
+  return el("button", {
+    type: "button", class: "folded", title, tabindex: -1, "aria-expanded": String(isOpen), "data-control": "folded", onclick: () => act.unfold(hit),
+  }, isOpen ? "−" : `+${hit.folded}`, el("span", { class: "hidden" }, " near-duplicates"));
 }
 
 const button = (sign, label, title, onclick) =>
