@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo serve-demo test browser check lint types rooms format docs \
   bench-ingest bench-search bench-layout bench-encode bench-plan bench-recall bench-centred bench-serve \
-  bench-page bench-cli bench-large bench-columns bench-embed bench-sync clean
+  bench-page bench-cli bench-large bench-columns bench-words bench-embed bench-sync clean
 
 demo: $(VENV)/.installed
 	$(BIN)/cliphouse demo --dir demo
@@ -57,6 +57,9 @@ bench-columns: $(VENV)/.test-installed
 
 bench-sync: $(VENV)/.test-installed
 	$(BIN)/python benchmarks/sync.py
+
+bench-words: $(VENV)/.test-installed
+	$(BIN)/python benchmarks/words.py
 
 bench-layout: $(VENV)/.test-installed
 	$(BIN)/python benchmarks/layout.py

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from cliphouse.cluster.placement import find_placement, insist_on_all_shards
 from cliphouse.engine.address import Address, parse_address
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
     from cliphouse.export.exporter import ExportReport
     from cliphouse.indexing.build import BuiltIndex
+    from cliphouse.indexing.captions import BuiltCaptionIndex
     from cliphouse.inspection.check import CheckReport
     from cliphouse.inspection.duplicates import DuplicateGroup
     from cliphouse.inspection.facets import Facet
@@ -139,11 +140,21 @@ class Table(LoadingTable):
         self._require_index()
         return forecast_here(self._search.known(spec.modality).table, spec)
 
-    def drop_index(self, modality: Modality = "image", metric: Metric = "cosine") -> bool:
-        """Drop an index; returns whether there was one."""
+    def index_captions(self, progress: BuildProgress | None = None) -> BuiltCaptionIndex:
+        """Build the index of captions, for filters (see cliphouse.indexing.captions)."""
+        from cliphouse.indexing.captions import build_caption_index
+
+        with self._database.long_retries(GOES_ON):
+            return build_caption_index(self.handle, progress)
+
+    def drop_index(
+        self, modality: Modality | Literal["captions"] = "image", metric: Metric = "cosine"
+    ) -> bool:
+        """Drop an index, of embeddings or of captions; returns whether there was one."""
         from cliphouse.indexing.build import drop_index
 
-        if dropped := drop_index(self.handle, modality, metric):
+        dropped = drop_index(self.handle, modality, metric)
+        if dropped and modality != "captions":
             forget_measured(self.handle, modality, metric)
         self.refresh()
         return dropped

@@ -28,7 +28,8 @@ _NO_ANNOY = (
 
 def command(
     what: Annotated[
-        Literal["image", "text", "both"], typer.Argument(help="Which embeddings to index.")
+        Literal["image", "text", "both", "captions"],
+        typer.Argument(help="Which embeddings to index; or the words of captions, for filters."),
     ] = "image",
     metric: Annotated[
         Literal["cosine", "l2"], typer.Option(help="The distance function.")
@@ -60,9 +61,15 @@ def command(
     db: options.Db = options.DB,
     table: options.TableName = options.TABLE,
 ) -> None:
-    """Build an HNSW index and measure its recall, for text and for image queries."""
+    """Build an HNSW index and measure its recall, for text and for image queries.
+
+    The index of captions serves filters by a part of the caption that few rows have.
+    """
     if kind == "annoy":
         raise QueryError(_NO_ANNOY)
+    if what == "captions":
+        _captions(db, table, drop)
+        return
     modalities: tuple[Modality, ...] = ("image", "text") if what == "both" else (what,)
     with cliphouse.open(db, table) as opened:
         for modality in modalities:
@@ -74,6 +81,21 @@ def command(
                 _build(opened, spec, force)
                 if measure:
                     _measure(opened, spec)
+
+
+def _captions(db: str, table: str, drop: bool) -> None:
+    with cliphouse.open(db, table) as opened:
+        if drop:
+            had = opened.drop_index("captions")
+            show.out.print(f"captions: {'dropped' if had else 'there is no index to drop'}")
+            return
+        with show.shares("index captions") as advance:
+            built = opened.index_captions(advance)
+    if not built.seconds:
+        show.out.print("captions: the index exists already")
+        return
+    took, size = show.seconds(built.seconds), show.size(built.disk_bytes)
+    show.out.print(f"captions: {counted(built.rows, 'row')} indexed in {took}, {size}")
 
 
 def _build(opened: Table, spec: IndexSpec, force: bool) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from cliphouse.engine.connection import Parameters
 from cliphouse.engine.quoting import quote
 from cliphouse.errors import EngineError, TableError, UnreachableError
 from cliphouse.indexing.forecast import forecast
+from cliphouse.schema.caption_index import CAPTION_INDEX
 from cliphouse.schema.columns import embedding_column
 from cliphouse.schema.facts import index_name
 from cliphouse.schema.handle import TableHandle
@@ -70,7 +71,9 @@ def build_index(
         expected.check()
     builder = IndexBuilder(table)
     worked = builder.declare_and_merge(spec)
-    # The merge may have removed the graph of the other modality, so all indexes are checked.
+    # The merge may have removed the other indexes, so all of them are checked.
+    if CAPTION_INDEX in builder.all_indexes():
+        builder.materialize(CAPTION_INDEX, None)
     for name in existing_indexes(table):
         if not builder.is_whole(name):
             before = builder.graph_bytes(name)
@@ -80,17 +83,13 @@ def build_index(
     return BuiltIndex(spec, rows, expected.memory, seconds)
 
 
-def drop_index(table: TableHandle, modality: Modality, metric: Metric) -> bool:
-    """Drop an index, and return whether there was one."""
-    name = index_name(modality, metric)
-    if name not in existing_indexes(table):
-        return False
-    connection, placement = table.connection, table.placement
-    placement.check_reachable(connection, "the index cannot be dropped from all of them")
-    placement.run(
-        connection, f"ALTER TABLE {placement.rows}{placement.on} DROP INDEX IF EXISTS {name}"
-    )
-    return True
+def drop_index(
+    table: TableHandle, what: Modality | Literal["captions"], metric: Metric = "cosine"
+) -> bool:
+    """Drop an index, of embeddings or of captions, and return whether there was one."""
+    name = CAPTION_INDEX if what == "captions" else index_name(what, metric)
+    builder = IndexBuilder(table)
+    return name in builder.all_indexes() and builder.drop(name)
 
 
 def same_type(one: str, other: str) -> bool:
@@ -149,11 +148,29 @@ class IndexBuilder:
             {"optimize_skip_merged_partitions": int(not deleted)},
         )
         # A node that was added to the cluster later may lack the index.
-        self._run(
-            f"ALTER TABLE {{rows}}{{on}} ADD INDEX IF NOT EXISTS {spec.name} "
-            f"{embedding_column(spec.modality)} TYPE {spec.type_sql(self._dim)}"
-        )
+        column, kind = embedding_column(spec.modality), spec.type_sql(self._dim)
+        self.declare(f"{spec.name} {column} TYPE {kind}")
         return present is None or self._part_names() != parts
+
+    def declare(self, index: str) -> None:
+        """Declare an index, given as an ADD INDEX has it, on all nodes that lack it."""
+        self._run(f"ALTER TABLE {{rows}}{{on}} ADD INDEX IF NOT EXISTS {index}")
+
+    def drop(self, name: str) -> bool:
+        """Drop an index on all nodes. Raises EngineError if a node is down."""
+        self._placement.check_reachable(
+            self._connection, "the index cannot be dropped from all of them"
+        )
+        self._run(f"ALTER TABLE {{rows}}{{on}} DROP INDEX IF EXISTS {name}")
+        return True
+
+    def all_indexes(self) -> set[str]:
+        """The names of the table's indexes of any kind, on any node."""
+        found = self._connection.query(
+            f"SELECT DISTINCT name FROM {self._placement.system('data_skipping_indices')} "
+            f"WHERE {self._placement.is_rows}"
+        )
+        return set(found.column("name").to_pylist())
 
     def is_whole(self, name: str) -> bool:
         """Whether every part of the table is known to have the graph.
@@ -166,7 +183,7 @@ class IndexBuilder:
             f"FROM {self._placement.system('parts', replicas=True)} "
             f"WHERE active AND {self._placement.is_rows}"
         ).to_pylist()[0]
-        only = len(existing_indexes(self._table)) == 1
+        only = len(self.all_indexes()) == 1
         return bool(only and marks["bare"] == 0 and self.graph_bytes(name))
 
     def graph_bytes(self, name: str) -> int:

@@ -12,6 +12,7 @@ from cliphouse.engine.connection import Connection
 from cliphouse.indexing.build import existing_indexes
 from cliphouse.loading.lease import ActiveLoad, read_load_status
 from cliphouse.loading.ledger import Ledger
+from cliphouse.schema.caption_index import CAPTION_INDEX
 from cliphouse.schema.handle import TableHandle
 from cliphouse.schema.info import read_granule
 from cliphouse.vocabulary import Measured
@@ -56,6 +57,7 @@ class TableSummary:
     ``nodes`` lists all nodes. ``engine`` is ClickHouse's version, ``lacking`` describes the
     features that it lacks, and ``forbidden`` are the settings of searches that this user may not
     change. ``granule`` is the number of rows that the engine reads together, 0 if it is not known.
+    ``caption_index_bytes`` is what the index of captions takes on disk, 0 if there is none.
     """
 
     database: str
@@ -81,6 +83,7 @@ class TableSummary:
     lacking: tuple[str, ...] = ()
     forbidden: tuple[str, ...] = ()
     granule: int = 0
+    caption_index_bytes: int = 0
 
 
 def summarise(table: TableHandle) -> TableSummary:
@@ -105,10 +108,11 @@ def _summarise(table: TableHandle, lost: Sequence[Node]) -> TableSummary:
         "GROUP BY name ORDER BY min(position)"
     ).to_pylist()
     graphs = connection.query(
-        "SELECT name, sum(data_uncompressed_bytes) AS bytes "
+        "SELECT name, sum(data_uncompressed_bytes) AS bytes, sum(data_compressed_bytes) AS disk "
         f"FROM {placement.system('data_skipping_indices')} WHERE {placement.is_rows} GROUP BY name"
     ).to_pylist()
     sizes = {graph["name"]: graph["bytes"] for graph in graphs}
+    on_disk = {graph["name"]: graph["disk"] for graph in graphs}
     loads = read_load_status(connection, Ledger(connection, placement))
     times = [entry.at for entry in loads.entries.values() if entry.at is not None]
     return TableSummary(
@@ -139,6 +143,7 @@ def _summarise(table: TableHandle, lost: Sequence[Node]) -> TableSummary:
         lacking=tuple(connection.features.lacking),
         forbidden=tuple(connection.features.forbidden),
         granule=read_granule(connection, placement),
+        caption_index_bytes=on_disk.get(CAPTION_INDEX, 0),
     )
 
 

@@ -8,6 +8,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from cliphouse.errors import QueryError
+from cliphouse.schema.caption_index import CAPTION_EXPRESSION, indexed_pattern
 from cliphouse.schema.columns import COLUMNS, Column, FilterKind, Scalar
 from cliphouse.search.column_filter import ColumnFilter
 from cliphouse.search.condition import Condition
@@ -142,10 +143,24 @@ class _Kind:
 def _condition(field: FilterField, value: Any) -> Condition:
     if field.kind == "shards":
         return Condition(_in_shards(value), {})
+    if field.kind == "contains":
+        return _contains(field, value)
     kind, parameter = _KINDS[field.kind], f"filter_{field.name}"
     type_ = kind.type or ("Int64" if field.is_whole else "Float32")
     sql = kind.sql.format(column=field.column.name, value=f"{{{parameter}:{type_}}}")
     return Condition(sql, {parameter: kind.convert(value)})
+
+
+def _contains(field: FilterField, part: str) -> Condition:
+    """The second term says nothing new, and is evaluated for rows that meet the first alone; it is
+    the one that the index of captions knows."""
+    name, column = f"filter_{field.name}", field.column.name
+    sql = f"positionCaseInsensitiveUTF8({column}, {{{name}:String}}) > 0"
+    pattern = indexed_pattern(part)
+    if column != "caption" or pattern is None:
+        return Condition(sql, {name: part})
+    sql += f" AND {CAPTION_EXPRESSION} LIKE lowerUTF8({{{name}_pattern:String}})"
+    return Condition(sql, {name: part, f"{name}_pattern": pattern})
 
 
 def _number(field: FilterField, value: Any) -> FilterValue:
@@ -200,9 +215,7 @@ _KINDS: dict[FilterKind, _Kind] = {
         "String",
         _host,
     ),
-    "contains": _Kind(
-        "{}_contains", _text, "positionCaseInsensitiveUTF8({column}, {value}) > 0", "String"
-    ),
+    "contains": _Kind("{}_contains", _text, ""),
     "in": _Kind("{}_in", _texts, "has({value}, toString({column}))", "Array(String)", list),
     "not_in": _Kind(
         "{}_not_in", _texts, "NOT has({value}, toString({column}))", "Array(String)", list
