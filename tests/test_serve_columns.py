@@ -3,7 +3,9 @@ clip-retrieval's calls."""
 
 from __future__ import annotations
 
+import csv
 import io
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -71,6 +73,9 @@ def test_hits_are_downloaded_with_them(served: Served) -> None:
     assert read.column_names[-3:] == ["language", "tags", "folded"]
     ids = read.column("id").to_pylist()
     assert read.column("tags").to_pylist() == [TAGS[n] for n in ids]
+    answer = post(served, "/api/search/download?format=csv", asked)
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert [json.loads(row["tags"]) for row in rows] == [TAGS[int(row["id"])] for row in rows]
 
 
 def test_a_client_counts_and_sorts(served: Served) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cliphouse.cli import show
+from cliphouse.engine.arrays import as_rows, without_lists
 from cliphouse.errors import QueryError
 from cliphouse.json_text import to_json
 from cliphouse.shards.disk import disk_errors
@@ -89,15 +90,6 @@ def check_output(path: Path) -> None:
         raise QueryError(f"{path}: the folder {path.parent} does not exist")
 
 
-def as_rows(result: pa.Table) -> list[dict[str, Any]]:
-    """Rows as dicts. Bytes that are not UTF-8, which a String may hold, are replaced."""
-    columns = [
-        [_decoded(value) for value in column.cast(_as_bytes(column.type)).to_pylist()]
-        for column in result.columns
-    ]
-    return [dict(zip(result.column_names, row, strict=True)) for row in zip(*columns, strict=True)]
-
-
 def _encode(result: Callable[[], pa.Table], chosen: Format, whole: Callable[[], Any]) -> bytes:
     if chosen is Format.JSON:
         return (to_json(whole(), indent=2) + "\n").encode()
@@ -107,51 +99,12 @@ def _encode(result: Callable[[], pa.Table], chosen: Format, whole: Callable[[], 
     if chosen is Format.CSV:
         from pyarrow.csv import write_csv
 
-        write_csv(_flat(result()), buffer)
+        write_csv(without_lists(result()), buffer)
     else:
         from pyarrow.parquet import write_table
 
         write_table(result(), buffer)
     return buffer.getvalue()
-
-
-def _flat(result: pa.Table) -> pa.Table:
-    """Lists, tuples and maps as JSON text, which a CSV cell can hold."""
-    import pyarrow as pa
-
-    rows = as_rows(result)
-    for index, field in enumerate(result.schema):
-        if pa.types.is_nested(field.type):
-            texts = pa.array([to_json(row[field.name]) for row in rows], pa.string())
-            result = result.set_column(index, field.name, texts)
-    return result
-
-
-def _as_bytes(kind: pa.DataType) -> pa.DataType:
-    """``kind`` with text as bytes, at any depth: a String of ClickHouse may not be UTF-8."""
-    import pyarrow as pa
-
-    if pa.types.is_string(kind):
-        return pa.binary()
-    if pa.types.is_dictionary(kind):
-        return _as_bytes(kind.value_type)
-    if pa.types.is_list(kind):
-        return pa.list_(_as_bytes(kind.value_type))
-    if pa.types.is_map(kind):
-        return pa.map_(_as_bytes(kind.key_type), _as_bytes(kind.item_type))
-    if pa.types.is_struct(kind):
-        return pa.struct([(field.name, _as_bytes(field.type)) for field in kind])
-    return kind
-
-
-def _decoded(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    if isinstance(value, dict):
-        return {key: _decoded(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_decoded(inner) for inner in value]
-    return value
 
 
 def shorten(value: object, limit: int = 120) -> str:

@@ -11,17 +11,10 @@ import typer
 
 import cliphouse
 from cliphouse.cli import options, show
-from cliphouse.cli.formats import (
-    Format,
-    as_rows,
-    check_output,
-    choose_format,
-    draw_rows,
-    write,
-    write_bytes,
-)
+from cliphouse.cli.formats import Format, check_output, choose_format, draw_rows, write, write_bytes
 from cliphouse.cli.timing import timing_line
 from cliphouse.engine.answer import Answer
+from cliphouse.engine.arrays import as_rows
 from cliphouse.engine.statements import returns_rows, split_statements
 from cliphouse.errors import CliphouseError, QueryError
 

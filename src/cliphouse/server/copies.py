@@ -12,8 +12,8 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from cliphouse.engine.address import FolderAddress, parse_address
+from cliphouse.engine.arrays import without_lists
 from cliphouse.json_text import to_json
-from cliphouse.search.arrow import hits_table
 from cliphouse.search.results import SearchResult
 from cliphouse.server.api import service_of
 from cliphouse.server.failures import RESPONSES, json_answer
@@ -88,8 +88,10 @@ def _encode(result: SearchResult, format: FileFormat) -> bytes:
     if format == "json":
         return (to_json(result.to_dict(), indent=2) + "\n").encode()
     buffer = io.BytesIO()
-    write = pa_csv.write_csv if format == "csv" else pq.write_table
-    write(hits_table(result.hits, result.fields), buffer)
+    if format == "csv":
+        pa_csv.write_csv(without_lists(result.to_arrow()), buffer)
+    else:
+        pq.write_table(result.to_arrow(), buffer)
     return buffer.getvalue()
 
 
