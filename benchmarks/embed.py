@@ -31,7 +31,8 @@ from cliphouse.models.network import Network
 from cliphouse.models.text_tower import TextTower
 from cliphouse.models.vision_tower import pixels, shrink
 from cliphouse.pictures.embed import embed_folder
-from cliphouse.pictures.files import open_picture
+from cliphouse.pictures.files import read_with, upright_size
+from cliphouse.pictures.formats import MAX_PIXELS
 from vit_files import write_vit
 
 REPORT = Path(__file__).resolve().parents[1] / "docs" / "benchmarks" / "embed.md"
@@ -82,15 +83,22 @@ def measure(model: Path, name: str, size: tuple[int, int], work: Path, count: in
     paths = sorted(folder.glob("*.jpg"))
     layout = layout_of(model)
     vision, text = layout.vision(model), layout.text(model)
+    edge = load_encoder(str(model)).decoding_edge
     network = Network(vision.network, threads=1)  # threads that wait would be counted
     words = TextTower(text, Network(text.network, threads=1))
-    opened = [open_picture(path) for path in paths[:4]]
+
+    def read(path: Path) -> Image.Image:
+        """As `embed` reads a picture: a large one no larger than it needs to be."""
+        with path.open("rb") as stream:
+            return read_with(stream, path.name, MAX_PIXELS, upright_size, lambda: edge)[0]
+
+    opened = [read(path) for path in paths[:4]]
     shrunk = [shrink(image, vision) for image in opened]
     batch = pixels([shrunk[n % len(shrunk)] for n in range(32)], vision)
     captions = [f"photo {number}" for number in range(32)]
     (given,) = network.inputs
     runs: dict[str, tuple[Callable[[], object], int]] = {
-        "reading": (lambda: [open_picture(path) for path in paths[:4]], 4),
+        "reading": (lambda: [read(path) for path in paths[:4]], 4),
         "preprocessing": (lambda: pixels([shrink(i, vision) for i in opened], vision), 4),
         "image network": (lambda: network.run({given: batch}), 32),
         "text network": (lambda: list(words.embed(captions, 32)), 32),

@@ -28,7 +28,7 @@ TINY = load_encoder("tiny")
 class CountingEncoder:
     """The tiny model; ``encoded`` gets the number of pictures of each call."""
 
-    name, dim = TINY.name, TINY.dim
+    name, dim, decoding_edge = TINY.name, TINY.dim, TINY.decoding_edge
 
     def __init__(self, encoded: list[int]) -> None:
         self.encoded = encoded

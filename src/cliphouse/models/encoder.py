@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cliphouse.models.vision_tower import VisionTower
 
 _BATCH = 32  # texts
+_DECODING = 1.5  # what the scaled pictures then differ in is far below what JPEG itself loses
 # Words of the tiny model take 0.1 ms on one thread, and starting a second takes 30 ms of CPU.
 _TINY_THREADS = 1
 
@@ -34,6 +35,9 @@ class Encoder(Protocol):
 
     @property
     def dim(self) -> int: ...
+
+    @property
+    def decoding_edge(self) -> int: ...
 
     def encode_text(self, texts: Sequence[str]) -> NDArray[np.float32]: ...
 
@@ -64,6 +68,12 @@ class ClipEncoder:
         if dim is None:
             raise ModelError(f"model {self.name}: no file says the dimension of its vectors")
         return dim
+
+    @property
+    def decoding_edge(self) -> int:
+        """Pixels of a picture's shorter edge from which it may be scaled for the model: a JPEG is
+        decoded faster if it is not larger."""
+        return int(_DECODING * self._vision_facts.edge)
 
     def encode_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Encode ``texts``: float32 of shape (len(texts), dim), each row of length 1.

@@ -10,15 +10,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from cliphouse.errors import PictureError
+from cliphouse.errors import ModelError, PictureError
 from cliphouse.pictures.formats import MAX_PIXELS, NOT_PICTURES
 from cliphouse.pictures.pixels import as_rgb
 
 # Among the filters, this one is known as ours by its pattern.
 _NO_SIZE_WARNING = ("ignore", re.compile("Image size"), Image.DecompressionBombWarning, None, 0)
 _Seen = TypeVar("_Seen")
+_WORTH_DRAFTING = 1000  # pixels of the shorter edge; smaller pictures are decoded in 5 ms
 _USUAL = ("JPEG", "PNG", "GIF", "BMP", "PPM")  # those that Pillow imports first
 
 
@@ -47,10 +48,16 @@ def read_picture(stream: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> I
 
 
 def read_with(
-    stream: BinaryIO, name: str, max_pixels: int, look: Callable[[Image.Image], _Seen]
+    stream: BinaryIO,
+    name: str,
+    max_pixels: int,
+    look: Callable[[Image.Image], _Seen],
+    edge: Callable[[], int] | None = None,
 ) -> tuple[Image.Image, _Seen]:
     """Read a picture as `read_picture` does, and ``look`` at what Pillow has opened before it is
-    converted."""
+    decoded. A large JPEG is decoded at a half, a quarter or an eighth of its size, with at least
+    the pixels of ``edge`` on its shorter edge; None keeps its size. ``edge`` is called only for
+    such a one, and its errors are passed on."""
     try:
         with _no_size_warning(), _identify(stream) as image:
             if image.width * image.height > max_pixels:
@@ -59,8 +66,10 @@ def read_with(
                     f"{max_pixels:,}; make it smaller"
                 )
             seen = look(image)
+            if edge is not None and min(image.size) >= _WORTH_DRAFTING:
+                image.draft(None, (edge(), edge()))
             return as_rgb(ImageOps.exif_transpose(image)), seen
-    except PictureError:
+    except (PictureError, ModelError):
         raise
     except Image.DecompressionBombError:
         raise LargePictureError(
@@ -70,6 +79,12 @@ def read_with(
     except Exception as error:
         reason = "not a picture" if isinstance(error, UnidentifiedImageError) else str(error)
         raise PictureError(f"{name}: cannot be read as a picture: {reason}") from error
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height of a picture that Pillow has opened, as it is when turned upright."""
+    is_turned = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+    return (image.height, image.width) if is_turned else image.size
 
 
 def _identify(stream: BinaryIO) -> Image.Image:

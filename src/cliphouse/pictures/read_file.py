@@ -11,7 +11,7 @@ from PIL import Image
 
 from cliphouse.errors import PictureError
 from cliphouse.models import Encoder
-from cliphouse.pictures.files import LargePictureError, read_with
+from cliphouse.pictures.files import LargePictureError, read_with, upright_size
 from cliphouse.pictures.find import Picture
 from cliphouse.pictures.passed_over import Kind, PassedOver
 from cliphouse.pictures.photograph import Photograph, read_photograph
@@ -38,15 +38,20 @@ def read_file(picture: Picture, encoder: Encoder, max_pixels: int) -> ReadPictur
         with path.open("rb") as stream:
             picture = _described(picture, stream)
             stream.seek(0)
-            image, photograph = read_with(stream, str(path), max_pixels, read_photograph)
+            image, (size, photograph) = read_with(
+                stream, str(path), max_pixels, _look, lambda: encoder.decoding_edge
+            )
         picture = with_own_caption(picture, photograph.caption)
-        shrunk = encoder.shrink(image)
-        return ReadPicture(picture, photograph, shrunk, image.width, image.height)
+        return ReadPicture(picture, photograph, encoder.shrink(image), *size)
     except OSError as error:
         return PassedOver(path, f"cannot be read: {error.strerror or error}", "unreadable")
     except PictureError as error:
         kind: Kind = "too large" if isinstance(error, LargePictureError) else "damaged"
         return PassedOver(path, str(error).removeprefix(f"{path}: "), kind)
+
+
+def _look(image: Image.Image) -> tuple[tuple[int, int], Photograph]:
+    return upright_size(image), read_photograph(image)
 
 
 def with_own_caption(picture: Picture, caption: str) -> Picture:

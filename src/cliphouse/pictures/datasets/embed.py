@@ -22,7 +22,7 @@ from cliphouse.pictures.datasets.member import CutOff, Input, Member
 from cliphouse.pictures.datasets.record import Record, read_record
 from cliphouse.pictures.datasets.report import DatasetReport, InputReport, Pace, SkippedMember
 from cliphouse.pictures.datasets.rows import Loaded, Rows
-from cliphouse.pictures.files import read_picture
+from cliphouse.pictures.files import read_with, upright_size
 from cliphouse.pictures.formats import MAX_PIXELS
 from cliphouse.pictures.output import foreign, shard_files, take_folder
 from cliphouse.shards.locks import lock_holder, try_lock
@@ -180,11 +180,17 @@ class _Run:
         if member.fault:
             return SkippedMember(member.key, member.fault)
         try:
-            image = read_picture(io.BytesIO(member.picture), member.key, self._max_pixels)
+            image, size = read_with(
+                io.BytesIO(member.picture),
+                member.key,
+                self._max_pixels,
+                upright_size,
+                lambda: self._encoder.decoding_edge,
+            )
             shrunk = self._encoder.shrink(image)
         except PictureError as error:
             return SkippedMember(member.key, str(error).removeprefix(f"{member.key}: "))
-        return Loaded(replace(member, picture=b""), shrunk, image.width, image.height)
+        return Loaded(replace(member, picture=b""), shrunk, *size)
 
 
 def _address(one: Input[Any]) -> str:
