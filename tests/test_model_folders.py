@@ -9,10 +9,12 @@ import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import onnx
+import psutil
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
@@ -23,6 +25,7 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 
 from cliphouse.errors import ModelError
 from cliphouse.models import load_encoder
+from cliphouse.models.vision_tower import pictures_at_once
 from model_folders import (
     HALF,
     MEAN,
@@ -226,6 +229,18 @@ def test_a_network_exported_for_some_rows_takes_any_number(tmp_path: Path) -> No
     fours = load_encoder(str(folder))
     np.testing.assert_allclose(fours.encode_text(TEXTS[:9]), texts[:9], atol=1e-6)
     np.testing.assert_allclose(fours.encode_image(PICTURES), pictures, atol=1e-6)
+
+
+def test_a_batch_fits_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def free(count: int) -> None:
+        monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=count))
+
+    free(64 * 2**30)
+    assert pictures_at_once(224) == pictures_at_once(512) == 32
+    free(2 * 2**30)
+    assert 1 < pictures_at_once(512) < pictures_at_once(336) < pictures_at_once(224) < 32
+    free(0)
+    assert pictures_at_once(224) == 1
 
 
 def test_half_precision_is_taken_if_there_is_nothing_else(tmp_path: Path) -> None:

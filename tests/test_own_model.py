@@ -22,6 +22,7 @@ from cliphouse.pictures.drawn import write_pictures
 from cliphouse.pictures.embed import embed_folder
 from cliphouse.server.service import Service
 from cliphouse.server.settings import ServeSettings
+from cliphouse.udf.install import ServerFolders, server_files
 from conftest import Run
 from model_folders import Net, clip_tokenizer, immich_folder
 from serving import serving
@@ -133,6 +134,25 @@ def test_python_takes_it_and_other_shards_are_refused(world: World, tmp_path: Pa
         pictures = [Image.open(path) for path in sorted((world.folder / "pictures").glob("*.jpg"))]
         vectors = table.encoder.encode_image([p.convert("RGB") for p in pictures])
         np.testing.assert_allclose(vectors, world.image, atol=1e-3)
+
+
+def test_a_server_is_given_the_folder(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = ServerFolders(tmp_path / "config", tmp_path / "scripts", (tmp_path,))
+
+    def settings(*given: str) -> dict[str, object]:
+        (text,) = (f.text for f in server_files(folders, *given) if f.path.name == "encoder.json")
+        return dict(json.loads(text))
+
+    monkeypatch.chdir(world.folder)
+    assert settings("models/own-clip")["model"] == str(world.model)
+    named = settings("own-clip", "models")
+    assert (named["model"], named["model_dir"]) == ("own-clip", str(world.folder / "models"))
+    with pytest.raises(ModelError, match="ViT-L/14: a server downloads nothing; name the folder"):
+        settings("ViT-L/14")
+    with pytest.raises(ModelError, match="model 'own-clip' is unknown"):
+        settings("own-clip")
 
 
 def test_names_of_folders(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

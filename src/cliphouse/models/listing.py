@@ -12,8 +12,6 @@ from cliphouse.models.layouts import fastembed, find_layout
 from cliphouse.models.model_files import FOLDER_VARIABLE, FolderModel, TowersApart, find_model
 from cliphouse.models.registry import MODELS, KnownModel, known_model
 
-_OTHER = "a folder of model files"
-
 
 @dataclass(frozen=True)
 class ListedModel:
@@ -70,5 +68,5 @@ def _others(root: Path) -> list[ListedModel]:
             dim = layout.dim(path)
         except ModelError:
             dim = None
-        others.append(ListedModel(path.name, dim, _OTHER, here=str(path)))
+        others.append(ListedModel(path.name, dim, here=str(path)))
     return others
