@@ -6,12 +6,15 @@ import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import NormalDist
 
+import httpx
 import numpy as np
 import pytest
 from playwright.sync_api import Locator, expect
 
 from browser import Chromium, Watched, watched
+from cliphouse.models import load_encoder
 from page_data import COPIED, COPIES, GONE, PageData
 from serving import Served
 
@@ -76,6 +79,31 @@ def test_pictures_are_selected_by_mouse_and_keyboard(
     bar.get_by_role("button", name="Cancel").click()
     page.get_by_role("button", name="Select", exact=True).click()
     expect(bar.get_by_role("status")).to_have_text("Choose pictures")
+
+
+def test_weak_matches_are_set_apart(watch: Watched, page_data: PageData) -> None:
+    page = watch.open("/?dedup=off&mode=exact")
+    unit = page_data.drawn.image / np.linalg.norm(page_data.drawn.image, axis=1, keepdims=True)
+    strong = {}
+    for words in ("a red star", "quarterly tax report"):
+        vector = load_encoder("tiny").encode_text([words])[0]
+        scores = unit @ (vector / np.linalg.norm(vector))
+        spread = 1.4826 * np.median(abs(scores - np.median(scores)))
+        bound = np.median(scores) + NormalDist().inv_cdf(1 - 1 / len(scores)) * spread
+        strong[words] = int((scores >= bound).sum())
+        page.fill("#words", words)
+        page.wait_for_function(
+            """at => document.querySelector("#grid .group")?.textContent.startsWith("Less alike")
+              && [...document.querySelectorAll("#grid li")].findIndex(
+                (one) => one.matches(".group")) === at""",
+            arg=strong[words],
+        )
+        watch.shoot("weak-desktop-light")
+        body = {"words": words, "k": 3}
+        for asked, expected in ((True, pytest.approx(bound, abs=1e-4)), (False, None)):
+            answer = httpx.post(f"{watch.url}/api/search", json=body | {"weak": asked})
+            assert answer.json()["search"]["weak_below"] == expected
+    assert strong["quarterly tax report"] <= 2 < strong["a red star"]  # one by chance, on average
 
 
 def test_a_stack_opens_in_place(watch: Watched, page_data: PageData) -> None:

@@ -224,6 +224,7 @@ class Table(LoadingTable):
         cursor: str | None = None,
         fields: str | Sequence[str] | None = None,
         sort: str | None = None,
+        weak: bool = False,
         count: bool = False,
         **more: Any,
     ) -> SearchResult:
@@ -243,7 +244,7 @@ class Table(LoadingTable):
         given: dict[str, Any] = {"k": k, "modality": modality, "where": where, "metric": metric}
         given |= {"mode": mode, "ef": ef, "oversampling": oversampling, "filter": filter}
         given |= {"min_score": min_score, "dedup": dedup, "offset": offset, "cursor": cursor}
-        request = Request.read(given | {"fields": fields, "sort": sort} | more)
+        request = Request.read(given | {"fields": fields, "sort": sort, "weak": weak} | more)
         return self.search_many([operands_of(query, add, subtract)], request, count)[0]
 
     def search_many(

@@ -128,6 +128,12 @@ class Request(_Wide):
         longest=300,
         alike=False,
     )
+    weak: bool = option(
+        False,
+        help="Say below which score hits are no better than unrelated rows, as weak_below in the "
+        "JSON.",
+        alike=False,
+    )
 
     def __post_init__(self) -> None:
         for field, value in self.values():

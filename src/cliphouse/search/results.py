@@ -27,7 +27,9 @@ class SearchStats:
     recall@k of this mode and width for this kind of query: 1.0 for exact, None if it was not
     measured. ``reason`` says why the mode was chosen, ``filtered`` how a filter was applied (empty
     without one). Times are in milliseconds. ``rows_read`` counts the rows that an embedded engine
-    read; it is None if the search was not asked to count them.
+    read; it is None if the search was not asked to count them. ``weak_below`` is the score below
+    which a hit is no better than unrelated rows; it is None if the search was not asked for it, or
+    the table is too small to say (see cliphouse.search.background).
     """
 
     mode: str
@@ -42,6 +44,7 @@ class SearchStats:
     encode_ms: float
     search_ms: float
     rows_read: int | None = None
+    weak_below: float | None = None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cliphouse.errors import TableError
 from cliphouse.schema.facts import TableFacts, read_facts
 from cliphouse.schema.handle import TableHandle
+from cliphouse.search.background import Background, read_background
 from cliphouse.search.option import one_of
 from cliphouse.search.query.encoders import TableEncoders
 from cliphouse.search.query.operand import Operand, Query, one_query
@@ -64,10 +65,12 @@ class TableSearch:
         self._encoders = encoders
         self._known: KnownTable | None = None
         self._means: dict[Modality, NDArray[np.float32]] | None = None
+        self._backgrounds: dict[Modality, Background] = {}
 
     def forget(self) -> None:
         """Read the table anew for the next search."""
         self._known = self._means = None
+        self._backgrounds = {}
 
     def known(self, modality: Modality) -> KnownTable:
         """What a search must know of the table, read anew if it may have changed.
@@ -96,7 +99,21 @@ class TableSearch:
         reader = QueryReader(table, lambda: self._encoders.of_table(table.name, table.info))
         vectors = [self._recognised(v, table) for v in reader.read(asked, request.modality)]
         encode_ms = (time.perf_counter() - started) * 1000 / max(len(vectors), 1)
-        return [known.searcher.search(vector, request, encode_ms, count) for vector in vectors]
+        found = [known.searcher.search(vector, request, encode_ms, count) for vector in vectors]
+        if not request.weak:
+            return found
+        background = self._background(known, request.modality)
+        return [
+            replace(one, stats=replace(one.stats, weak_below=background.weak_below(vector.values)))
+            for one, vector in zip(found, vectors, strict=True)
+        ]
+
+    def _background(self, known: KnownTable, modality: Modality) -> Background:
+        kept = self._backgrounds.get(modality)
+        if kept is None or kept.rows != known.facts.rows:
+            kept = read_background(known.table, known.facts, modality)
+            self._backgrounds[modality] = kept
+        return kept
 
     def _recognised(self, vector: QueryVector, table: TableHandle) -> QueryVector:
         if vector.kind != "vector" or table.info.modalities != MODALITIES:

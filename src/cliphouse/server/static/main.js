@@ -40,6 +40,11 @@ function listener(source) {
       if (current() !== source()) return;
       $("grid").removeAttribute("aria-busy");
       showProblem("");
+      if (isFirst && source() === listing && sorting.isUndated(answer.hits, state.sort)) {
+        sorting.show(state.sort, false);
+        showPictures();
+        return;
+      }
       if (isFirst) grid.replace(answer.hits, state.table);
       else grid.append(answer.hits);
       if (isFirst && answer.search) showEngine(answer.search, milliseconds);
@@ -82,7 +87,7 @@ const act = {
     const hit = source.hits[at + by];
     if (hit) change({ item: hit.id }, "replace", hit);
   },
-  label: (hit) => (isAsking(state) ? null : sorting.heading(hit, sorting.listed(state.sort))),
+  label: (hit) => (isAsking(state) ? results.label(hit) : sorting.heading(hit, sorting.listed(state.sort))),
   note(hit) {
     if (hit.stack !== undefined) return { name: "similarity", title: "cosine similarity to the picture that it is folded into", text: `≈ ${hit.score.toFixed(3)}` };
     if (state.sort) return sorting.note(hit, state.sort);

@@ -5,6 +5,7 @@ import { post, postJson } from "./api.js";
 const FIRST = 30;
 const NEXT = 60;
 const FOLDED = 200;
+const WEAK = "Less alike: unrelated pictures come as near by chance";
 const SHOWN = ["url", "caption", "width", "height"]; // the columns that a tile needs
 export const SORTED = 200; // so many of the nearest are sorted by a column
 
@@ -21,6 +22,7 @@ export class Results {
     this.hits = [];
     this.seen = new Set();
     this.cursor = null;
+    this.weakBelow = null;
     this.body = null;
     this.isLoading = false;
   }
@@ -48,7 +50,7 @@ export class Results {
   // A page of the search. Each page would be sorted by itself, so a sorted search has only one.
   async page(k, cursor, signal) {
     const { sort } = this.body;
-    const body = { ...this.body, k: sort ? SORTED : k, fields: SHOWN.join(), count: true, ...(cursor && { cursor }) };
+    const body = { ...this.body, k: sort ? SORTED : k, fields: SHOWN.join(), count: true, weak: !cursor && !sort, ...(cursor && { cursor }) };
     const answer = await postJson("/api/search", body, signal);
     return sort ? { ...answer, cursor: null } : answer;
   }
@@ -80,6 +82,7 @@ export class Results {
     const hits = answer.hits.filter(({ id }) => !this.seen.has(id));
     for (const { id } of hits) this.seen.add(id);
     this.hits.push(...hits);
+    if (isFirst) this.weakBelow = answer.search?.weak_below ?? null;
     this.cursor = answer.cursor;
     this.isLoading = false;
     this.listener.found({ ...answer, hits }, isFirst, milliseconds);
@@ -91,6 +94,11 @@ export class Results {
     const body = { ...rest, operands: [{ id: hit.id }], min_score: threshold, k: FOLDED, fields: SHOWN.join() };
     const { hits } = await postJson("/api/search", body);
     return hits.filter(({ id }) => !this.seen.has(id));
+  }
+
+  // The heading of the hits that are no better than unrelated pictures; null for the others.
+  label(hit) {
+    return this.weakBelow !== null && hit.score < this.weakBelow ? WEAK : null;
   }
 
   // Put hits behind another one.

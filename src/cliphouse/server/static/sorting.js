@@ -45,6 +45,13 @@ export class Sorting {
     $("sort").value = sort;
   }
 
+  // Whether the first of all pictures says that none has a date. From then on they come as loaded.
+  isUndated(hits, sort) {
+    if (sort || this.usual === "id" || (hits[0]?.[TAKEN] ?? null) !== null) return false;
+    this.usual = "id";
+    return true;
+  }
+
   // The order of all pictures, if no other is chosen.
   listed(sort) {
     return sort || this.usual;
