@@ -23,7 +23,7 @@ from typer.testing import CliRunner, Result
 
 from cliphouse.cli.app import app
 from cliphouse.engine.lockfile import lock_file, read_lock_file
-from cliphouse.errors import MissingError, PictureError, QueryError, UserError
+from cliphouse.errors import MissingError, QueryError, UserError
 from conftest import Run
 from forked import python
 from serving import Drawn
@@ -115,7 +115,7 @@ def test_search_and_info_go_through_the_service(
             (["x", "--show-sql"], QueryError, "does not allow --show-sql"),
             (["id:99"], QueryError, "table laion has no such row"),
             (["x", "--table", "third"], MissingError, "no table 'third'"),
-            ([str(tmp_path / "none.jpg")], PictureError, "cannot be read"),
+            ([str(tmp_path / "none.jpg")], QueryError, "no such file"),
         ):
             result = ask("search", *arguments, *server)
             assert type(result.exception) is kind, result
