@@ -166,6 +166,10 @@ def test_names_of_folders(world: World, tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(ModelError, match="tiny: rename this folder; tiny is the name of the bund"):
         load_encoder("./tiny")
     assert model_name("./ViT-L-14__openai") == "ViT-L/14"
+    cache = tmp_path / "models--immich-app--ViT-B-16__openai" / "snapshots"
+    cache.mkdir(parents=True)
+    (cache / "0123abc").symlink_to(world.model)
+    assert model_name(str(cache / "0123abc")) == "ViT-B-16__openai"
     assert load_encoder("ViT-L/14", str(tmp_path)).dim == 768
     with pytest.raises(ModelError, match=r"in .*models: run cliphouse models fetch ViT-L/14 --to"):
         load_encoder("ViT-L/14", str(world.folder / "models"))

@@ -168,7 +168,13 @@ def _given_folder(model: str) -> Path | None:
 
 
 def _own_name(folder: Path) -> str:
-    return Path(os.path.abspath(folder)).name  # noqa: PTH100 - a link keeps its own name
+    """The name that a folder gives its model: its own, or the repository's in the hub's cache,
+    where a folder is called models--OWNER--NAME/snapshots/REVISION."""
+    whole = Path(os.path.abspath(folder))  # noqa: PTH100 - a link keeps its own name
+    place = whole.parent.parent.name
+    if whole.parent.name == "snapshots" and place.startswith("models--"):
+        return place.split("--")[-1]
+    return whole.name
 
 
 def _called_as(folder: Path) -> KnownModel | None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+_ERRORS = 3  # warnings about how a network was exported help nobody who only uses it
 # The outputs that hold one vector a row, of a network that has others beside it.
 _OUTPUTS = ("text_embeds", "image_embeds", "embedding", "pooler_output")
 _DTYPES = {
@@ -46,6 +47,7 @@ class Network:
         self.path = path
         wanted = providers(device)
         options = onnxruntime.SessionOptions()
+        options.log_severity_level = _ERRORS
         if threads is not None:
             options.intra_op_num_threads = options.inter_op_num_threads = threads
         try:
