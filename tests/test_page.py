@@ -631,6 +631,18 @@ def test_a_service_with_keys_asks_for_one(browser: Chromium, page_data: PageData
         expect(page.locator("#grid img.shown").first).to_be_visible()
         assert all("401" in error for error in seen.errors)
         seen.errors.clear()
+        page.get_by_text("Export", exact=True).click()
+        page.get_by_role("button", name="Copy link with key").click()
+        expect(page.locator("#toast")).to_contain_text("copied", timeout=30_000)
+        shared = page.evaluate("navigator.clipboard.readText()")
+        assert shared.startswith(f"{locked.url}/?q=a+star#key=")
+        other = page.context.new_page()
+        asked: list[str] = []
+        other.on("request", lambda request: asked.append(request.url))
+        other.goto(shared)
+        expect(other.locator("#grid img.shown").first).to_be_visible()
+        expect(other).to_have_url(f"{locked.url}/?q=a+star")
+        assert not any("key=" in url.partition("#")[0] for url in asked)
 
 
 def test_a_service_that_is_gone_is_said_to_be(watch: Watched) -> None:

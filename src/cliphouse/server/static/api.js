@@ -3,12 +3,24 @@
 import { $ } from "./dom.js";
 
 const STORED = "cliphouse key";
+takeKey();
 let key = sessionStorage.getItem(STORED) ?? "";
 let keyDialog = null; // the promise of an open dialog
 
 export class ServiceProblem extends Error {}
 
 export const hasKey = () => key !== "";
+
+// The address with the key in its fragment, which browsers send to no service.
+export const linkWithKey = () => `${location.href.split("#")[0]}#key=${encodeURIComponent(key)}`;
+
+// Take the key out of a link that was shared with it.
+function takeKey() {
+  const shared = new URLSearchParams(location.hash.slice(1)).get("key");
+  if (shared === null) return;
+  sessionStorage.setItem(STORED, shared);
+  history.replaceState(history.state, "", location.pathname + location.search);
+}
 
 export async function getJson(path, signal) {
   return (await ask(path, { signal })).json();

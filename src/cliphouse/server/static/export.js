@@ -1,5 +1,6 @@
 // The Export menu: downloads the results, and copies the search as code or as a link.
 
+import { hasKey, linkWithKey } from "./api.js";
 import { $, copyText, saveFile, toast } from "./dom.js";
 import { isAsking, isPrivate } from "./state.js";
 
@@ -7,8 +8,8 @@ const LABELS = { command: "Command", python: "Python", sql: "SQL" };
 
 export function offerExport(results, current) {
   const run = (work) => async (event) => {
-    if (!isAsking(current())) return toast("Search for something first");
     const button = event.currentTarget;
+    if (!isAsking(current()) && !(button.dataset.code in LINKS)) return toast("Search for something first");
     button.disabled = true;
     try {
       await work(button.dataset);
@@ -24,8 +25,9 @@ export function offerExport(results, current) {
     button.addEventListener("click", run(({ format }) => download(results, format)));
   }
   for (const button of $("export").querySelectorAll("[data-code]")) {
-    button.addEventListener("click", run(({ code }) => (code === "link" ? copyLink(current()) : copyCode(results, code))));
+    button.addEventListener("click", run(({ code }) => (LINKS[code] ? LINKS[code](current()) : copyCode(results, code))));
   }
+  $("export-menu").addEventListener("toggle", () => { $("link-with-key").hidden = !hasKey(); });
 }
 
 const count = () => Math.min(10_000, Math.max(1, Math.round(Number($("export-count").value)) || 100));
@@ -41,7 +43,7 @@ async function copyCode(results, kind) {
   return copyText(code[kind], LABELS[kind] + notes);
 }
 
-function copyLink(state) {
-  const without = isPrivate(state) ? "Link (without your picture)" : "Link";
-  return copyText(location.href, without);
-}
+const LINKS = {
+  link: (state) => copyText(location.href, isPrivate(state) ? "Link (without your picture)" : "Link"),
+  keyed: () => copyText(linkWithKey(), "Link with your key, for anyone who has it,"),
+};
