@@ -56,6 +56,7 @@ def test_the_example_runs(drawn: Drawn, tmp_path: Path) -> None:
     outputs = [out for cell in notebook.cells for out in cell.get("outputs", ())]
     pages = [out.data["text/html"] for out in outputs if "text/html" in out.get("data", ())]
     assert sum("data:image/jpeg;base64," in page for page in pages) == 3
+    assert any("512 dimensions, model tiny>" in str(out.get("data")) for out in outputs)
     assert any("(20, 512)" in out.get("data", {}).get("text/plain", "") for out in outputs)
 
 
@@ -121,3 +122,13 @@ def test_a_contact_sheet_is_shown(table: cliphouse.Table, monkeypatch: pytest.Mo
     assert len(sheet.getcolors(sheet.width * sheet.height) or ()) > 50
     with pytest.raises(PictureError, match="no hit has a picture in a local file"):
         cliphouse.SearchResult((), found.stats, "").show()
+
+
+def test_a_table_says_what_it_is(table: cliphouse.Table, tmp_path: Path) -> None:
+    place = f"table laion in {tmp_path / 'laion.chdb'}"
+    assert repr(table) == f"<{place}>"
+    with table:
+        rows = len(table.search("a red circle", k=1000))
+        assert repr(table) == f"<{place}: {rows} rows, 512 dimensions, model tiny>"
+        other = cliphouse.open(tmp_path / "laion.chdb", table="other")
+        assert repr(other) == f"<table other in {tmp_path / 'laion.chdb'}>"

@@ -14,12 +14,12 @@ from cliphouse.engine.connection import Connection
 from cliphouse.engine.database import AGAIN, GOES_ON, Database
 from cliphouse.engine.quoting import identifier
 from cliphouse.engine.retry import RETRY_TIMES, RetryTimes
-from cliphouse.errors import QueryError
+from cliphouse.errors import CliphouseError, QueryError
 from cliphouse.inspection.statistics import TableStatistics, read_statistics
 from cliphouse.models import Device, Encoder
 from cliphouse.planning.build import BuildForecast, forecast_here
 from cliphouse.recall.keep import forget_measured, keep_measured
-from cliphouse.schema.handle import TableHandle, open_table
+from cliphouse.schema.handle import TableHandle, described, open_table
 from cliphouse.schema.index_spec import IndexSpec
 from cliphouse.schema.info import TableInfo
 from cliphouse.search.filter import Filter
@@ -367,6 +367,16 @@ class Table(LoadingTable):
         """Let go of the database, so that another process can have it."""
         self._search.forget()
         self._database.close()
+
+    def __repr__(self) -> str:
+        """What the table is. A database that is not open is not opened for that."""
+        known = ""
+        if self._database.is_open:
+            try:
+                known = f": {described(self.handle)}"
+            except CliphouseError as error:
+                known = f": {error}"
+        return f"<table {self.name} in {self.address.shown}{known}>"
 
     def __enter__(self) -> Table:
         return self

@@ -37,6 +37,11 @@ class Database:
         return not isinstance(self.address, FolderAddress) or self.address.folder.is_dir()
 
     @property
+    def is_open(self) -> bool:
+        """Whether there is a connection, which has been needed before."""
+        return self._open is not None
+
+    @property
     def connection(self) -> Connection:
         """The open connection. Raises TableError if there is no database or another process has it
         open, UnreachableError if no server answers."""

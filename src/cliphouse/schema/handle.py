@@ -17,6 +17,7 @@ from cliphouse.schema.info import (
     read_definition,
 )
 from cliphouse.schema.migrations import DESCRIPTION, LEDGER_RECORD
+from cliphouse.wording import counted
 
 
 @dataclass(frozen=True)
@@ -83,3 +84,10 @@ def open_table(connection: Connection, name: str) -> TableHandle:
             f"{connection.address.shown}: no table {name}; make it with: cliphouse ingest DIR"
         )
     return table
+
+
+def described(table: TableHandle) -> str:
+    """A few words on a table: its rows, the dimension of its vectors and their model."""
+    (found,) = table.connection.rows(f"SELECT count() AS rows FROM {table.sql}")
+    rows, info = counted(int(found["rows"]), "row"), table.info
+    return f"{rows}, {info.dim} dimensions, model {info.model or 'unknown'}"
