@@ -106,6 +106,11 @@ def test_a_table_is_found_by_the_name_of_its_model(world: World, tmp_path: Path,
     assert (
         "laion was made with model own-clip; words and pictures encoded with tiny" in other.stderr
     )
+    (tmp_path / "moved" / "own-clip" / "textual" / "model.onnx").write_bytes(b"<html>404</html>")
+    damaged = run(*asked, "--model-dir", "moved")
+    assert damaged.returncode == 2
+    (line,) = damaged.stderr.splitlines()
+    assert "moved/own-clip/textual/model.onnx: the model cannot be loaded: " in line
 
 
 def test_the_service_searches_with_it(world: World) -> None:
