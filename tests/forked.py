@@ -16,8 +16,10 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import ctypes
 import functools
 import importlib
+import importlib.util
 import marshal
 import os
 import pkgutil
@@ -29,8 +31,8 @@ import subprocess
 import sys
 import tempfile
 
-# The engine and the runtime of the models are not among them: their threads do not come along into
-# a fork, and would be waited for without end.
+# The runtime of the models is not among them: its threads do not come along into a fork, and would
+# be waited for without end. Of the engine there is only the library (see _preload_engine).
 # cliphouse imports its libraries in the functions that need them.
 _PRELOADED = (
     *("clickhouse_connect", "httpx", "numpy", "PIL.Image", "psutil", "pyarrow.compute"),
@@ -42,6 +44,7 @@ _PRELOADED_IF_THERE = (
     *("typer._adapters", "typer.rich_utils"),
 )
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM)
+_DEEPBIND = 8  # RTLD_DEEPBIND
 _LENGTH = 8  # bytes of a number on the socket
 
 
@@ -105,6 +108,7 @@ def _serve(listener: socket.socket) -> list[str]:
     for module in _PRELOADED_IF_THERE:
         with contextlib.suppress(ImportError):
             importlib.import_module(module)
+    _preload_engine()
     while True:
         ready = _readable(listener.fileno(), 0)
         with contextlib.suppress(ChildProcessError):  # there may be none that has ended
@@ -117,6 +121,38 @@ def _serve(listener: socket.socket) -> list[str]:
             listener.close()
             return _answer(asking)
         asking.close()
+
+
+def _preload_engine() -> None:
+    """Import chdb without the engine that it starts and stops to learn its version: the threads of
+    one do not come along into a fork, and would be waited for without end."""
+    found = importlib.util.find_spec("chdb")
+    assert found is not None and found.submodule_search_locations is not None
+    library = f"{found.submodule_search_locations[0]}/_chdb.abi3.so"
+    if not os.path.exists(library):  # noqa: PTH110 - another release of chdb: each imports it all
+        return
+    spec = importlib.util.spec_from_file_location("chdb._chdb", library)
+    assert spec is not None and spec.loader is not None
+    ctypes.CDLL(library, sys.getdlopenflags() | _DEEPBIND)  # as chdb does it, for its allocator
+    chdb = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(chdb)
+    sys.modules[spec.name] = chdb
+    connect, chdb.connect = chdb.connect, _NoEngine
+    importlib.import_module("clickhouse_connect.driver._chdbclient")
+    chdb.connect = connect
+
+
+class _NoEngine:
+    """Stands for a connection whose answers nobody needs."""
+
+    def query(self, *_: object) -> _NoEngine:
+        return self
+
+    def bytes(self) -> bytes:
+        return b""
+
+    def close(self) -> None:
+        pass
 
 
 def _readable(*descriptors: int) -> set[int]:
