@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.transport import Response
 from schemathesis.generation.hypothesis.builder import (
     HypothesisTestConfig,
     HypothesisTestMode,
@@ -64,3 +66,33 @@ def test_no_case_of_the_document_fails(served: Served, operation: APIOperation) 
 
     config = HypothesisTestConfig(schema.config, list(HypothesisTestMode))
     create_test(operation=operation, test_func=call, config=config)()
+
+
+def test_no_chain_of_requests_fails(served: Served) -> None:
+    """Requests that go on with what earlier answers hold, such as the ids of hits."""
+
+    class Chain(schema.as_state_machine()):  # type: ignore[misc]
+        def before_call(self, case: schemathesis.Case) -> None:
+            if case.operation.label == "POST /api/search":  # few bodies by chance have an answer
+                case.body = {"operands": [{"words": "a red star"}], "k": 3}
+
+        def get_call_kwargs(self, case: schemathesis.Case) -> dict[str, Any]:
+            return {"base_url": served.url}
+
+        def validate_response(
+            self, response: Response, case: schemathesis.Case, *_: object, **__: object
+        ) -> None:
+            case.validate_response(response, checks=CHECKS)
+            seen.add(case.operation.label)
+
+    seen: set[str] = set()
+    Chain.run(
+        settings=settings(
+            max_examples=12,
+            deadline=None,
+            derandomize=True,
+            stateful_step_count=6,
+            suppress_health_check=list(HealthCheck),
+        )
+    )
+    assert {"POST /api/search", "GET /api/items/{id}"} <= seen, seen

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Form, Query, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
@@ -31,6 +31,15 @@ from cliphouse.server.settings import MAX_DEPTH
 from cliphouse.vocabulary import Modality
 
 router = APIRouter(prefix="/api", responses=RESPONSES)
+# Links of the OpenAPI document, from an answer's first hit to what is known of that row.
+_LINKS = {
+    name: {
+        "operationRef": f"#/paths/{path.replace('/', '~1')}/get",
+        "parameters": {"id": "$response.body#/hits/0/id"},
+    }
+    for name, path in (("item", "/api/items/{id}"), ("neighbours", "/api/items/{id}/neighbours"))
+}
+_HITS: dict[int | str, dict[str, Any]] = {200: {"model": SearchAnswer, "links": _LINKS}}
 TableName = Annotated[Name | None, Query(description="The first served table by default")]
 
 
@@ -39,7 +48,7 @@ def service_of(request: Request) -> Service:
     return service
 
 
-@router.post("/search", response_model=None, responses={200: {"model": SearchAnswer}})
+@router.post("/search", response_model=None, responses=_HITS)
 async def search(request: Request, body: SearchBody) -> Response:
     """Find the rows nearest to words, a picture, a vector, a row, or a weighted sum of these."""
     found = await service_of(request).search(
@@ -48,7 +57,7 @@ async def search(request: Request, body: SearchBody) -> Response:
     return _answer(found)
 
 
-@router.post("/search/upload", response_model=None, responses={200: {"model": SearchAnswer}})
+@router.post("/search/upload", response_model=None, responses=_HITS)
 async def search_by_upload(
     request: Request,
     picture: Annotated[UploadFile, File(description="The picture file")],
@@ -86,7 +95,7 @@ async def item(request: Request, id: Id, table: TableName = None) -> Response:
     return json_answer(rows[0])
 
 
-@router.get("/items/{id}/neighbours", response_model=None, responses={200: {"model": SearchAnswer}})
+@router.get("/items/{id}/neighbours", response_model=None, responses=_HITS)
 async def neighbours(
     request: Request,
     id: Id,

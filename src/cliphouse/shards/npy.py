@@ -14,7 +14,7 @@ from cliphouse.errors import ShardError
 from cliphouse.shards.files import DataFile
 
 _HEADER_BYTES = 4096  # longer than any header of a two-dimensional array
-_CHECK_ROWS = 16_384
+_CHECK_BYTES = 16 * 2**20  # of rows that are checked at once
 _NAMED_ROWS = 10
 
 
@@ -57,7 +57,7 @@ class NpyFile:
                 f"{file.path}: dtype {dtype.str}, but embeddings are float16 or float32 "
                 "in little-endian order; convert it with numpy's astype"
             )
-        if len(shape) != 2 or shape[1] == 0:
+        if len(shape) != 2 or shape[0] < 0 or shape[1] <= 0:
             raise ShardError(f"{file.path}: shape {shape}, but embeddings have shape (rows, dim)")
         if fortran_order:
             raise ShardError(
@@ -87,9 +87,9 @@ class NpyFile:
         offset, shape = self.data_offset + start * self.row_bytes, (stop - start, self.dim)
         if stop <= start:
             return np.empty(shape, self.dtype)
-        if self.file.is_local:
-            return np.memmap(self.file.path, self.dtype, mode="r", offset=offset, shape=shape)
         try:
+            if self.file.is_local:
+                return np.memmap(self.file.path, self.dtype, mode="r", offset=offset, shape=shape)
             data = self.file.fs.cat_file(
                 self.file.path, start=offset, end=offset + shape[0] * self.row_bytes
             )
@@ -110,9 +110,10 @@ class NpyFile:
         else:  # the squares of numbers beyond these limits are out of the range of float32
             bits_type = np.uint32
             least, most = np.array([1e-15, 1e15], np.float32).view(np.uint32).tolist()
-        for start in range(0, self.rows, _CHECK_ROWS):
+        step = max(1, _CHECK_BYTES // self.row_bytes)
+        for start in range(0, self.rows, step):
             # The bit pattern of the largest magnitude shows both faults with integer arithmetic.
-            bits = np.asarray(self.read(start, min(start + _CHECK_ROWS, self.rows))).view(bits_type)
+            bits = np.asarray(self.read(start, min(start + step, self.rows))).view(bits_type)
             largest = (bits & (np.iinfo(bits_type).max >> 1)).max(axis=1)
             not_finite += (start + np.flatnonzero(largest >= most)).tolist()
             zero += (start + np.flatnonzero(largest < least)).tolist()
