@@ -141,7 +141,7 @@ class Table(LoadingTable):
         return forecast_here(self._search.known(spec.modality).table, spec)
 
     def index_captions(self, progress: BuildProgress | None = None) -> BuiltCaptionIndex:
-        """Build the index of captions, for filters (see cliphouse.indexing.captions)."""
+        """Build the indexes of captions, for filters (see cliphouse.indexing.captions)."""
         from cliphouse.indexing.captions import build_caption_index
 
         with self._database.long_retries(GOES_ON):
@@ -150,7 +150,7 @@ class Table(LoadingTable):
     def drop_index(
         self, modality: Modality | Literal["captions"] = "image", metric: Metric = "cosine"
     ) -> bool:
-        """Drop an index, of embeddings or of captions; returns whether there was one."""
+        """Drop an index of embeddings, or those of captions; returns whether there was one."""
         from cliphouse.indexing.build import drop_index
 
         dropped = drop_index(self.handle, modality, metric)

@@ -63,7 +63,8 @@ def command(
 ) -> None:
     """Build an HNSW index and measure its recall, for text and for image queries.
 
-    The index of captions serves filters by a part of the caption that few rows have.
+    The indexes of captions serve filters and conditions for a part of the caption that few rows
+    have.
     """
     if kind == "annoy":
         raise QueryError(_NO_ANNOY)
@@ -92,7 +93,7 @@ def _captions(db: str, table: str, drop: bool) -> None:
         with show.shares("index captions") as advance:
             built = opened.index_captions(advance)
     if not built.seconds:
-        show.out.print("captions: the index exists already")
+        show.out.print("captions: the indexes exist already")
         return
     took, size = show.seconds(built.seconds), show.size(built.disk_bytes)
     show.out.print(f"captions: {counted(built.rows, 'row')} indexed in {took}, {size}")

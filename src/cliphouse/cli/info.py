@@ -94,7 +94,7 @@ def _draw(summary: TableSummary) -> None:
     if summary.granule:
         facts.append(("granules", _granule(summary.granule)))
     if summary.caption_index_bytes:
-        facts.append(("index of captions", show.size(summary.caption_index_bytes)))
+        facts.append(("indexes of captions", show.size(summary.caption_index_bytes)))
     facts += [("loading", load.describe()) for load in summary.loading]
     if summary.unfinished:
         numbers = ", ".join(map(str, summary.unfinished))

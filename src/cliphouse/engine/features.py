@@ -47,6 +47,7 @@ SELECT
 """
 # The first version in which vector_similarity is no longer experimental.
 _INDEX_SINCE = (25, 8)
+_TEXT_INDEX_SINCE = (26, 2)  # as _INDEX_SINCE, of the index of words
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class Features:
     has_index: bool = True
     has_codes: bool = True
     can_leave_merges_alone: bool = True
+    has_text_index: bool = True
     settings: Mapping[str, Setting] | None = field(default=None, compare=False)
 
     def may_set(self, name: str, value: Any) -> bool:
@@ -158,6 +160,7 @@ def read_features(query: Callable[[str, dict[str, Any]], Sequence[Mapping[str, A
         has_index=WIDTH in settings and _numbers(found["version"]) >= _INDEX_SINCE,
         has_codes=USE_CODES in settings,
         can_leave_merges_alone=bool(found["merge"]),
+        has_text_index=_numbers(found["version"]) >= _TEXT_INDEX_SINCE,
         settings=settings,
     )
 

@@ -11,7 +11,7 @@ from cliphouse.engine.connection import Parameters
 from cliphouse.engine.quoting import quote
 from cliphouse.errors import EngineError, TableError, UnreachableError
 from cliphouse.indexing.forecast import forecast
-from cliphouse.schema.caption_index import CAPTION_INDEX
+from cliphouse.schema.caption_index import CAPTION_INDEXES
 from cliphouse.schema.columns import embedding_column
 from cliphouse.schema.facts import index_name
 from cliphouse.schema.handle import TableHandle
@@ -72,8 +72,8 @@ def build_index(
     builder = IndexBuilder(table)
     worked = builder.declare_and_merge(spec)
     # The merge may have removed the other indexes, so all of them are checked.
-    if CAPTION_INDEX in builder.all_indexes():
-        builder.materialize(CAPTION_INDEX, None)
+    for name in sorted(builder.all_indexes() & set(CAPTION_INDEXES)):
+        builder.materialize(name, None)
     for name in existing_indexes(table):
         if not builder.is_whole(name):
             before = builder.graph_bytes(name)
@@ -86,10 +86,13 @@ def build_index(
 def drop_index(
     table: TableHandle, what: Modality | Literal["captions"], metric: Metric = "cosine"
 ) -> bool:
-    """Drop an index, of embeddings or of captions, and return whether there was one."""
-    name = CAPTION_INDEX if what == "captions" else index_name(what, metric)
+    """Drop an index of embeddings, or those of captions, and return whether there was one."""
+    names = set(CAPTION_INDEXES if what == "captions" else (index_name(what, metric),))
     builder = IndexBuilder(table)
-    return name in builder.all_indexes() and builder.drop(name)
+    there = sorted(builder.all_indexes() & names)
+    for name in there:
+        builder.drop(name)
+    return bool(there)
 
 
 def same_type(one: str, other: str) -> bool:
@@ -156,13 +159,12 @@ class IndexBuilder:
         """Declare an index, given as an ADD INDEX has it, on all nodes that lack it."""
         self._run(f"ALTER TABLE {{rows}}{{on}} ADD INDEX IF NOT EXISTS {index}")
 
-    def drop(self, name: str) -> bool:
+    def drop(self, name: str) -> None:
         """Drop an index on all nodes. Raises EngineError if a node is down."""
         self._placement.check_reachable(
             self._connection, "the index cannot be dropped from all of them"
         )
         self._run(f"ALTER TABLE {{rows}}{{on}} DROP INDEX IF EXISTS {name}")
-        return True
 
     def all_indexes(self) -> set[str]:
         """The names of the table's indexes of any kind, on any node."""

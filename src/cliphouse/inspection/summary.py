@@ -12,7 +12,7 @@ from cliphouse.engine.connection import Connection
 from cliphouse.indexing.build import existing_indexes
 from cliphouse.loading.lease import ActiveLoad, read_load_status
 from cliphouse.loading.ledger import Ledger
-from cliphouse.schema.caption_index import CAPTION_INDEX
+from cliphouse.schema.caption_index import CAPTION_INDEXES
 from cliphouse.schema.handle import TableHandle
 from cliphouse.schema.info import read_granule
 from cliphouse.vocabulary import Measured
@@ -57,7 +57,7 @@ class TableSummary:
     ``nodes`` lists all nodes. ``engine`` is ClickHouse's version, ``lacking`` describes the
     features that it lacks, and ``forbidden`` are the settings of searches that this user may not
     change. ``granule`` is the number of rows that the engine reads together, 0 if it is not known.
-    ``caption_index_bytes`` is what the index of captions takes on disk, 0 if there is none.
+    ``caption_index_bytes`` is what the indexes of captions take on disk, 0 if there are none.
     """
 
     database: str
@@ -143,7 +143,7 @@ def _summarise(table: TableHandle, lost: Sequence[Node]) -> TableSummary:
         lacking=tuple(connection.features.lacking),
         forbidden=tuple(connection.features.forbidden),
         granule=read_granule(connection, placement),
-        caption_index_bytes=on_disk.get(CAPTION_INDEX, 0),
+        caption_index_bytes=sum(on_disk.get(name, 0) for name in CAPTION_INDEXES),
     )
 
 

@@ -153,7 +153,7 @@ def _condition(field: FilterField, value: Any) -> Condition:
 
 def _contains(field: FilterField, part: str) -> Condition:
     """The second term says nothing new, and is evaluated for rows that meet the first alone; it is
-    the one that the index of captions knows."""
+    the one that an index of captions knows."""
     name, column = f"filter_{field.name}", field.column.name
     sql = f"positionCaseInsensitiveUTF8({column}, {{{name}:String}}) > 0"
     pattern = indexed_pattern(part)
