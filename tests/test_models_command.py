@@ -17,7 +17,7 @@ from cliphouse.models.fetch import fetch_model
 from cliphouse.models.listing import list_models
 from conftest import Run
 from hub_server import Hub, serve_hub
-from model_folders import Net, clip_tokenizer, immich_folder
+from model_folders import Net, clip_tokenizer, immich_folder, transformers_js_folder
 
 NET = Net(768, 77, 700, 224, "end", 1, patch=32)
 REPOSITORY = "immich-app/ViT-L-14__openai"
@@ -104,6 +104,23 @@ def test_towers_that_are_repositories_of_their_own(
     assert folder == tmp_path / "models" / "ViT-B-32"
     vectors = load_encoder("ViT-B/32", str(tmp_path / "models")).encode_text(["cat"])
     np.testing.assert_allclose(vectors[0], made.expected_text("cat"), atol=1e-5)
+
+
+def test_any_repository_of_a_known_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    config: dict[str, object] = {"model_type": "clip", "projection_dim": 768}
+    transformers_js_folder(tmp_path / "made", NET, clip_tokenizer(), "<|endoftext|>", config)
+    paths = [path for path in (tmp_path / "made").rglob("*") if path.is_file()]
+    files = {path.relative_to(tmp_path / "made").as_posix(): path.read_bytes() for path in paths}
+    others = {"README.md": b"x", "onnx/model.onnx": b"x", "onnx/text_model_quantized.onnx": b"x"}
+    with serve_hub({"some/own-clip": files | others, "some/text": {"config.json": b"{}"}}) as hub:
+        folder = fetch_model("some/own-clip", tmp_path / "models", hub.url, quiet=True)
+        with pytest.raises(ModelError, match="no model in a layout that is known"):
+            fetch_model("some/text", tmp_path / "models", hub.url, quiet=True)
+    arrived = {p.relative_to(folder).as_posix() for p in folder.rglob("*.*") if p.is_file()}
+    assert {name for name in arrived if not name.startswith(".cache")} == set(files)
+    encoder = load_encoder("own-clip", str(tmp_path / "models"))
+    assert (encoder.name, encoder.encode_text(["cat"]).shape) == ("own-clip", (1, 768))
 
 
 @pytest.mark.parametrize(

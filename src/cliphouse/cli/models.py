@@ -52,7 +52,9 @@ def list_command(
 
 @app.command("fetch")
 def fetch_command(
-    name: Annotated[str, typer.Argument(help="A model that cliphouse models lists.")],
+    name: Annotated[
+        str, typer.Argument(help="A model that cliphouse models lists, or a repository OWNER/NAME.")
+    ],
     to: Annotated[Path, typer.Option("--to", help="The folder that holds models.")],
 ) -> None:
     """Fetch a model from the Hugging Face hub. Run it again to go on after an interruption.
