@@ -9,7 +9,7 @@ from pathlib import Path
 from cliphouse.errors import ModelError
 from cliphouse.models.hub import cached_folder
 from cliphouse.models.layouts import fastembed, find_layout
-from cliphouse.models.model_files import FOLDER_VARIABLE, FolderModel, TowersApart, find_model
+from cliphouse.models.model_files import FOLDER_VARIABLE, find_model
 from cliphouse.models.registry import MODELS, KnownModel, known_model
 
 
@@ -42,10 +42,10 @@ def _place(known: KnownModel, folder: str | None) -> str:
     """Where the files of a model are; empty if one of them is missing or faulty."""
     try:
         found = find_model(known.name, folder)
-        assert isinstance(found, FolderModel | TowersApart)
         if found.folder is None:
             return _cached(known)
-        found.text(), found.vision()
+        found.text()
+        found.vision()
         return str(found.folder)
     except ModelError:
         return ""

@@ -25,6 +25,11 @@ class ModelFiles(Protocol):
         """The name that shards and tables keep."""
         ...
 
+    @property
+    def folder(self) -> Path | None:
+        """The folder of its files; None if they are in the hub's cache, or to be fetched there."""
+        ...
+
     def dim(self) -> int | None:
         """The dimension of its vectors, None if only the networks say it."""
         ...
