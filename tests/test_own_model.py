@@ -68,7 +68,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 def test_the_commands_take_a_folder(world: World, tmp_path: Path, run: Run) -> None:
     model = ("--model", world.model)
     embedded = run("embed", world.folder / "pictures", "--to", "shards", *model)
-    assert embedded.stdout == f"{ROWS} new, 0 changed, 0 unchanged, 0 skipped\n"
+    assert embedded.stdout == f"{ROWS} new, 0 changed, 0 renamed, 0 gone, 0 unchanged\n"
     manifest = json.loads((tmp_path / "shards" / "cliphouse.json").read_text())
     assert manifest == {"model": "own-clip", "dim": 768}
     assert "model own-clip" in run("ingest", "shards", *model).stdout
