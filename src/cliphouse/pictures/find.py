@@ -59,21 +59,22 @@ def find_pictures(folder: Path) -> Found:
         read = read_captions(folder / CAPTIONS_FILE, [found.path for found in contents.pictures])
         listed, passed = read.captions, passed + read.passed
     pictures = []
+    places: dict[Path, str] = {folder: ""}
     for found in contents.pictures:
         path = found.path
         caption = _sidecar(contents, path, passed)
         if caption is None:
             caption = listed.get(path)
         given = caption_of_name(path.stem) if caption is None else caption
-        place = "" if path.parent == folder else path.parent.relative_to(folder).as_posix()
-        pictures.append(
-            Picture(path, given, found.bytes, found.mtime_ns, "", place, caption is None)
-        )
+        if path.parent not in places:
+            places[path.parent] = path.parent.relative_to(folder).as_posix()
+        place, is_named = places[path.parent], caption is None
+        pictures.append(Picture(path, given, found.bytes, found.mtime_ns, "", place, is_named))
     return Found(pictures, passed + _unused(contents))
 
 
 def _sidecar(contents: Contents, picture: Path, passed: list[PassedOver]) -> str | None:
-    sidecar = contents.sidecars.get(sidecar_key(picture))
+    sidecar = contents.sidecars.get(sidecar_key(picture)) if contents.sidecars else None
     if sidecar is None:
         return None
     try:
@@ -85,6 +86,8 @@ def _sidecar(contents: Contents, picture: Path, passed: list[PassedOver]) -> str
 
 def _unused(contents: Contents) -> list[PassedOver]:
     """The text files that belong to no picture."""
+    if not contents.sidecars:
+        return []
     pictures = {sidecar_key(found.path) for found in contents.pictures}
     return [
         PassedOver(path, "a text without a picture of this name", "caption")

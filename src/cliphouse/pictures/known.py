@@ -113,7 +113,8 @@ def schema_with_next_row(next_row: int) -> pa.Schema:
 
 def _read_shard(known: Known, shard: Shard, schema: pa.Schema) -> None:
     wanted = (*_ALWAYS_READ, "file_hash", "description", "title")
-    table = pq.read_table(shard.metadata.path, columns=[n for n in wanted if n in schema.names])
+    there = [name for name in wanted if name in schema.names]
+    table = pq.ParquetFile(shard.metadata.path).read(columns=there)
     absent = [None] * table.num_rows
     columns = (
         table.column(name).to_pylist() if name in table.column_names else absent for name in wanted

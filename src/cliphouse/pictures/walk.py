@@ -128,7 +128,7 @@ class _Walker:
         suffix = path.suffix.lower()
         if not stat.S_ISREG(status.st_mode):
             self._pass_over(path, "unknown suffix", "not a file of data")
-        elif path.parent == self._folder and path.name == CAPTIONS_FILE:
+        elif path.name == CAPTIONS_FILE and path.parent == self._folder:
             return
         elif suffix == _SIDECAR:
             first = self.contents.sidecars.setdefault(sidecar_key(path), path)
