@@ -228,7 +228,7 @@ def test_killed_at_any_step_it_ends_as_a_clean_run(tmp_path: Path) -> None:
         *("replace metadata", "replace unfinished"),
     }
     shutil.rmtree(tmp_path / "s")
-    for kind in changes(first):
+    for kind in ("replace unfinished", "replace img_emb"):
         assert victim.kill_at(kind), kind
     victim.steps()
     for number, picture in enumerate(pictures):
@@ -373,6 +373,24 @@ def test_a_moved_folder_keeps_its_rows_and_two_folders_theirs(
     paths = {str(entry["image_path"]) for _, _, entry in rows(shards).values()}
     assert not any(path.startswith(f"{pictures}/") for path in paths)
     assert len(paths) == 35
+
+
+def test_a_moved_folder_that_has_changed_loses_what_is_gone(tmp_path: Path, pictures: Path) -> None:
+    shards = tmp_path / "s"
+    embed_folder(pictures, shards, TINY)
+    moved = pictures.rename(tmp_path / "moved")
+    for number in range(1, 6):
+        (moved / f"picture_{number:05}.jpg").unlink()
+    report = embed_folder(moved, shards, TINY)
+    assert (report.renamed, report.gone, len(rows(shards))) == (25, 5, 25)
+    again = moved.rename(tmp_path / "again")
+    for path in again.iterdir():
+        path.unlink()
+    Image.new("RGB", (30, 30), "red").save(again / "other.png")
+    assert embed_folder(again, shards, TINY).gone == 0  # nothing says that it is the same folder
+    options = EmbedOptions(moved_from=moved, allow_delete=True)
+    assert embed_folder(again, shards, TINY, options=options).gone == 25
+    assert rows(shards).keys() == {"other.png"}
 
 
 def test_numbers_of_rows_are_not_given_twice(tmp_path: Path, pictures: Path) -> None:

@@ -211,7 +211,7 @@ _SYNC = """
 from cliphouse.engine.connection import Connection
 from cliphouse.table import Table
 from pathlib import Path
-crash.watch(step, Path, "replace", "unlink")
+crash.watch(step, Path, "replace")
 crash.watch(step, Connection, "command", "insert")
 with Table("my.chdb", model="tiny") as table:
     table.sync("pictures")
@@ -227,7 +227,9 @@ def test_killed_at_any_step_the_next_run_goes_on(
     change_all(folder)
     for name in ("my.chdb", "my.chdb.shards"):
         shutil.copytree(tmp_path / name, tmp_path / f"{name}.before", symlinks=True)
-    kinds = changes(victim.steps())
+    # Without claims and heartbeats, which every load has, and the engine's configuration.
+    others = ("claimed", "renewed", "CREATE", "SYSTEM", "replace cliphouse-")
+    kinds = [kind for kind in changes(victim.steps()) if not any(each in kind for each in others)]
     assert any(kind.startswith("DELETE FROM") for kind in kinds)
     assert any(kind.startswith("insert") for kind in kinds)
     for name in ("my.chdb", "my.chdb.shards"):

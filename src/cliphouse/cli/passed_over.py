@@ -26,6 +26,12 @@ AllowDelete = Annotated[
         "--allow-delete", help="Let more than half of the folder's pictures lose their rows."
     ),
 ]
+MovedFrom = Annotated[
+    Path | None,
+    typer.Option(
+        help="Where the folder was before. Needed only if no picture can tell by its bytes."
+    ),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Only say what would be done, picture by picture.")
 ]

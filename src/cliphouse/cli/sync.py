@@ -25,6 +25,7 @@ def command(
     ] = None,
     max_pixels: passed_over.MaxPixels = MAX_PIXELS,
     allow_delete: passed_over.AllowDelete = False,
+    moved_from: passed_over.MovedFrom = None,
     dry_run: passed_over.DryRun = False,
     wait: passed_over.Wait = False,
     watch: Annotated[
@@ -51,6 +52,7 @@ def command(
     embed = EmbedOptions(
         max_pixels=max_pixels,
         allow_delete=allow_delete,
+        moved_from=moved_from,
         dry_run=dry_run,
         wait=wait,
         on_wait=passed_over.tell_wait,

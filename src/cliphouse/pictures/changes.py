@@ -60,9 +60,14 @@ class Changes:
         return not (self.new or self.changed or self.described or self.gone or self.doubled)
 
 
-def find_changes(folder: Path, pictures: Sequence[Picture], known: Known) -> Changes:
-    """Compare ``pictures``, which are in ``folder``, with the rows of the shards. Rows of other
-    folders stay as they are, unless a picture of this one was moved from there."""
+def find_changes(
+    folder: Path, pictures: Sequence[Picture], known: Known, moved_from: Path | None = None
+) -> Changes:
+    """Compare ``pictures``, which are in ``folder``, with the rows of the shards.
+
+    Rows of other folders stay as they are, unless this one is such a folder that has moved: it was
+    at ``moved_from``, or the other is gone and some of its pictures are here.
+    """
     changes = Changes()
     inside = str(folder.resolve()).rstrip("/") + "/"
     free = dict(known.rows)  # rows that no picture has been given
@@ -86,10 +91,22 @@ def find_changes(folder: Path, pictures: Sequence[Picture], known: Known) -> Cha
             changes.new.append(picture)
         else:
             changes.changed.append(RowChange(row, picture))
-    changes.gone = [row for row in free.values() if row.path.startswith(inside)]
-    changes.rows = sum(path.startswith(inside) for path in known.rows)
+    own = (inside, *_former_places(changes, inside, moved_from))
+    changes.gone = [row for row in free.values() if row.path.startswith(own)]
+    changes.rows = sum(path.startswith(own) for path in known.rows)
     changes.doubled = known.doubled
     return changes
+
+
+def _former_places(changes: Changes, inside: str, moved_from: Path | None) -> list[str]:
+    """Where the folder has been before, with a slash at the end of each."""
+    roots = {
+        change.row.root for change in changes.described if not change.row.path.startswith(inside)
+    }
+    places = [root for root in roots if not Path(root).is_dir()]
+    if moved_from is not None:
+        places.append(str(moved_from.resolve()).rstrip("/") + "/")
+    return places
 
 
 def _match_moved_folder(

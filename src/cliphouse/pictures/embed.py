@@ -54,12 +54,15 @@ EMBED_SIZES = EmbedSizes()
 class EmbedOptions:
     """What a caller of embed_folder chooses. Pictures of more than ``max_pixels`` are passed over.
     Without ``allow_delete``, a run that would remove more than half of the folder's rows is
-    refused. A ``dry_run`` writes nothing. If another run writes to the shards, ``wait`` waits for
-    it, and ``on_wait`` is told who it is; ``wait`` is None for callers without such a choice."""
+    refused. ``moved_from`` is a former place of the folder, whose rows are its own; it is needed
+    only if none of its pictures can be recognised. A ``dry_run`` writes nothing. If another run
+    writes to the shards, ``wait`` waits for it, and ``on_wait`` is told who it is; ``wait`` is None
+    for callers without such a choice."""
 
     max_pixels: int = MAX_PIXELS
     sizes: EmbedSizes = EMBED_SIZES
     allow_delete: bool = False
+    moved_from: Path | None = None
     dry_run: bool = False
     wait: bool | None = None
     on_wait: OnHeld | None = None
@@ -123,7 +126,7 @@ def follow_folder(
     known = read_known(shards, encoder, may_mend=not options.dry_run)
     faults = KnownFaults.read(shards, options.max_pixels)
     pictures, damaged = faults.sort_out(found.pictures)
-    changes = find_changes(folder, pictures, known)
+    changes = find_changes(folder, pictures, known, options.moved_from)
     if not (found.pictures or known.shards):
         raise _no_pictures(folder, found)
     skipped = [*found.passed, *damaged]

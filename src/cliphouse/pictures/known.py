@@ -52,7 +52,8 @@ _NEXT_ROW = b"cliphouse.next_row"
 class KnownRow:
     """A picture's row: its shard's number, its place in the shard's files, and the file as it was
     embedded. ``hash`` is XXH3-128 of the file's bytes, empty in shards of release 0.1.
-    ``own_caption`` is what the photograph says of itself."""
+    ``own_caption`` is what the photograph says of itself, and ``folder`` where it was in the folder
+    that was embedded."""
 
     shard: int
     place: int
@@ -62,6 +63,13 @@ class KnownRow:
     mtime_ns: int
     hash: str
     own_caption: str = ""
+    folder: str = ""
+
+    @property
+    def root(self) -> str:
+        """The folder that was embedded, with a slash at its end."""
+        parent = self.path.rpartition("/")[0]
+        return parent.removesuffix(self.folder).rstrip("/") + "/"
 
     def is_file(self, picture: Picture) -> bool:
         """Whether the picture's file is the one that was embedded, by its size and time."""
@@ -112,7 +120,7 @@ def schema_with_next_row(next_row: int) -> pa.Schema:
 
 
 def _read_shard(known: Known, shard: Shard, schema: pa.Schema) -> None:
-    wanted = (*_ALWAYS_READ, "file_hash", "description", "title")
+    wanted = (*_ALWAYS_READ, "file_hash", "folder", "description", "title")
     there = [name for name in wanted if name in schema.names]
     table = pq.ParquetFile(shard.metadata.path).read(columns=there)
     absent = [None] * table.num_rows
@@ -120,11 +128,10 @@ def _read_shard(known: Known, shard: Shard, schema: pa.Schema) -> None:
         table.column(name).to_pylist() if name in table.column_names else absent for name in wanted
     )
     for place, values in enumerate(zip(*columns, strict=True)):
-        path, caption, size, mtime_ns, digest, *own = values
+        path, caption, size, mtime_ns, digest, folder, *own = values
         own_caption = own[0] or own[1] or ""
-        row = KnownRow(
-            shard.number, place, path, caption, size, mtime_ns, digest or "", own_caption
-        )
+        file = (path, caption, size, mtime_ns, digest or "")
+        row = KnownRow(shard.number, place, *file, own_caption, folder or "")
         if known.rows.setdefault(path, row) is not row:
             known.doubled.append(row)
     next_row = int((schema.metadata or {}).get(_NEXT_ROW, table.num_rows))
