@@ -176,6 +176,11 @@ def test_the_index_is_built_once_and_dropped_everywhere(world: World) -> None:
     assert table.index(IndexSpec("text", m=16)).seconds == 0
     expected = table.forecast(IndexSpec("text", m=8)).graph
     assert (expected.rows, expected.shards) == (3 * ROWS, world.shards)
+    assert table.index_captions().seconds > 0
+    assert table.index_captions().seconds == 0
+    assert table.summary().caption_index_bytes > 0
+    assert table.drop_index("captions")
+    assert not table.drop_index("captions")
     assert table.drop_index("text")
     assert not table.drop_index("text")
 
