@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 import cliphouse
+from cliphouse.pictures.files import picture_formats
 from cliphouse.search.hits import Hit
 from cliphouse.server.recent_urls import RecentUrls
 from cliphouse.server.settings import ServeSettings
@@ -21,7 +22,7 @@ from serving import Served, serving
 from shard_files import make_shard
 
 PLAIN, LINK_OUT, LINK_IN, ABOVE, ELSEWHERE, NO_PICTURE = range(6)
-GONE, WEB, FILE_URL, FOLDER, NUL, BOMB = range(6, 12)
+GONE, WEB, FILE_URL, FOLDER, NUL, BOMB, PHONE = range(6, 13)
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +39,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     (shown / "in.png").symlink_to(shown / "a b.png")
     (shown / "text.png").write_text("root:x:0:0")
     Image.new("1", (30_000, 30_000)).save(shown / "bomb.png")
+    picture_formats()
+    Image.fromarray(pixels).save(shown / "phone.heic")
     urls = {
         PLAIN: str(shown / "a b.png"),
         LINK_OUT: str(shown / "out.png"),
@@ -51,6 +54,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         FOLDER: str(shown),
         NUL: str(shown / "a b.png") + "\0.png",
         BOMB: str(shown / "bomb.png"),
+        PHONE: str(shown / "phone.heic"),
     }
     metadata = {"url": [urls[row] for row in range(len(urls))], "caption": [""] * len(urls)}
     make_shard(folder / "s", rows=len(urls), dim=512, metadata=metadata)
@@ -72,6 +76,14 @@ def test_a_picture_is_sent_as_it_is(served: Served) -> None:
         f"/api/image/{PLAIN}", headers={"If-None-Match": answer.headers["etag"]}
     )
     assert (again.status_code, again.content) == (304, b"")
+
+
+def test_a_photograph_of_a_telephone_is_sent(served: Served) -> None:
+    """As it is, and as a JPEG for browsers, which do not show it otherwise."""
+    answer = served.http.get(f"/api/image/{PHONE}")
+    assert answer.headers["content-type"] == "image/heif"
+    small = served.http.get(f"/api/image/{PHONE}?size=64")
+    assert Image.open(io.BytesIO(small.content)).format == "JPEG"
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def read_with(
     the pixels of ``edge`` on its shorter edge; None keeps its size. ``edge`` is called only for
     such a one, and its errors are passed on."""
     try:
-        with _no_size_warning(), _identify(stream) as image:
+        with _no_size_warning(), identify(stream) as image:
             if image.width * image.height > max_pixels:
                 raise LargePictureError(
                     f"{name}: {image.width} x {image.height} pixels, more than the limit of "
@@ -87,13 +87,13 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
     return (image.height, image.width) if is_turned else image.size
 
 
-def _identify(stream: BinaryIO) -> Image.Image:
-    """The picture, of which only the header is read yet. The other formats take time to import."""
+def identify(file: BinaryIO | Path) -> Image.Image:
+    """The picture as Pillow opens it, of which only the header is read yet. Raises what Pillow
+    raises."""
     try:
-        return Image.open(stream, formats=_USUAL)
+        return Image.open(file, formats=_USUAL)
     except UnidentifiedImageError:
-        stream.seek(0)
-        return Image.open(stream, formats=picture_formats())
+        return Image.open(file, formats=picture_formats())  # which take time to import
 
 
 @functools.cache

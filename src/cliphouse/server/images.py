@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from starlette.responses import FileResponse, Response
 
 from cliphouse.errors import MissingError, PictureError
-from cliphouse.pictures.files import read_picture
+from cliphouse.pictures.files import identify, read_picture
 from cliphouse.server.api import TableName, service_of
 from cliphouse.server.failures import RESPONSES
 from cliphouse.server.schema import Id
@@ -162,7 +162,7 @@ async def image_file(request: Request, id: Id, table: TableName = None) -> Respo
 def _media_type(file: Path | io.BytesIO) -> str:
     """The content type of a picture. Raises MissingError if it is none."""
     try:
-        with Image.open(file) as image:
+        with identify(file) as image:
             media_type = Image.MIME.get(image.format or "")
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
         media_type = None
