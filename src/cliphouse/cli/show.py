@@ -68,8 +68,8 @@ def _log(what: str, unit: str) -> Progress:
             return
         last = now
         rate = done / (now - started)
-        left = (total - done) / max(rate, 1e-9)
-        err.print(f"{what}: {done:,} of {total:,} {unit}, {rate:,.0f}/s, {left:,.0f} s left")
+        left = f", {rate:,.0f}/s, {seconds((total - done) / rate)} left" if done else ""
+        err.print(f"{what}: {done:,} of {total:,} {unit}{left}")
 
     return advance
 

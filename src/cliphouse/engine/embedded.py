@@ -29,6 +29,7 @@ from cliphouse.engine.error_translation import clean_message
 from cliphouse.engine.lockfile import read_lock_file
 from cliphouse.engine.workspace import make_workspace
 from cliphouse.errors import EngineError, TableError
+from cliphouse.shards.disk import DiskError
 from cliphouse.udf import CONFIG_FILE, SETTINGS_FILE, EncoderSettings, write_functions
 
 # The entries that the engine makes in its folder; a process killed early may leave any of them.
@@ -39,6 +40,9 @@ _ENGINE_FILES = frozenset(
         *("tmp", "user_defined", "user_files", "user_scripts", "uuid", "workload"),
     )
 )
+
+# Room for the definitions of tables, of which the engine keeps an empty one on a full disk.
+_LEAST_ROOM = 2**20
 
 _lock = threading.Lock()
 _open_here: Counter[Path] = Counter()
@@ -132,6 +136,16 @@ def leave(folder: Path) -> None:
         if _functions is not None and not any(count > 0 for count in _open_here.values()):
             shutil.rmtree(_functions, ignore_errors=True)
             _functions = None
+
+
+def require_room(address: FolderAddress) -> None:
+    """Raises DiskError if the folder's disk has no room for what the engine notes of a change."""
+    free = shutil.disk_usage(address.folder).free
+    if free < _LEAST_ROOM:
+        raise DiskError(
+            f"{address.shown}: the disk is full: {free / 1e6:.1f} MB free, and a change needs "
+            f"{_LEAST_ROOM / 1e6:.1f} MB; make room, and run the same command again"
+        )
 
 
 def note_change(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -24,6 +25,8 @@ from cliphouse.engine.statements import only_reads
 from cliphouse.errors import EngineError
 
 _T = TypeVar("_T")
+# Statements by which room can be made, and those that write nothing.
+_NEEDS_NO_ROOM = re.compile(r"\s*(DROP|TRUNCATE|SET|USE|SYSTEM|KILL)\b", re.IGNORECASE)
 # The engine compiles an expression when it is used for the third time, which takes 30 ms, and does
 # so again each time that it is started. Over ten million rows compiled ones are no faster.
 _COMPILING = (
@@ -69,11 +72,8 @@ class EmbeddedConnection(Connection):
         if settings and not in_session and sql.startswith("INSERT INTO"):
             # The driver would set them, and set them back, by two statements for each.
             sql, settings = f"{sql} SETTINGS {settings_list(settings)}", None
-        try:
+        with self._may_change(sql):
             return super().command(sql, parameters, settings, in_session)
-        finally:
-            if not only_reads(sql):
-                embedded.note_change(self.address.folder)
 
     def raw(
         self,
@@ -82,11 +82,8 @@ class EmbeddedConnection(Connection):
         settings: Parameters | None = None,
         fmt: str | None = None,
     ) -> bytes:
-        try:
+        with self._may_change(sql):
             return super().raw(sql, parameters, settings, fmt)
-        finally:
-            if not only_reads(sql):
-                embedded.note_change(self.address.folder)
 
     def insert(self, table: str, rows: StagedRows, settings: Parameters) -> None:
         try:
@@ -112,6 +109,21 @@ class EmbeddedConnection(Connection):
     def _run(self, action: Callable[[], _T], repeatable: bool) -> _T:
         with self._translated_errors():
             return action()
+
+    @contextmanager
+    def _may_change(self, sql: str) -> Iterator[None]:
+        """Run a statement that may change the database. Raises DiskError if the disk is full: an
+        ALTER would leave the table's definition empty, without which the folder cannot be opened.
+        """
+        if only_reads(sql):
+            yield
+            return
+        if not _NEEDS_NO_ROOM.match(sql):
+            embedded.require_room(self.address)
+        try:
+            yield
+        finally:
+            embedded.note_change(self.address.folder)
 
     @contextmanager
     def _translated_errors(self) -> Iterator[None]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
 import time
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from cliphouse.engine.address import FolderAddress
 from cliphouse.engine.connection import Parameters
 from cliphouse.engine.quoting import quote
 from cliphouse.errors import EngineError, TableError, UnreachableError
@@ -16,11 +18,13 @@ from cliphouse.schema.columns import embedding_column
 from cliphouse.schema.facts import index_name
 from cliphouse.schema.handle import TableHandle
 from cliphouse.schema.index_spec import IndexSpec
+from cliphouse.shards.disk import DiskError
 from cliphouse.vocabulary import BuildProgress, Metric, Modality
 from cliphouse.wording import counted
 
 _POLL_SECONDS = 0.2
 _BEGIN_SECONDS = 60.0
+_ROOM = 1.1  # of a part's bytes, that the engine wants to be free before it begins to build
 
 
 @dataclass(frozen=True)
@@ -216,6 +220,7 @@ class IndexBuilder:
                 for node in pending.values():
                     if node.reason:
                         raise EngineError(f"index {name} could not be built: {node.reason}")
+                self._require_room()
                 if progress:
                     progress(self._shares(parts, pending))
                 time.sleep(_POLL_SECONDS)
@@ -245,6 +250,23 @@ class IndexBuilder:
                     "replicas, and run this again"
                 )
             time.sleep(_POLL_SECONDS)
+
+    def _require_room(self) -> None:
+        """Raises DiskError if an embedded build waits for room: the engine says nothing, and begins
+        no part that is larger than the free room by its measure."""
+        address = self._connection.address
+        if not isinstance(address, FolderAddress) or self._in_progress():
+            return
+        largest = self._connection.command(
+            "SELECT max(bytes_on_disk) FROM system.parts "
+            f"WHERE active AND {self._placement.is_rows}"
+        )
+        needed, free = int(largest or 0) * _ROOM, shutil.disk_usage(address.folder).free
+        if needed > free:
+            raise DiskError(
+                f"{address.shown}: the disk is full: {free / 1e6:,.1f} MB free, and the build "
+                f"needs {needed / 1e6:,.1f} MB; make room, and run the same command again"
+            )
 
     def _begun(self, name: str) -> dict[int, int]:
         """The number of builds of the index that each node knows, with those that have ended."""

@@ -11,6 +11,7 @@ from typing import Any
 from cliphouse._version import __version__
 from cliphouse.pictures.find import Picture
 from cliphouse.pictures.passed_over import Kind, PassedOver
+from cliphouse.shards.disk import disk_errors
 
 _NAME = "passed_over.json"
 _OF_FILES: tuple[Kind, ...] = ("damaged", "too large")
@@ -69,8 +70,12 @@ class KnownFaults:
             return
         content = {"version": __version__, "max_pixels": self.max_pixels, "entries": entries}
         part = self.path.with_name(f"{_NAME}.part")
-        part.write_text(json.dumps(content), "utf-8")
-        part.replace(self.path)
+        with disk_errors(self.path):
+            try:
+                part.write_text(json.dumps(content), "utf-8")
+                part.replace(self.path)
+            finally:
+                part.unlink(missing_ok=True)
 
 
 def _key(item: PassedOver) -> str:

@@ -16,6 +16,7 @@ from cliphouse.pictures.encode import Rows
 from cliphouse.pictures.find import Picture
 from cliphouse.pictures.known import SCHEMA
 from cliphouse.pictures.read_file import with_own_caption
+from cliphouse.shards.disk import disk_errors
 
 _IMAGE, _TEXT = "image_embedding", "text_embedding"
 _COLUMNS = SCHEMA.names[:-1]  # without the number in a shard
@@ -44,8 +45,8 @@ class Unfinished:
         return (self._rows.take(places) if places else None), others
 
     def keep(self, rows: Rows) -> Path:
-        """Write a batch; it is whole, or not there."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        """Write a batch; it is whole, or not there. Raises DiskError or UserError if it cannot be
+        written."""
         path = self._folder / f"{uuid.uuid4().hex}.arrow"
         part = path.with_suffix(".part")
         schema = SCHEMA.remove(len(SCHEMA) - 1)
@@ -54,9 +55,17 @@ class Unfinished:
             flat = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
             lists = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
             table = table.append_column(name, lists)
-        with pa.OSFile(str(part), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-            writer.write_table(table)
-        part.replace(path)
+        with disk_errors(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            try:
+                with (
+                    pa.OSFile(str(part), "wb") as sink,
+                    pa.ipc.new_file(sink, table.schema) as writer,
+                ):
+                    writer.write_table(table)
+                part.replace(path)
+            finally:
+                part.unlink(missing_ok=True)
         return path
 
     def clear(self) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cliphouse.errors import QueryError
+from cliphouse.recall.keep import keep_measured
 from cliphouse.recall.ladder import Step, bisect, walk
 from cliphouse.recall.questions import Question, Sample, sample_rows, turned_aside
 from cliphouse.recall.shortlists import Lister
@@ -123,7 +124,12 @@ def measure_recall(
     their id and so the same in every run. Queries of the searched kind are rows that the graph
     holds, so they are turned aside first (see turned_aside). Recall is the mean share of the exact
     top k over the stored vectors that is found; a text's own picture is left out of both answers.
+
+    If the figures are to be saved, that they can be is found out first: raises what keep_measured
+    raises.
     """
+    if spec.is_saved:
+        keep_measured(table, ())
     with Lister(table, facts) as lister:
         return tuple(_Measuring(table, facts, spec, lister, progress).run())
 

@@ -1,0 +1,127 @@
+"""Every step on a disk that fills up: one line says so, no half file is left, and it can go on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from cliphouse.pictures.drawn import write_pictures
+from cliphouse.schema.index_spec import IndexSpec
+from cliphouse.table import Table
+from shard_files import make_shard
+
+# Runs commands on a small disk that this process and its children alone see: each on a disk that is
+# as good as full, and again on one that has room. The commands are forks, which have all imported.
+_SCRIPT = """
+import json, os, subprocess, sys
+from pathlib import Path
+import cliphouse.cli.app, clickhouse_connect, numpy, pyarrow.parquet, rich.progress
+
+disk = Path(sys.argv[1])
+steps = json.loads(sys.argv[2])
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", disk], check=True)
+
+def resize(size):
+    subprocess.run(["mount", "-o", f"remount,size={size}", disk], check=True)
+
+def files():
+    found = (path for path in disk.rglob("*") if path.is_file() and "laion.chdb" not in path.parts)
+    return sorted(str(path.relative_to(disk)) for path in found)
+
+def run(words):
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.dup2(write, 2)
+        os.dup2(write, 1)
+        sys.stdout, sys.stderr = open(1, "w"), open(2, "w", 1)
+        sys.argv = ["cliphouse", *words]
+        cliphouse.cli.app.main()
+    os.close(write)
+    said = open(read).read()
+    return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), said, files()]
+
+told = []
+for free, words in steps:
+    state = os.statvfs(disk)
+    resize(f"{(state.f_blocks - state.f_bfree) * state.f_bsize // 1024 + free}k")
+    before = files()
+    full = run(words)
+    resize("256m")
+    told.append([before, full, run(words)])
+print(json.dumps(told))
+"""
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What each step said and left, by its name."""
+    folder = tmp_path_factory.mktemp("full")
+    write_pictures(folder / "pictures", 12, seed=1)
+    make_shard(folder / "s", 0, 5000, 64)
+    with Table(folder / "laion.chdb") as table:
+        table.ingest(folder / "s")
+        table.index(IndexSpec(m=4))
+    disk = folder / "disk"
+    disk.mkdir()
+    here, there = f"--db={folder / 'laion.chdb'}", f"--db={disk / 'laion.chdb'}"
+    steps: dict[str, tuple[int, list[str]]] = {
+        "embed": (12, ["embed", f"{folder}/pictures", f"--to={disk}/made", "--model=tiny"]),
+        "ingest": (1500, ["ingest", f"{folder}/s", there]),
+        "index": (1500, ["index", "image", "--m", "4", "--no-measure", there]),
+        "recall": (0, ["recall", "image", "-k", "5", "--queries", "30", "--save", there]),
+        "export": (200, ["export", f"{disk}/x", "--format=csv", here]),
+        "search": (20, ["search", "id:3", "-k", "1000", "-o", f"{disk}/r.json", here]),
+        "backup": (400, ["backup", f"{disk}/b.zip", here]),
+        "restore": (400, ["restore", f"{folder}/b.zip", f"--db={disk}/again"]),
+    }
+    subprocess.run(
+        [sys.executable, "-m", "cliphouse", "backup", str(folder / "b.zip"), here], check=True
+    )
+    done = subprocess.run(
+        [*_alone(), sys.executable, "-c", _SCRIPT, str(disk), json.dumps(list(steps.values()))],
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(zip(steps, json.loads(done.stdout), strict=True))
+
+
+def _alone() -> list[str]:
+    """What runs a command where it may mount a disk that no other process sees."""
+    command = ["unshare", "--map-root-user", "--mount"]
+    allowed = (
+        shutil.which("unshare") and not subprocess.run([*command, "true"], check=False).returncode
+    )
+    if not allowed:
+        pytest.skip("no right to mount a disk; test_shard_writer.py has failing writes")
+    return command
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        *("embed", "ingest", "index", "recall", "export", "search", "backup", "restore"),
+    ],
+)
+def test_a_full_disk_costs_no_more_than_room(told: dict[str, Any], step: str) -> None:
+    before, (code, said, left), (again, said_again, _) = told[step]
+    assert code == 1, said
+    last = said.strip().splitlines()[-1]
+    assert last.startswith("cliphouse: ")
+    assert "disk" in last
+    assert "is full" in last
+    assert "make room, and run the same command again" in last
+    # The manifest and the batches that embed has finished are whole, and it goes on with them.
+    whole = ("made/unfinished/", "made/cliphouse.json")
+    assert [name for name in left if not name.startswith(whole) and name not in before] == []
+    assert set(before) <= set(left)
+    assert not [name for name in left if name.endswith(".part")]
+    assert again == 0, said_again
