@@ -101,14 +101,15 @@ def ingest(
     check_versions(connection, name)
     extend(connection, placement)
     ledger = Ledger.make(connection, placement)
-    is_new = find_table(connection, name) is None
-    table = _make_table(connection, placement, ledger, wanted)
+    asked = ledger.now()
+    found = find_table(connection, name)
+    table = found or _make_table(connection, placement, ledger, wanted, asked)
     check_fit(name, table.info, wanted, sources[0], options)
     if options.add_columns:
         add_columns(connection, table, sources, options.add_columns)
         table = open_table(connection, name)
     notes = check_columns(table.info, sources)
-    if is_new and columns.left_out:
+    if found is None and columns.left_out:
         notes.insert(0, f"columns that a table cannot keep: {in_words(columns.left_out)}")
     keep_tokens(connection, name)
     before = ledger.claims()
@@ -119,16 +120,13 @@ def ingest(
 
 
 def _make_table(
-    connection: Connection, placement: Placement, ledger: Ledger, wanted: TableInfo
+    connection: Connection, placement: Placement, ledger: Ledger, wanted: TableInfo, asked: int
 ) -> TableHandle:
-    """The table, made if there is none. Other workers may be making it at the same time."""
-    asked = ledger.now()
-    table = find_table(connection, placement.table)
-    if table is None:
-        ledger.forget(asked)
-        create_table(connection, placement, table_layout(wanted))
-        table = open_table(connection, placement.table)
-    return table
+    """Make the table. At the time ``asked`` or later there was none; other workers may be making it
+    at the same time."""
+    ledger.forget(asked)
+    create_table(connection, placement, table_layout(wanted))
+    return open_table(connection, placement.table)
 
 
 @dataclass(frozen=True)
