@@ -107,7 +107,7 @@ def test_a_picture_that_was_just_found_is_not_asked_for_in_the_table(served: Ser
     found = served.http.post("/api/search", json={"id": PLAIN, "k": 12}).json()["hits"]
     before = queries()
     for hit in found:
-        expected = 200 if hit["id"] in (PLAIN, LINK_IN, FILE_URL) else 404
+        expected = 200 if hit["id"] in (PLAIN, LINK_IN, FILE_URL, PHONE) else 404
         if hit["id"] != BOMB:
             assert served.http.get(f"/api/image/{hit['id']}").status_code == expected
     assert queries() == before
