@@ -1,11 +1,13 @@
 """How soon the page shows something: from the last key to the first picture painted.
 
-    python benchmarks/page.py [--rows N] [--queries N] [--dir DIR] [--no-report]
+    python benchmarks/page.py [--rows N] [--copies N] [--queries N] [--dir DIR] [--no-report]
 
 The demo's pictures are served by a process of its own; headless Chromium, on the same cores, types
 words into the page key by key. The clock is the browser's: it starts with the last key's event and
 stops in the frame after the one that painted the first picture of the new results, the page's own
-wait of 100 ms included. A run without --no-report writes docs/benchmarks/page.md and page.json.
+wait of 100 ms included. Then it opens a table that holds the demo's shards --copies times, and
+scrolls a window at a time through TILES of its pictures. A run without --no-report writes
+docs/benchmarks/page.md and page.json.
 """
 
 from __future__ import annotations
@@ -26,12 +28,15 @@ import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
 from cliphouse.demo import DEFAULT_ROWS, Demo
+from cliphouse.table import Table
 from headless import launch
 from ingest import Machine
 
 REPORT = Path(__file__).resolve().parents[1] / "docs" / "benchmarks" / "page.md"
 PACKAGES = ("chdb-core", "fastapi", "uvicorn", "onnxruntime", "playwright")
 TARGET_MS, TARGET_BYTES = 300.0, 200_000
+FIRST_MS, TILES, MOST_TILES = 400.0, 5000, 600
+MANY = "many"
 KEY_MS = 45  # between two keys of a quick typist, less than the page waits
 NUMBERS = ("a", "two", "three", "four", "five")
 COLOURS = ("red", "blue", "green", "yellow", "pink", "black", "orange", "purple", "grey", "brown")
@@ -41,13 +46,13 @@ SHAPES = ("circle", "star", "heart", "square", "cross", "ring", "arrow", "triang
 # other nodes.
 MEASURE = """() => {
   const grid = document.getElementById("grid");
-  const before = grid.firstElementChild;
+  const before = grid.querySelector(".tile");
   let last = 0;
   const note = (event) => { last = event.timeStamp; };
   document.getElementById("words").addEventListener("input", note);
   window.painted = new Promise((resolve) => {
     const look = () => {
-      const first = grid.firstElementChild;
+      const first = grid.querySelector(".tile");
       const isThere = first !== null && first !== before && grid.querySelector("img.shown");
       if (!isThere) return requestAnimationFrame(look);
       return requestAnimationFrame(() => {
@@ -64,6 +69,59 @@ LOADED = """() => performance.getEntriesByType("resource")
   .filter((entry) => !new URL(entry.name).pathname.startsWith("/api/"))
   .map((entry) => ({ name: new URL(entry.name).pathname, bytes: entry.decodedBodySize }))"""
 
+# The pictures that are in the window, all of them painted.
+FIRST = """() => {
+  const tiles = [...document.querySelectorAll("#grid .tile:not([hidden])")];
+  const seen = tiles.filter((tile) => tile.getBoundingClientRect().top < innerHeight);
+  return seen.length > 0 && seen.every((tile) => tile.querySelector("img.shown"))
+    ? performance.now() : null;
+}"""
+# Scrolls by windows until there were so many tiles, and notes each that was in the document.
+SCROLL = """async (wanted) => {
+  const frame = () => new Promise(requestAnimationFrame);
+  const seen = new Set();
+  let [most, nodes, gaps, last] = [0, 0, 0, -1];
+  const started = performance.now();
+  const heap = performance.memory?.usedJSHeapSize ?? 0;
+  while (seen.size < wanted) {
+    const tiles = [...document.querySelectorAll("#grid .tile")];
+    const ids = tiles.map((tile) => Number(tile.dataset.id));
+    for (const id of ids) {
+      if (!seen.has(id)) {
+        if (last >= 0 && id !== last + 1 && id % 4294967296 !== 0) gaps += 1;
+        last = id;
+        seen.add(id);
+      }
+    }
+    most = Math.max(most, ids.length);
+    nodes = Math.max(nodes, document.getElementsByTagName("*").length);
+    scrollBy(0, innerHeight);
+    await frame();
+    await frame();
+  }
+  const more = (performance.memory?.usedJSHeapSize ?? 0) - heap;
+  const seconds = (performance.now() - started) / 1000;
+  return { tiles: seen.size, most, nodes, gaps, seconds, megabytes: more / 1e6 };
+}"""
+
+
+@dataclass(frozen=True)
+class Scroll:
+    """A scroll through ``tiles`` pictures in ``seconds``, the time of the service included.
+    ``first_ms`` is the time from the start of loading the page until all pictures in the window
+    are painted; ``most`` and ``nodes`` are the most tiles and elements that the document had at
+    once, ``gaps`` how many rows were missing in the order, ``megabytes`` by how much the scripts'
+    memory grew."""
+
+    rows: int
+    first_ms: float
+    tiles: int
+    most: int
+    nodes: int
+    gaps: int
+    seconds: float
+    megabytes: float
+
 
 @dataclass(frozen=True)
 class Figures:
@@ -77,6 +135,7 @@ class Figures:
     engine: tuple[float, ...]
     ways: tuple[str, ...]
     files: dict[str, int]
+    scroll: Scroll
 
     @property
     def weight(self) -> int:
@@ -94,7 +153,16 @@ def words(count: int) -> list[str]:
 def serving(demo: Demo) -> Iterator[str]:
     """The command, as it is started by anybody; its address."""
     command = [sys.executable, "-m", "cliphouse", "serve", "--db", str(demo.database)]
-    command += ["--pictures", str(demo.pictures), "--port", "0"]
+    command += [
+        "--table",
+        "laion",
+        "--table",
+        MANY,
+        "--pictures",
+        str(demo.pictures),
+        "--port",
+        "0",
+    ]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
@@ -108,8 +176,9 @@ def serving(demo: Demo) -> Iterator[str]:
         process.wait()
 
 
-def make_demo(folder: Path, rows: int) -> Demo:
-    """The demo as `make demo` leaves it, made where it is not there."""
+def make_demo(folder: Path, rows: int, copies: int) -> Demo:
+    """The demo as `make demo` leaves it, made where it is not there, and beside it the table MANY
+    that holds its rows ``copies`` times."""
     demo = Demo(folder, rows)
 
     def quiet(*_: object) -> None:
@@ -121,6 +190,16 @@ def make_demo(folder: Path, rows: int) -> Demo:
         demo.ingest(quiet)
         demo.index(quiet)
         demo.measure(quiet)
+    many = folder / MANY
+    for path in demo.shards.glob("*/*_*.*"):
+        stem, _, number = path.stem.rpartition("_")
+        for copy in range(copies):
+            link = many / path.parent.name / f"{stem}_{int(number) + 1000 * copy}{path.suffix}"
+            link.parent.mkdir(parents=True, exist_ok=True)
+            if not link.exists():
+                link.hardlink_to(path)
+    with Table(demo.database, MANY) as table:
+        table.ingest(many)
     return demo
 
 
@@ -131,6 +210,15 @@ def measure(page: Page, asked: str) -> tuple[float, str]:
     page.keyboard.type(asked, delay=KEY_MS)
     found = page.evaluate("window.painted")
     return float(found["milliseconds"]), str(found["engine"])
+
+
+def scroll(page: Page, url: str) -> Scroll:
+    """Open the table MANY and scroll through it."""
+    page.goto(f"{url}/?table={MANY}")
+    first = page.wait_for_function(FIRST, polling="raf").json_value()
+    found = page.evaluate(SCROLL, TILES)
+    rows = page.evaluate(f"fetch('/api/info?table={MANY}').then((answer) => answer.json())")
+    return Scroll(rows["summary"]["rows"], first, **found)
 
 
 def run(url: str, queries: list[str], rows: int) -> Figures:
@@ -146,6 +234,7 @@ def run(url: str, queries: list[str], rows: int) -> Figures:
         for warm in ("a red thing", "some blue things"):
             measure(page, warm)
         found = [measure(page, asked) for asked in queries]
+        scrolled = scroll(page, url)
         browser.close()
     engine = tuple(float(re.findall(r"([\d,]+) ms in total", line)[0]) for _, line in found)
     return Figures(
@@ -157,13 +246,14 @@ def run(url: str, queries: list[str], rows: int) -> Figures:
         engine,
         tuple(sorted({line.partition(" ·")[0] for _, line in found})),
         files,
+        scrolled,
     )
 
 
 def report(figures: Figures) -> str:
     """The figures as Markdown."""
     p50, p95 = np.percentile(figures.painted, [50, 95])
-    slowest = max(figures.painted)
+    slowest, seen = max(figures.painted), figures.scroll
     checks = [
         (
             f"first picture within {TARGET_MS:.0f} ms of the last key, median",
@@ -176,6 +266,13 @@ def report(figures: Figures) -> str:
             f"{figures.weight / 1000:.1f} kB",
             figures.weight < TARGET_BYTES,
         ),
+        (
+            f"all pictures of the first window within {FIRST_MS:.0f} ms, over {seen.rows:,} rows",
+            f"{seen.first_ms:.0f} ms",
+            seen.first_ms <= FIRST_MS,
+        ),
+        (f"no row missing in {seen.tiles:,} tiles", f"{seen.gaps}", seen.gaps == 0),
+        (f"at most {MOST_TILES} of them at once", f"{seen.most}", seen.most <= MOST_TILES),
     ]
     lines = [
         "# The page, measured in a browser",
@@ -196,6 +293,10 @@ def report(figures: Figures) -> str:
         f"Searched by {', '.join(figures.ways)}, NSFW hidden and near-duplicates folded, as the "
         "page does by itself.",
         "",
+        f"A scroll a window at a time through {seen.tiles:,} pictures of a table of {seen.rows:,} "
+        f"took {seen.seconds:.1f} s. The document had at most {seen.most} tiles and {seen.nodes:,} "
+        f"elements at once, and the scripts' memory grew by {seen.megabytes:.1f} MB.",
+        "",
         "| target | measured | |",
         "|---|---:|---|",
     ]
@@ -209,12 +310,13 @@ def report(figures: Figures) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, default=DEFAULT_ROWS)
+    parser.add_argument("--copies", type=int, default=20, help="of the demo in the table to scroll")
     parser.add_argument("--queries", type=int, default=100)
     parser.add_argument("--dir", type=Path, help="a folder with the demo, or for it")
     parser.add_argument("--no-report", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as made:
-        demo = make_demo((options.dir or Path(made)).resolve(), options.rows)
+        demo = make_demo((options.dir or Path(made)).resolve(), options.rows, options.copies)
         with serving(demo) as url:
             figures = run(url, words(options.queries), options.rows)
     print(report(figures))

@@ -136,4 +136,5 @@ def _hostile() -> dict[str, list[object]]:
         "width": [200] * count,
         "height": [200] * count,
         "LICENSE": list(HOSTILE),
+        "stack": list(range(count)),
     }

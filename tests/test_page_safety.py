@@ -46,6 +46,10 @@ def test_hostile_rows_are_text(
             expect(page.locator("#count")).to_contain_text("hidden that will not load")
             words = page.locator("#grid .caption .words").all_text_contents()
             assert sorted(words) == sorted(HOSTILE)
+            page.goto(f"{seen.url}/?table=hostile&sort=-stack")
+            expect(page.locator("#count")).to_contain_text("sorted by stack, highest first")
+            words = page.locator("#grid .caption .words").all_text_contents()
+            assert words == list(reversed(HOSTILE))
         elif view == "detail":
             dialog = page.get_by_role("dialog")
             expect(dialog.get_by_role("heading", level=2)).to_have_text(HOSTILE[2])

@@ -85,6 +85,7 @@ export class Grid {
     cell.node = null;
     old.replaceWith(this.nodeOf(cell));
     if (control) cell.node.querySelector(`[data-control="${control}"]`)?.focus();
+    if (!this.list.querySelector('.open[tabindex="0"]')) this.makeStop(cell.node);
   }
 
   // Show which pictures are selected.
@@ -188,9 +189,9 @@ export class Grid {
 
   nodesOf(line) {
     if (line.label) {
-      const heading = el("li", { class: "group" }, el("h2", {}, line.label));
-      heading.style.height = `${HEADING}px`;
-      return [heading];
+      line.node ??= el("li", { class: "group" }, el("h2", {}, line.label));
+      line.node.style.height = `${HEADING}px`;
+      return [line.node];
     }
     return line.cells.map((cell) => this.nodeOf(cell));
   }

@@ -16,7 +16,7 @@ import { Sorting } from "./sorting.js";
 import { fresh, isAsking, isPrivate, toBody, toListing } from "./state.js";
 import { showCount, showEngine, clearStatus, showProblem } from "./status.js";
 import { offerExport } from "./export.js";
-import { follow } from "./tile.js";
+import { MEMBERS, STACK, follow } from "./tile.js";
 import { isKept } from "./uploads.js";
 
 let state = fresh();
@@ -89,11 +89,11 @@ const act = {
   },
   label: (hit) => (isAsking(state) ? results.label(hit) : sorting.heading(hit, sorting.listed(state.sort))),
   note(hit) {
-    if (hit.stack !== undefined) return { name: "similarity", title: "cosine similarity to the picture that it is folded into", text: `≈ ${hit.score.toFixed(3)}` };
+    if (hit[STACK] !== undefined) return { name: "similarity", title: "cosine similarity to the picture that it is folded into", text: `≈ ${hit.score.toFixed(3)}` };
     if (state.sort) return sorting.note(hit, state.sort);
     return hit.score === null ? null : { name: "score", title: "score: cosine similarity to the query", text: hit.score.toFixed(3) };
   },
-  unfold: (hit) => (hit.members ? fold(hit) : unfold(hit)),
+  unfold: (hit) => (hit[MEMBERS] ? fold(hit) : unfold(hit)),
   isSelected: (id) => selection.has(id),
   isSelecting: () => selection.isSelecting,
   select: (hit, isRange) => selection.toggle(hit, state.table, isRange),
@@ -164,8 +164,8 @@ async function unfold(hit) {
     const found = await results.folded(hit, state.dedup);
     if (current() !== results || !results.hits.includes(hit)) return;
     if (!found.length) toast("They are not in the table any more");
-    const members = found.map((one) => ({ ...one, folded: 0, stack: hit.id }));
-    hit.members = new Set(members.map(({ id }) => id));
+    const members = found.map((one) => ({ ...one, folded: 0, [STACK]: hit.id }));
+    hit[MEMBERS] = new Set(members.map(({ id }) => id));
     results.insert(hit.id, members);
     grid.insert(hit.id, members);
     grid.refresh(hit.id);
@@ -176,9 +176,9 @@ async function unfold(hit) {
 }
 
 function fold(hit) {
-  results.remove(hit.members);
-  grid.remove(hit.members);
-  hit.members = undefined;
+  results.remove(hit[MEMBERS]);
+  grid.remove(hit[MEMBERS]);
+  hit[MEMBERS] = undefined;
   grid.refresh(hit.id);
   showStatus();
 }
@@ -229,12 +229,12 @@ function showPictures() {
   shownBody = text;
   $("welcome").hidden = isSearch;
   $("grid").setAttribute("aria-label", isSearch ? "Results" : "All pictures");
-  clearStatus();
   if (isSearch) {
     listing.pause();
     window.scrollTo(0, 0);
     results.start(body);
   } else {
+    clearStatus();
     results.reset();
     if (text === listing.text && listing.hits.length) return showAgain();
     listing.text = text;

@@ -25,11 +25,21 @@ export function sourceOf(row, table, size) {
 // Whether the picture is a file of the service's machine.
 export const isLocal = ({ url }) => url.startsWith("/") || url.startsWith("file://");
 
+// The path of a local file; another address as it is.
+export function pathOf({ url }) {
+  if (!url.startsWith("file://")) return url;
+  try {
+    return decodeURIComponent(new URL(url).pathname);
+  } catch {
+    return url;
+  }
+}
+
 // Hand the file to the browser's downloads.
 export async function saveOriginal(row, table) {
   try {
     const answer = await ask(inTable(`/api/image/${row.id}/file`, table), {});
-    saveFile(await answer.blob(), row.url.split("/").at(-1) || `${row.id}`);
+    saveFile(await answer.blob(), pathOf(row).split("/").at(-1) || `${row.id}`);
   } catch (error) {
     toast(error.message);
   }

@@ -2,6 +2,7 @@
 
 import { post } from "./api.js";
 import { $, copyText, grouped, saveFile, toast } from "./dom.js";
+import { pathOf } from "./picture.js";
 
 const MOST_SUMMED = 16; // what a search may sum
 
@@ -18,7 +19,7 @@ export class Selection {
       this.act.focusGrid();
     });
     $("save-selected").addEventListener("click", () => this.save());
-    $("copy-selected").addEventListener("click", () => copyText(this.paths().join("\n"), this.hits.size === 1 ? "Path" : "Paths"));
+    $("copy-selected").addEventListener("click", () => copyText([...this.hits.values()].map(pathOf).join("\n"), this.hits.size === 1 ? "Path" : "Paths"));
     $("like-selected").addEventListener("click", () => {
       const hits = [...this.hits.values()];
       this.clear();
@@ -91,11 +92,6 @@ export class Selection {
     $("like-selected").disabled = count === 0 || count > MOST_SUMMED;
     $("like-selected").title = count > MOST_SUMMED ? `At most ${MOST_SUMMED} pictures can be searched by` : "Search by the mean of the selected pictures";
     this.act.refresh();
-  }
-
-  // Files as paths, other pictures as addresses.
-  paths() {
-    return [...this.hits.values()].map(({ url }) => (url.startsWith("file://") ? decodeURIComponent(new URL(url).pathname) : url));
   }
 
   async save() {

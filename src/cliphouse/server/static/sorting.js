@@ -1,6 +1,7 @@
 // The Sort menu: the columns that pictures can be sorted by, and the headings of a sorted list.
 
 import { $, el } from "./dom.js";
+import { isLocal, pathOf } from "./picture.js";
 
 const ENDS = {
   own_numbers: ["highest first", "lowest first"],
@@ -82,7 +83,7 @@ export class Sorting {
 
   // The heading of the group that a picture of a list belongs to: its month, its folder, or none.
   heading(hit, sort) {
-    if (sort === "id") return folderOf(hit.url);
+    if (sort === "id") return folderOf(hit);
     const found = this.find(sort);
     if (!found || found.kind === "own_numbers") return null;
     const value = hit[found.column];
@@ -94,16 +95,7 @@ export class Sorting {
 }
 
 // The last two folders of a local file; null for a picture of the web.
-function folderOf(url) {
-  if (!url.startsWith("/") && !url.startsWith("file://")) return null;
-  const path = url.startsWith("/") ? url : decoded(url.slice("file://".length));
-  return path.split("/").slice(0, -1).filter(Boolean).slice(-2).join(" / ") || null;
-}
-
-function decoded(text) {
-  try {
-    return decodeURI(text);
-  } catch {
-    return text;
-  }
+function folderOf(hit) {
+  if (!isLocal(hit)) return null;
+  return pathOf(hit).split("/").slice(0, -1).filter(Boolean).slice(-2).join(" / ") || null;
 }

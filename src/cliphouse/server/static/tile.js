@@ -3,6 +3,11 @@
 import { el } from "./dom.js";
 import { picture, thumbnailSize } from "./picture.js";
 
+// Of a hit: the ids of the near-duplicates that are shown beside it, and the id of the hit that it is
+// shown beside. They are no names, which a column of the table might have.
+export const MEMBERS = Symbol("members");
+export const STACK = Symbol("stack");
+
 // `act` has href(hit), open(hit), findSimilar(hit), add(hit), subtract(hit), unfold(hit),
 // isSelecting(), select(hit, isRange) and note(hit), which is what a sort puts in place of the score;
 // `broken` is called if the picture does not load, `shaped` with its real shape as soon as it is
@@ -20,7 +25,7 @@ export function tile(hit, table, height, act, broken, shaped) {
     el("span", { class: "caption" },
       el("span", { class: "words", title: hit.caption }, name),
       figure(act.note(hit))));
-  const classes = ["tile", hit.stack !== undefined && "stacked", hit.members && "unfolded"];
+  const classes = ["tile", hit[STACK] !== undefined && "stacked", hit[MEMBERS] && "unfolded"];
   return el("li", { class: classes.filter(Boolean).join(" "), "data-id": hit.id },
     link,
     el("button", {
@@ -57,7 +62,7 @@ const figure = (note) => note && el("span", { class: "match", title: note.title 
   el("span", { class: "hidden" }, `, ${note.name} `), note.text);
 
 function stack(hit, act) {
-  const isOpen = Boolean(hit.members);
+  const isOpen = Boolean(hit[MEMBERS]);
   const title = isOpen ? "Fold the near-duplicates again" : `Show ${hit.folded} near-duplicates beside it`;
   return el("button", {
     type: "button", class: "folded", title, tabindex: -1, "aria-expanded": String(isOpen), "data-control": "folded", onclick: () => act.unfold(hit),
