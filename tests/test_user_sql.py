@@ -17,6 +17,7 @@ from conftest import OpenTable, Run
 from shard_files import MadeShard, make_shard
 from standin.process import StandIn
 from standin.users import BOUND, READER, SEARCHER
+from standin_cluster import StandInCluster
 
 DIM, ROWS = 32, 1500
 BY = "ORDER BY cosineDistance(image_embedding, {q:Array(Float32)}) LIMIT"
@@ -173,3 +174,19 @@ def test_on_a_server_too(server: StandIn, made: MadeShard) -> None:
             exact = statement.replace(" LIMIT", ", id LIMIT")
             passing = [row for row in order[30:] if user is BOUND or row % 50 == 3]
             assert ids(table, exact) == passing[:10]
+
+
+def test_on_a_cluster_too(two_shards: StandInCluster, made: MadeShard) -> None:
+    order = nearest(made)
+    with cliphouse.open(two_shards.fresh_url()) as table:
+        table.ingest(made.folder, cluster="two")
+        table.index(IndexSpec(m=4))
+        passing = [row for row in order if row % 50 == 3]
+        assert ids(table, f"SELECT id FROM laion WHERE id % 50 = 3 {BY} 10") == passing[:10]
+        placement = table.handle.placement
+        deletion = f"DELETE FROM {placement.rows}{placement.on} WHERE id IN {tuple(order[:30])}"
+        placement.run(table.connection, deletion, {"lightweight_deletes_sync": 2})
+        assert ids(table, f"SELECT id FROM laion {BY} 10") == order[30:40]
+        answer = table.run(f"SELECT id FROM laion {BY} 10", {"q": a_query()})
+        assert answer.hint is not None
+        assert "rows of laion were deleted" in answer.hint
