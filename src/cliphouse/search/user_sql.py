@@ -34,6 +34,7 @@ _DELETED = (
     "SELECT DISTINCT table FROM system.parts WHERE active AND has_lightweight_delete "
     "AND has({names:Array(String)}, table)"
 )
+_ANY_DELETED = "SELECT DISTINCT table FROM system.parts WHERE active AND has_lightweight_delete"
 _INDEXED = (
     "SELECT DISTINCT table FROM system.data_skipping_indices WHERE type = 'vector_similarity' "
     "AND has({names:Array(String)}, table)"
@@ -62,6 +63,7 @@ class UserSql:
     def __init__(self) -> None:
         self._connection: Connection | None = None
         self._free: set[str] = set()  # of _WANTED, those that the user has not set
+        self._clean_at: int | None = None  # after so many changes no row was marked as deleted
 
     def run(
         self,
@@ -90,7 +92,7 @@ class UserSql:
         else:
             found = connection.query(_FREE, {"names": list(_WANTED)}, in_session=True)
             self._free = set(found.column("name").to_pylist())
-        self._connection = connection
+        self._connection, self._clean_at = connection, None
 
     def _care(self, connection: Connection, statement: str) -> _Care:
         own = {name for name in _WANTED if find_name(statement, name) is not None}
@@ -99,11 +101,24 @@ class UserSql:
         settings = {STRATEGY: _WANTED[STRATEGY]} if is_sent else {}
         if not sorts_by_distance(statement):
             return _Care(settings)
-        deleted = _with_deleted_rows(connection, names_in(statement))
+        deleted = self._with_deleted_rows(connection, names_in(statement))
         is_exact = bool(deleted) and USE_INDEX in free
         if is_exact:
             settings[USE_INDEX] = _WANTED[USE_INDEX]
         return _Care(settings, deleted, is_exact, STRATEGY not in free or len(deleted) > is_exact)
+
+    def _with_deleted_rows(self, connection: Connection, names: set[str]) -> tuple[str, ...]:
+        """Those of the tables that have an index, and rows that are marked as deleted."""
+        changes = connection.changes
+        if changes is not None and changes == self._clean_at:
+            return ()
+        with suppress(CliphouseError):  # a user may not be allowed to read these system tables
+            marked = set(_listed(connection, _DELETED, names))
+            if changes is not None and not marked and not _listed(connection, _ANY_DELETED, set()):
+                self._clean_at = changes
+            indexed = _listed(connection, _INDEXED, marked) if marked else []
+            return (*indexed, *_elsewhere(connection, names))
+        return ()
 
 
 @contextmanager
@@ -125,17 +140,12 @@ def _settings(
         connection.command(f"SET {defaults}", in_session=True)
 
 
-def _with_deleted_rows(connection: Connection, names: set[str]) -> tuple[str, ...]:
-    """Those of the tables that have an index, and rows that are marked as deleted."""
-    with suppress(CliphouseError):  # a user may not be allowed to read these system tables
-        found = _listed(connection, _DELETED, names)
-        if found:
-            found = _listed(connection, _INDEXED, set(found))
-        if not connection.is_embedded:
-            spread = _listed(connection, _DISTRIBUTED, names)
-            found += [name for name in spread if _has_deleted_elsewhere(connection, name)]
-        return tuple(found)
-    return ()
+def _elsewhere(connection: Connection, names: set[str]) -> list[str]:
+    """Those of the tables that are spread over a cluster and have rows marked as deleted."""
+    if connection.is_embedded:
+        return []
+    spread = _listed(connection, _DISTRIBUTED, names)
+    return [name for name in spread if _has_deleted_elsewhere(connection, name)]
 
 
 def _listed(connection: Connection, sql: str, names: set[str]) -> list[str]:
