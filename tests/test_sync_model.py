@@ -138,6 +138,13 @@ class LivingFolder(RuleBasedStateMachine):
         assert_same(table_rows(self.table), wanted)
 
     def teardown(self) -> None:
+        """In the end each kind of change by itself, on what has come about."""
+        self.sync()
+        self.caption(0, "the last one")
+        self.touch(1, 9)
+        self.sync()
+        self.rename(2, "deep/cold")
+        self.delete([3])
         self.sync()
         self.table.close()
         shutil.rmtree(self.place)
@@ -150,8 +157,8 @@ def test_the_table_is_what_the_folder_is(tmp_path: Path) -> None:
         run_state_machine_as_test(
             LivingFolder,
             settings=settings(
-                max_examples=6,
-                stateful_step_count=14,
+                max_examples=4,
+                stateful_step_count=12,
                 deadline=None,
                 phases=[Phase.generate],
                 suppress_health_check=list(HealthCheck),
