@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from cliphouse.pictures.embed import EmbedOptions, embed_folder
 from cliphouse.shards.one_writer import no_writer, one_writer
 from conftest import OpenTable, Run
 from crash import Victim, changes
+from forked import python
 from pictures_model import (
     GARBAGE,
     TINY,
@@ -192,6 +194,25 @@ def test_the_second_of_two_says_who_the_first_is(folder: Path, open_table: OpenT
         with pytest.raises(UserError, match=r"s: ingest on .* is at work there"):
             embed_folder(folder, folder.parent / "s", TINY)
     assert not list((folder.parent / "s").glob(".*"))
+
+
+def test_the_second_of_two_may_wait(folder: Path) -> None:
+    """Before it opens the database, which the first has open."""
+    with one_writer(folder.parent / "laion.chdb.shards" / "laion", "sync"):
+        second = subprocess.Popen(
+            [*python(), "-m", "cliphouse", "sync", "pictures", "--model", "tiny", "--wait"],
+            cwd=folder.parent,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert second.stderr is not None
+        assert second.stderr.readline().startswith("waiting for sync on ")
+        assert not (folder.parent / "laion.chdb").exists()
+    said, _ = second.communicate(timeout=100)
+    assert second.returncode == 0
+    assert said.splitlines()[0].startswith("10 new")
 
 
 def test_a_server_needs_a_folder_for_the_shards(

@@ -23,7 +23,7 @@ from cliphouse.pictures.embed import (
     embed_folder,
     follow_folder,
 )
-from cliphouse.schema.handle import find_table
+from cliphouse.schema.handle import TableHandle, find_table
 from cliphouse.schema.info import TableInfo, rows_by_shard
 from cliphouse.shards.one_writer import one_writer
 from cliphouse.vocabulary import Progress
@@ -77,17 +77,24 @@ def sync_folder(
 
     Raises what `embed_folder` and `ingest` raise.
     """
-    shards = shards_folder(database.address, name, options.shards)
-    table = find_table(database.connection, name) if database.exists else None
-    encoder = encoder_for(name, table.info if table is not None else None)
-    embed = options.embed
+    shards, embed = shards_folder(database.address, name, options.shards), options.embed
+
+    def open_table() -> TableHandle | None:
+        return find_table(database.connection, name) if database.exists else None
+
+    def encoder(table: TableHandle | None) -> Encoder:
+        return encoder_for(name, table.info if table is not None else None)
+
     if embed.dry_run:
-        return SyncReport(shards, embed_folder(folder, shards, encoder, progress, embed))
+        preview = embed_folder(folder, shards, encoder(open_table()), progress, embed)
+        return SyncReport(shards, preview)
+    # Before the database is opened, which another run may have open as long as it has the shards.
     with one_writer(shards, "sync", wait=embed.wait, on_wait=embed.on_wait):
+        table = open_table()
         # The table may have rows of other shards, whose numbers are taken.
         taken = rows_by_shard(table.connection, name) if table is not None else {}
         first = max(taken, default=-1) + 1
-        pictures = follow_folder(folder, shards, encoder, progress, embed, first)
+        pictures = follow_folder(folder, shards, encoder(table), progress, embed, first)
         if not any((shards / "metadata").glob("metadata_*.parquet")):
             return SyncReport(shards, pictures)
         rows = ingest(
