@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -14,11 +16,13 @@ import numpy as np
 import pytest
 
 from clip_like import ClipLike, write_shard
+from cliphouse.cli.recall import draw
 from cliphouse.errors import QueryError, ShardError
 from cliphouse.loading.bfloat16 import bfloat16_bits
 from cliphouse.recall.questions import turned_aside
 from cliphouse.schema.index_spec import IndexSpec
 from cliphouse.table import Table
+from cliphouse.vocabulary import Measured
 from conftest import OpenTable, Run
 from shard_files import MadeShard, make_shard
 
@@ -253,3 +257,13 @@ def test_an_index_need_not_be_measured(small: MadeShard, tmp_path: Path, run: Ru
     assert "recall@100" in shown
     with Table(tmp_path / "laion.chdb") as table:
         assert {entry.k for entry in table.info.measured} == {10, 100}
+
+
+def test_figures_that_say_nothing_are_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    entry = Measured("image", "text", "hnsw", 64, 10, 1.0, 1.5, 30, 40, standard_error=0.003)
+    draw([entry, replace(entry, width=32, recall=0.9), replace(entry, k=100)])
+    shown = capsys.readouterr().out
+    assert "recall@10" in shown
+    assert "recall@100" not in shown
+    assert re.search(r"64 +1\.000 +1\.5", shown)
+    assert re.search(r"32 +0\.900 +0\.003 +1\.5", shown)

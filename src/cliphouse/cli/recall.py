@@ -101,8 +101,9 @@ def _document(measured: Sequence[Measured], costs: Sequence[RoundingCost], with_
 
 
 def draw(measured: Sequence[Measured]) -> None:
-    """Print the measurements, one line for each mode and width; * marks what auto uses."""
-    for k in sorted({entry.k for entry in measured}):
+    """Print the measurements, one line for each mode and width; * marks what auto uses. Those of
+    more results than there are rows say nothing, nor does the error of a recall of 1."""
+    for k in sorted({entry.k for entry in measured if entry.k <= entry.rows}):
         entries = [entry for entry in measured if entry.k == k]
         chosen = {id(entry) for entry in taken_by_auto(entries)}
         rows = [
@@ -111,7 +112,7 @@ def draw(measured: Sequence[Measured]) -> None:
                 entry.mode,
                 entry.width or "",
                 f"{entry.recall:.3f}",
-                f"{entry.standard_error:.3f}" if entry.width else "",
+                f"{entry.standard_error:.3f}" if entry.width and entry.recall < 1 else "",
                 f"{entry.milliseconds:.1f}",
                 f"{entry.p95:.1f}",
                 "*" if id(entry) in chosen else "",
