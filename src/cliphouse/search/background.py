@@ -16,7 +16,7 @@ from cliphouse.vocabulary import Modality
 
 SAMPLE_ROWS = 1000
 LEAST_ROWS = 50  # fewer rows say nothing of a table
-MOST_SPREADS = 4.0
+MOST_SPREADS = 3.0
 _SPOTS = 100
 _SPREAD_OF_MEDIAN = 1.4826  # of a normal distribution, in median distances from its median
 
@@ -34,8 +34,8 @@ class Background:
         query as most are; a hit below it is weak. None if the table is too small to say.
 
         The scores of the sample make a normal distribution by their median and their median
-        distance from it, which the few rows that match do not shift. Beyond four times its spread
-        every hit counts as related: in a table of any size some are that near by chance.
+        distance from it, which the few rows that match do not shift. A hit beyond three times its
+        spread is never weak: in a large table one row by chance would leave no match strong.
         """
         if len(self.vectors) < LEAST_ROWS:
             return None

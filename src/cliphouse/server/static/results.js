@@ -5,7 +5,7 @@ import { post, postJson } from "./api.js";
 const FIRST = 30;
 const NEXT = 60;
 const FOLDED = 200;
-const WEAK = "Less alike: unrelated pictures come as near by chance";
+const WEAK = "Less alike: some may have nothing to do with it";
 const SHOWN = ["url", "caption", "width", "height"]; // the columns that a tile needs
 export const SORTED = 200; // so many of the nearest are sorted by a column
 
