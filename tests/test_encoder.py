@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fastembed import ImageEmbedding, TextEmbedding
 from PIL import Image
 
 import cliphouse
@@ -42,6 +41,8 @@ def test_words_become_unit_vectors(clip_files: ClipFiles) -> None:
 
 
 def test_words_are_encoded_as_fastembed_encodes_them(clip_files: ClipFiles) -> None:
+    from fastembed import TextEmbedding
+
     strange = ["", "two BLUE circles\n", "é 漢字 🎈", "one " * 200, "x" * 400]
     words = [*strange, "a red heart", "a star"]
     for name, folder in (("ViT-B/32", clip_files.folder), ("tiny", TINY)):
@@ -54,6 +55,8 @@ def test_words_are_encoded_as_fastembed_encodes_them(clip_files: ClipFiles) -> N
 
 
 def test_pictures_are_encoded_as_fastembed_encodes_them(clip_files: ClipFiles) -> None:
+    from fastembed import ImageEmbedding
+
     images = [noise(*size) for size in [(224, 224), (640, 481), (301, 900), (50, 40), (64, 65)]]
     for name, folder in (("ViT-B/32", clip_files.folder), ("tiny", TINY)):
         tower = str(folder / "vision")

@@ -8,9 +8,10 @@ import re
 import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -19,9 +20,6 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from PIL import Image
-from transformers import PreTrainedTokenizerFast
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
-from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from cliphouse.errors import ModelError
 from cliphouse.models import load_encoder
@@ -37,6 +35,10 @@ from model_folders import (
     sentencepiece_tokenizer,
     transformers_js_folder,
 )
+
+if TYPE_CHECKING:  # it takes half a second to import, in every process of a parallel run
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+    from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 TEXTS = [
     *SENTENCES[:4],
@@ -54,10 +56,12 @@ class Case:
     write: Callable[[Path], None]
     tokenizer: str
     pad: str
-    processor: Any
+    processor: Callable[[], Any]
     cleaned: Callable[[str], str] = str
 
     def texts(self, folder: Path) -> NDArray[np.float32]:
+        from transformers import PreTrainedTokenizerFast
+
         tokenizer = PreTrainedTokenizerFast(
             tokenizer_file=str(folder / self.tokenizer), pad_token=self.pad
         )
@@ -76,7 +80,7 @@ class Case:
         return ids[: ids.index(self.net.end) + 1] if self.net.pooling == "end" else ids
 
     def pictures(self, images: list[Image.Image]) -> NDArray[np.float32]:
-        pixels = self.processor(images, return_tensors="np")["pixel_values"]
+        pixels = self.processor()(images, return_tensors="np")["pixel_values"]
         return self.net.vision(np.asarray(pixels, np.float32))
 
 
@@ -92,6 +96,8 @@ def spaced(text: str) -> str:
 
 
 def cropping(size: int) -> CLIPImageProcessorPil:
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
     edges = {"height": size, "width": size}
     return CLIPImageProcessorPil(
         size={"shortest_edge": size}, crop_size=edges, image_mean=MEAN, image_std=STD
@@ -99,6 +105,8 @@ def cropping(size: int) -> CLIPImageProcessorPil:
 
 
 def squashing(size: int) -> SiglipImageProcessorPil:
+    from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
     edges = {"height": size, "width": size}
     return SiglipImageProcessorPil(size=edges, resample=3, image_mean=HALF, image_std=HALF)
 
@@ -121,7 +129,7 @@ CASES = {
         lambda folder: immich_folder(folder, CLIP, clip_tokenizer(), "<|endoftext|>"),
         "textual/tokenizer.json",
         "<|endoftext|>",
-        cropping(224),
+        partial(cropping, 224),
         spaced,
     ),
     "immich, SigLIP": Case(
@@ -131,7 +139,7 @@ CASES = {
         ),
         "textual/tokenizer.json",
         "</s>",
-        squashing(64),
+        partial(squashing, 64),
         canonical,
     ),
     "immich, XLM-Roberta": Case(
@@ -139,7 +147,7 @@ CASES = {
         lambda folder: immich_folder(folder, XLM, xlm(), "<pad>", "input_ids", text_cfg={}),
         "textual/tokenizer.json",
         "<pad>",
-        cropping(240),
+        partial(cropping, 240),
         spaced,
     ),
     "transformers.js, CLIP": Case(
@@ -153,7 +161,7 @@ CASES = {
         ),
         "tokenizer.json",
         "<|endoftext|>",
-        cropping(224),
+        partial(cropping, 224),
     ),
     "transformers.js, SigLIP": Case(
         SIGLIP,
@@ -162,7 +170,7 @@ CASES = {
         ),
         "tokenizer.json",
         "</s>",
-        squashing(64),
+        partial(squashing, 64),
     ),
 }
 
@@ -197,6 +205,8 @@ def test_a_layout_is_read_as_transformers_reads_it(name: str, folders: Path) -> 
 
 
 def test_what_crop_and_scale_differ_in_is_read_too(tmp_path: Path) -> None:
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
     """A square of 64 pixels from the middle of a picture whose shorter edge is scaled to 80."""
     net = Net(32, 77, 700, 64, "end", CLIP_END)
     config: dict[str, object] = {"model_type": "clip", "projection_dim": 32}
