@@ -148,6 +148,21 @@ def test_the_command_line_says_it_in_one_line(table: Table, run: Run, made: Made
     assert "deleted" not in told.stderr
 
 
+def test_a_table_of_another_database_is_another(server: StandIn, made: MadeShard) -> None:
+    first, second = server.fresh(), server.fresh()
+    for name in (first, second):
+        with cliphouse.open(server.url(name)) as table:
+            table.ingest(made.folder)
+            table.index(IndexSpec(m=16))
+    near = f"SELECT id FROM laion {BY} 10"
+    with cliphouse.open(server.url(first)) as table, cliphouse.open(server.url(second)) as other:
+        table.sql("DELETE FROM laion WHERE id < 5")
+        assert table.run(near, {"q": a_query()}).hint is not None
+        assert other.run(near, {"q": a_query()}).hint is None
+        from_afar = near.replace("FROM laion", f"FROM {first}.laion")
+        assert other.run(from_afar, {"q": a_query()}).hint is not None
+
+
 def test_on_a_server_too(server: StandIn, made: MadeShard) -> None:
     name = server.fresh()
     order = nearest(made)

@@ -20,7 +20,7 @@ from cliphouse.engine.connection import Connection
 from cliphouse.engine.features import STRATEGY, USE_INDEX
 from cliphouse.engine.quoting import settings_list
 from cliphouse.engine.statements import find_name, is_set, names_in, sorts_by_distance
-from cliphouse.errors import CliphouseError
+from cliphouse.errors import CliphouseError, QueryError
 
 _FILTER = re.compile(r"Filter column:|Prewhere filter column:")
 # What is set unless the user has set it.
@@ -29,15 +29,19 @@ _FREE = (
     "SELECT name FROM system.settings "
     "WHERE has({names:Array(String)}, name) AND NOT changed AND readonly = 0"
 )
+# A table is of this database, or of one that the statement names.
+_NAMED = (
+    "has({names:Array(String)}, table) "
+    "AND (database = currentDatabase() OR has({names:Array(String)}, database))"
+)
 # The tables of which rows are marked as deleted, and those of them that have an index.
 _DELETED = (
-    "SELECT DISTINCT table FROM system.parts WHERE active AND has_lightweight_delete "
-    "AND has({names:Array(String)}, table)"
+    f"SELECT DISTINCT table FROM system.parts WHERE active AND has_lightweight_delete AND {_NAMED}"
 )
 _ANY_DELETED = "SELECT DISTINCT table FROM system.parts WHERE active AND has_lightweight_delete"
 _INDEXED = (
     "SELECT DISTINCT table FROM system.data_skipping_indices WHERE type = 'vector_similarity' "
-    "AND has({names:Array(String)}, table)"
+    f"AND {_NAMED}"
 )
 _DISTRIBUTED = (
     "SELECT name FROM system.tables WHERE engine = 'Distributed' "
@@ -116,8 +120,8 @@ class UserSql:
             marked = set(_listed(connection, _DELETED, names))
             if changes is not None and not marked and not _listed(connection, _ANY_DELETED, set()):
                 self._clean_at = changes
-            indexed = _listed(connection, _INDEXED, marked) if marked else []
-            return (*indexed, *_elsewhere(connection, names))
+            indexed = marked & set(_listed(connection, _INDEXED, names)) if marked else set()
+            return (*sorted(indexed), *_elsewhere(connection, names))
         return ()
 
 
@@ -169,10 +173,13 @@ def _lost(
     """Why rows may be missing in the result of a statement that has run; None if none are."""
     if not care.is_watched:
         return None
-    with suppress(CliphouseError):  # as of an INSERT, which cannot be explained
+    try:
         plan = connection.raw(f"EXPLAIN indexes = 1 {statement}", parameters, settings)
-        return _why_lost(plan.decode("utf-8", "replace"), care.deleted)
-    return None
+    except QueryError:  # as of an INSERT or another EXPLAIN, which cannot be explained
+        return None
+    except CliphouseError as error:
+        return f"rows may be missing: whether an index was used could not be asked ({error})"
+    return _why_lost(plan.decode("utf-8", "replace"), care.deleted)
 
 
 def _why_lost(plan: str, deleted: Sequence[str]) -> str | None:
