@@ -142,6 +142,8 @@ _DTYPES = st.sampled_from(
     more=st.sampled_from(["", "", ", 'x': 1"]),
 )
 @example((-5, -8), "<f2", False, b"\1\0", 0, "")
+@example((0, 2**63), "<f2", False, b"\1\0", 0, "")
+@example((0, True), "<f2", False, b"\1\0", 0, "")
 @example((3, 4), "<f4", False, b"\1\0", 0, "")
 @example((3, 4), "<f2", False, b"\3\0", 0, "")
 def test_a_header_is_refused_or_the_rows_are_those_of_numpy(
@@ -170,7 +172,7 @@ def test_a_header_is_refused_or_the_rows_are_those_of_numpy(
         expected is not None
         and expected.ndim == 2
         and expected.dtype in (np.dtype("<f2"), np.dtype("<f4"))
-        and expected.shape[1] > 0
+        and 0 < expected.shape[1] < 2**31
         and order is False
         and extra == 0
     )

@@ -16,6 +16,7 @@ from cliphouse.shards.files import DataFile
 _HEADER_BYTES = 4096  # longer than any header of a two-dimensional array
 _CHECK_BYTES = 16 * 2**20  # of rows that are checked at once
 _NAMED_ROWS = 10
+_LARGEST_DIM = 2**31 - 1  # what an Arrow list of a fixed size holds
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,13 @@ class NpyFile:
                 f"{file.path}: dtype {dtype.str}, but embeddings are float16 or float32 "
                 "in little-endian order; convert it with numpy's astype"
             )
-        if len(shape) != 2 or shape[0] < 0 or shape[1] <= 0:
+        is_whole = all(type(length) is int for length in shape)  # True is 1 to Python
+        if len(shape) != 2 or not is_whole or shape[0] < 0 or shape[1] <= 0:
             raise ShardError(f"{file.path}: shape {shape}, but embeddings have shape (rows, dim)")
+        if shape[1] > _LARGEST_DIM:
+            raise ShardError(
+                f"{file.path}: shape {shape}, but the dimension is at most {_LARGEST_DIM:,}"
+            )
         if fortran_order:
             raise ShardError(
                 f"{file.path}: stored in Fortran order; save it again as "
