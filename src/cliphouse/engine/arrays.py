@@ -34,10 +34,7 @@ def plain_columns(table: pa.Table) -> dict[str, Sequence[Any]]:
 
 def as_rows(result: pa.Table) -> list[dict[str, Any]]:
     """Rows as dicts. Bytes that are not UTF-8, which a String may hold, are replaced."""
-    columns = [
-        [_decoded(value) for value in column.cast(_as_bytes(column.type)).to_pylist()]
-        for column in result.columns
-    ]
+    columns = map(_cells, result.columns)
     return [dict(zip(result.column_names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
@@ -45,12 +42,15 @@ def without_lists(result: pa.Table) -> pa.Table:
     """Lists, tuples and maps as JSON text, which a CSV cell can hold."""
     import pyarrow as pa
 
-    rows = as_rows(result)
     for index, field in enumerate(result.schema):
         if pa.types.is_nested(field.type):
-            texts = pa.array([to_json(row[field.name]) for row in rows], pa.string())
+            texts = pa.array(map(to_json, _cells(result.column(index))), pa.string())
             result = result.set_column(index, field.name, texts)
     return result
+
+
+def _cells(column: pa.ChunkedArray) -> list[Any]:
+    return [_decoded(value) for value in column.cast(_as_bytes(column.type)).to_pylist()]
 
 
 def plain_value(value: Any) -> Any:

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 
 from cliphouse.errors import TableError
 from cliphouse.loading.fill import RowCounter, ShardFiller
-from cliphouse.loading.lease import Lease, Leases
+from cliphouse.loading.lease import Lease, LeaseLostError, Leases
 from cliphouse.loading.ledger import Entry, Ledger, describe_files
 from cliphouse.schema.handle import TableHandle
-from cliphouse.shards.source import LocalShard
+from cliphouse.shards.source import LocalShard, Source
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class ShardLoad:
     removed: int = 0
 
 
-class Loader:
-    """Loads the shards of one run."""
+class ShardWork:
+    """Work on the shards of one table in one run: what loading, replacing and updating share."""
 
     def __init__(
         self,
@@ -45,6 +45,29 @@ class Loader:
         self._leases = leases
         self._filler = filler
         self._counter = counter
+
+    def _delete_rows(self, condition: str) -> None:
+        """Delete the rows that meet a condition in SQL, on all nodes."""
+        placement = self._table.placement
+        placement.run(
+            self._table.connection,
+            f"DELETE FROM {placement.rows}{placement.on} WHERE {condition}",
+            {"lightweight_deletes_sync": 2},
+        )
+
+    def _confirm_after_deletion(self, source: Source, lease: Lease) -> None:
+        """Raises TableError if another worker has the shard whose rows were deleted."""
+        try:
+            self._leases.confirm(lease, at_once=True)
+        except LeaseLostError:
+            raise TableError(
+                f"shard {source.number}: another worker took it over while its old rows were "
+                "deleted, and new ones may be gone with them; run ingest --replace once more"
+            ) from None
+
+
+class Loader(ShardWork):
+    """Loads the shards of one run."""
 
     def skip(self, entry: Entry, present: int) -> ShardLoad:
         """Report a shard that is loaded already, of which ``present`` rows are in the table."""

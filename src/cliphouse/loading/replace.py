@@ -7,37 +7,22 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 
+from cliphouse.engine.connection import Connection
 from cliphouse.engine.quoting import identifier, quote
 from cliphouse.engine.workspace import is_running
 from cliphouse.errors import TableError
-from cliphouse.loading.fill import RowCounter, ShardFiller, id_range
-from cliphouse.loading.lease import Lease, LeaseLostError, Leases
-from cliphouse.loading.ledger import Entry, Ledger, describe_files
-from cliphouse.loading.load import ShardLoad
-from cliphouse.schema.handle import TableHandle
+from cliphouse.loading.fill import id_range
+from cliphouse.loading.lease import Lease
+from cliphouse.loading.ledger import Entry, describe_files
+from cliphouse.loading.load import ShardLoad, ShardWork
 from cliphouse.schema.info import CODES_SETTINGS, read_comment
 from cliphouse.shards.source import LocalShard, Source
 
 _STAGING = "being filled by cliphouse ingest --replace"
 
 
-class Replacer:
+class Replacer(ShardWork):
     """Replaces shards of one table."""
-
-    def __init__(
-        self,
-        table: TableHandle,
-        ledger: Ledger,
-        leases: Leases,
-        filler: ShardFiller,
-        counter: RowCounter,
-    ) -> None:
-        self._table = table
-        self._connection = table.connection
-        self._ledger = ledger
-        self._leases = leases
-        self._filler = filler
-        self._counter = counter
 
     def replace(self, shard: LocalShard, lease: Lease) -> ShardLoad:
         """Exchange the shard's rows for those of its changed files.
@@ -111,18 +96,8 @@ class Replacer:
         placement, source = self._table.placement, shard.source
         placement.check_reachable(self._connection, "no rows can be replaced on all of them")
         self._leases.confirm(lease, at_once=True)
-        placement.run(
-            self._connection,
-            f"DELETE FROM {placement.rows}{placement.on} WHERE {id_range(source)}",
-            {"lightweight_deletes_sync": 2},
-        )
-        try:
-            self._leases.confirm(lease, at_once=True)
-        except LeaseLostError:
-            raise TableError(
-                f"shard {source.number}: another worker took it over while its old rows were "
-                "deleted, and new ones may be gone with them; run ingest --replace once more"
-            ) from None
+        self._delete_rows(id_range(source))
+        self._confirm_after_deletion(source, lease)
         known = self._ledger.read(source.number).get(source.number)
         # The engine may know these files' tokens from an earlier load: this is a round of its own.
         entry = Entry(
@@ -152,6 +127,10 @@ class Replacer:
                 f"table {self._table.name}: another process is loading into it; replace shard "
                 f"{source.number} when that has ended"
             )
+
+    @property
+    def _connection(self) -> Connection:
+        return self._table.connection
 
     @property
     def _has_codes(self) -> bool:

@@ -15,13 +15,11 @@ from itertools import islice
 import pyarrow as pa
 
 from cliphouse.engine.quoting import identifier
-from cliphouse.errors import TableError
-from cliphouse.loading.fill import RowCounter, ShardFiller, id_range
-from cliphouse.loading.lease import Lease, LeaseLostError, Leases
-from cliphouse.loading.ledger import Entry, Ledger, describe_files
-from cliphouse.loading.load import ShardLoad
+from cliphouse.loading.fill import id_range
+from cliphouse.loading.lease import Lease
+from cliphouse.loading.ledger import Entry, describe_files
+from cliphouse.loading.load import ShardLoad, ShardWork
 from cliphouse.schema.columns import COLUMNS, metadata_fields
-from cliphouse.schema.handle import TableHandle
 from cliphouse.schema.info import TableInfo
 from cliphouse.shards.fields import KeptColumn
 from cliphouse.shards.source import LocalShard, ShardSource, Source
@@ -40,23 +38,8 @@ def is_row_by_row(source: Source, info: TableInfo) -> bool:
     return all(name in names and name in kept for name in _OF_FILES)
 
 
-class Updater:
+class Updater(ShardWork):
     """Updates shards of one table."""
-
-    def __init__(
-        self,
-        table: TableHandle,
-        ledger: Ledger,
-        leases: Leases,
-        filler: ShardFiller,
-        counter: RowCounter,
-    ) -> None:
-        self._table = table
-        self._ledger = ledger
-        self._leases = leases
-        self._filler = filler
-        self._counter = counter
-        self._kept = [column for column in table.info.kept if column.source in _OF_FILES]
 
     def update(self, shard: LocalShard, lease: Lease) -> ShardLoad:
         """Make the table's rows of a shard, for which `is_row_by_row` holds, those of its files.
@@ -96,29 +79,21 @@ class Updater:
         return [row_id for row_id, values in there.items() if wanted.get(row_id) != values]
 
     def _delete(self, ids: Sequence[int], source: Source, lease: Lease) -> None:
-        placement = self._table.placement
-        if ids:
-            placement.check_reachable(
-                self._table.connection, "no rows can be deleted on all of them"
-            )
+        if not ids:
+            return
+        self._table.placement.check_reachable(
+            self._table.connection, "no rows can be deleted on all of them"
+        )
         left = iter(ids)
         while some := list(islice(left, _DELETED_AT_ONCE)):
             self._leases.confirm(lease)
-            placement.run(
-                self._table.connection,
-                f"DELETE FROM {placement.rows}{placement.on} "
-                f"WHERE id IN ({', '.join(map(str, some))})",
-                {"lightweight_deletes_sync": 2},
-            )
-        if not ids:
-            return
-        try:
-            self._leases.confirm(lease, at_once=True)
-        except LeaseLostError:
-            raise TableError(
-                f"shard {source.number}: another worker took it over while old rows were deleted, "
-                "and new ones may be gone with them; run ingest --replace once more"
-            ) from None
+            self._delete_rows(f"id IN ({', '.join(map(str, some))})")
+        self._confirm_after_deletion(source, lease)
+
+    @property
+    def _kept(self) -> list[KeptColumn]:
+        """The table's columns that say which file a row is of."""
+        return [column for column in self._table.info.kept if column.source in _OF_FILES]
 
 
 def _wanted(shard: LocalShard, kept: Sequence[KeptColumn]) -> dict[int, tuple[object, ...]]:

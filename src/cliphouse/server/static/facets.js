@@ -4,18 +4,29 @@ import { postJson } from "./api.js";
 
 const AT_ONCE = 20; // columns of a request
 const VALUES = 100;
-const counted = new Map(); // by table
+const MENUS = ["own_values"];
+const CHARTS = ["own_flag", "own_numbers", "own_days", "own_times"];
+const counted = new Map(); // by table and kinds
 
-// The facets of the columns with own filters, but for those of any text. `info` is the answer of
-// /api/info.
-export function readFacets(info, table) {
-  if (!counted.has(table)) {
-    const columns = info.fields.own.filter(({ kind }) => kind !== "own_contains").map(({ column }) => column);
+// The facets of the columns whose filters are menus. `info` is the answer of /api/info.
+export const readMenus = (info, table) => read(info, table, MENUS);
+
+// The facets of the columns that have charts, in the order of their filters.
+export async function readCharts(info, table) {
+  const facets = (await Promise.all([readMenus(info, table), read(info, table, CHARTS)])).flat();
+  const order = info.fields.own.map(({ column }) => column);
+  return facets.sort((one, other) => order.indexOf(one.column) - order.indexOf(other.column));
+}
+
+function read(info, table, kinds) {
+  const key = `${kinds} ${table}`;
+  if (!counted.has(key)) {
+    const columns = info.fields.own.filter(({ kind }) => kinds.includes(kind)).map(({ column }) => column);
     const answer = count(columns, table);
-    answer.catch(() => counted.delete(table)); // the next try asks again
-    counted.set(table, answer);
+    answer.catch(() => counted.delete(key)); // the next try asks again
+    counted.set(key, answer);
   }
-  return counted.get(table);
+  return counted.get(key);
 }
 
 async function count(columns, table) {

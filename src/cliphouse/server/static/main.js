@@ -2,7 +2,7 @@
 
 import { fromAddress, toAddress } from "./address.js";
 import { getJson, inTable } from "./api.js";
-import { readFacets } from "./facets.js";
+import { readCharts, readMenus } from "./facets.js";
 import { Detail } from "./detail.js";
 import { $, toast } from "./dom.js";
 import { known, offeredBy } from "./fields.js";
@@ -253,7 +253,7 @@ function showAgain() {
 
 async function showDataset() {
   try {
-    const [stats, facets, drawing] = await Promise.all([readStatistics(), readFacets(info, state.table), import("./dataset.js")]);
+    const [stats, facets, drawing] = await Promise.all([readStatistics(), readCharts(info, state.table), import("./dataset.js")]);
     drawing.showDataset(info, stats, facets);
   } catch (error) {
     showProblem(error.message);
@@ -275,7 +275,7 @@ async function readStatistics() {
 }
 
 async function readValues() {
-  const [, facets] = await Promise.all([readStatistics(), readFacets(info, state.table)]);
+  const [, facets] = await Promise.all([readStatistics(), readMenus(info, state.table)]);
   filters.offerOwnValues(facets, state.filters);
 }
 
