@@ -66,8 +66,8 @@ class Timing:
 def twelve_columns(rows: int) -> dict[str, pa.Array]:
     """Columns as LAION-5B, DataComp and img2dataset have them."""
     rng = np.random.default_rng(3)
-    words = np.array([f"tag {n}" for n in range(200)])
-    tags = words[rng.integers(0, 200, 3 * rows)]
+    words = pa.array([f"tag {n}" for n in range(200)])
+    tags = words.take(pa.array(rng.integers(0, 200, 3 * rows)))
     size = pa.struct([("Make", pa.string()), ("ISO", pa.int32())])
     exif = [{"Make": "x", "ISO": n} for n in range(100)]
     days = rng.integers(1_577_836_800_000, 1_672_531_200_000, rows)
@@ -82,7 +82,7 @@ def twelve_columns(rows: int) -> dict[str, pa.Array]:
         "original_height": pa.array(rng.integers(100, 5000, rows).astype("i4")),
         "key": pa.array(np.arange(rows)),
         "is_good": pa.array(rng.random(rows) < 0.5),
-        "tags": pa.ListArray.from_arrays(offsets, pa.array(tags)),
+        "tags": pa.ListArray.from_arrays(offsets, tags),
         "taken": pa.array(days, pa.timestamp("ms", "UTC")),
         "exif": pa.array([exif[n % 100] for n in range(rows)], size),
     }
