@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -141,6 +141,26 @@ GUIDE_TABLE = (
     "similarity Float32, image_embedding Array(Float32), text_embedding Array(Float32)) "
     "ENGINE = MergeTree ORDER BY id"
 )
+
+
+def test_metadata_is_decoded_once(
+    tmp_path: Path, open_table: OpenTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever begins within a row group decodes its rows before: batch by batch, that would be
+    twenty times half of this one. Some rows are read besides, to choose the columns' types."""
+    make_shard(tmp_path / "s", rows=200)
+    decoded = 0
+    iter_batches = pq.ParquetFile.iter_batches
+
+    def counted(*args: Any, **options: Any) -> Iterator[pa.RecordBatch]:
+        nonlocal decoded
+        for batch in iter_batches(*args, **options):
+            decoded += batch.num_rows
+            yield batch
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", counted)
+    assert open_table().ingest(tmp_path / "s", settings=small_batches(10)).inserted == 200
+    assert 200 <= decoded <= 2 * 200
 
 
 @pytest.mark.parametrize("foreign", [False, True])

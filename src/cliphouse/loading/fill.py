@@ -200,17 +200,27 @@ class ShardFiller:
         reader = replace(shard.reader, limits=self._batch)
         again = f":r{entry.attempt}" if entry.attempt else ""
         token = f"{entry.files[0].checksum}{again}:{shard.source.number}"
-        for start in range(0, reader.rows, reader.batch_rows):
-            stop = min(start + reader.batch_rows, reader.rows)
-            wanted = missing[start:stop]
-            if not wanted.any():
-                continue
-            (rows,) = reader.batches(self._fields, start, stop, self._table.info.kept)
-            if not wanted.all():
-                rows = rows.filter(pa.array(wanted))
-            staged = self._connection.stage(as_stored(self._table, rows), self._workspace)
-            tokens = {"insert_deduplication_token": f"{token}:{start}-{stop}"}
-            yield Batch(rows.num_rows, staged, self._insert_settings | tokens)
+        for first, last in _stretches(missing, reader.batch_rows):
+            start = first
+            # In one go: to begin within a row group, its rows before have to be decoded.
+            for rows in reader.batches(self._fields, first, last, self._table.info.kept):
+                stop = start + rows.num_rows
+                wanted = missing[start:stop]
+                if not wanted.all():
+                    rows = rows.filter(pa.array(wanted))
+                staged = self._connection.stage(as_stored(self._table, rows), self._workspace)
+                tokens = {"insert_deduplication_token": f"{token}:{start}-{stop}"}
+                yield Batch(rows.num_rows, staged, self._insert_settings | tokens)
+                start = stop
+
+
+def _stretches(missing: NDArray[np.bool_], batch_rows: int) -> Iterator[tuple[int, int]]:
+    """The rows [start, stop) of neighbouring batches of the grid that each miss some row."""
+    starts = np.arange(0, len(missing), batch_rows)
+    lacking = np.add.reduceat(missing, starts, dtype=np.int64) > 0 if len(starts) else missing
+    edges = np.flatnonzero(np.diff(lacking, prepend=False, append=False))
+    for first, last in edges.reshape(-1, 2).tolist():
+        yield first * batch_rows, min(last * batch_rows, len(missing))
 
 
 def as_stored(table: TableHandle, rows: pa.Table) -> pa.Table:
