@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cliphouse.json_text import to_json, to_json_bytes
+from cliphouse.json_text import to_json, to_json_bytes, to_json_texts
 
 Pair = namedtuple("Pair", "left right")
 
@@ -77,6 +77,12 @@ def test_the_service_writes_the_values_that_the_command_line_writes(document: An
 )
 def test_unusual_values_too(value: Any) -> None:
     assert json.loads(to_json_bytes({"it": value})) == json.loads(to_json({"it": value}))
+
+
+@given(st.lists(LEAVES))
+def test_scalars_are_written_one_by_one(scalars: list[Any]) -> None:
+    """Whatever is in them, line breaks and quotes and commas too."""
+    assert to_json_texts(scalars) == [to_json_bytes(scalar) for scalar in scalars]
 
 
 def test_json_has_no_nan() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Iterator
 from datetime import date, datetime, time, timezone
 from decimal import Decimal
@@ -22,7 +23,8 @@ from cliphouse.schema.columns import COLUMNS
 from cliphouse.search.filter import Filter
 from cliphouse.search.query.operand import Operand
 from cliphouse.search.request import Request
-from cliphouse.shards.kept import sql_type
+from cliphouse.shards.fields import KeptColumn
+from cliphouse.shards.kept import as_kept, sql_type
 from cliphouse.table import Table
 from conftest import OpenTable, Run
 from shard_files import make_shard
@@ -449,3 +451,57 @@ def test_types_that_have_no_place() -> None:
     assert sql_type(pa.null()) is None
     assert sql_type(pa.dictionary(pa.int8(), pa.string())) == "Nullable(String)"
     assert sql_type(pa.list_(pa.list_(pa.int8()))) == "Array(Array(Nullable(Int8)))"
+
+
+_STRUCT = pa.struct(
+    [
+        ('a "name", 100%', pa.string()),
+        ("small", pa.float32()),
+        ("count", pa.uint64()),
+        ("ok", pa.bool_()),
+        ("bytes", pa.binary()),
+        ("list", pa.list_(pa.struct([("x", pa.int8())]))),
+        ("map", pa.map_(pa.string(), pa.int32())),
+        ("inner", pa.struct([("deep", pa.string())])),
+    ]
+)
+_TEXTS = st.none() | st.text(st.characters(codec="utf-8"))
+
+
+@given(
+    st.lists(
+        st.none()
+        | st.fixed_dictionaries(
+            {
+                'a "name", 100%': _TEXTS,
+                "small": st.none() | st.floats(width=32),
+                "count": st.none() | st.integers(0, 2**64 - 1),
+                "ok": st.none() | st.booleans(),
+                "bytes": st.none() | st.text(st.characters(codec="ascii")).map(str.encode),
+                "list": st.none() | st.lists(st.fixed_dictionaries({"x": st.integers(-128, 127)})),
+                "map": st.none() | st.dictionaries(_TEXTS.filter(bool), st.just(7)),
+                "inner": st.none() | st.fixed_dictionaries({"deep": _TEXTS}),
+            }
+        )
+    )
+)
+def test_structs_become_the_json_of_their_values(rows: list[dict[str, Any] | None]) -> None:
+    """NaN and infinity, which JSON does not have, are null; bytes are text."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: plain(inner) for name, inner in value.items()}
+        if isinstance(value, float) and not math.isfinite(value):
+            return None
+        return value.decode() if isinstance(value, bytes) else value
+
+    values = pa.chunked_array([pa.array(map(_with_pairs, rows), _STRUCT)])
+    texts = as_kept(values, KeptColumn("s", "s", "Nullable(String)")).to_pylist()
+    found = [None if text is None else json.loads(text) for text in texts]
+    assert found == [plain(row) for row in rows]
+
+
+def _with_pairs(row: dict[str, Any] | None) -> dict[str, Any] | None:
+    if row is None or row["map"] is None:
+        return row
+    return row | {"map": list(row["map"].items())}

@@ -19,13 +19,34 @@ def to_json_bytes(document: Any) -> bytes:
     """
     import orjson
 
-    options = (
-        orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
-    )
     try:
-        return orjson.dumps(document, _as_to_json, options)
+        return orjson.dumps(document, _as_to_json, _options())
     except TypeError:  # whole numbers beyond 64 bits
         return to_json(document).encode()
+
+
+def to_json_texts(scalars: list[Any]) -> list[bytes]:
+    """Each of ``scalars`` (no lists, no mappings) as ``to_json_bytes`` writes it.
+
+    They are written in one go, each on a line of its own, which takes a twentieth of the time.
+    """
+    import orjson
+
+    if not scalars:
+        return []
+    try:
+        lines = orjson.dumps(scalars, _as_to_json, _options() | orjson.OPT_INDENT_2)
+    except TypeError:
+        return [to_json_bytes(scalar) for scalar in scalars]
+    return lines.removeprefix(b"[\n  ").removesuffix(b"\n]").split(b",\n  ")
+
+
+def _options() -> int:
+    import orjson
+
+    return (
+        orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
+    )
 
 
 def _as_to_json(value: Any) -> Any:

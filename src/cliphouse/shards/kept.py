@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cliphouse.json_text import to_json_bytes
+from cliphouse.json_text import to_json_bytes, to_json_texts
 from cliphouse.shards.fields import KeptColumn
 
 # A column of the table's own is named like an identifier, for SQL, JSON and attributes alike.
@@ -217,46 +217,53 @@ def _list(values: pa.Array, kind: pa.ListType) -> pa.Array:
 
 def _json_texts(values: pa.ChunkedArray) -> list[bytes | None]:
     """Structs or maps as JSON texts."""
-    documents = [document for chunk in values.chunks for document in _documents(chunk)]
-    if not _is_plain(values.type):
-        documents = [_plain(document) for document in documents]
-    return [None if document is None else to_json_bytes(document) for document in documents]
+    return [text for chunk in values.chunks for text in _texts(chunk)]
 
 
-def _documents(values: pa.Array) -> list[Any]:
-    """The values as Python has them. Structs are made from their fields' columns, in a fifth of the
-    time that pyarrow takes for one after the other."""
-    if not pa.types.is_struct(values.type) or not values.type.num_fields:
-        plain: list[Any] = values.to_pylist()
-        return plain
-    names = [field.name for field in values.type]
-    columns = map(_documents, values.flatten())
-    rows = (dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True))
+def _texts(values: pa.Array) -> list[bytes | None]:
+    """The values as JSON texts. Those of structs are put together from their fields' texts, in a
+    fraction of the time that pyarrow takes to make each struct a dict."""
+    kind = values.type
+    if pa.types.is_struct(kind) and kind.num_fields:
+        names = [to_json_bytes(field.name).replace(b"%", b"%%") for field in kind]
+        form = b"{" + b",".join(name + b":%b" for name in names) + b"}"
+        fields = [[text or b"null" for text in _texts(field)] for field in values.flatten()]
+        texts: list[bytes] = list(map(form.__mod__, zip(*fields, strict=True)))
+    elif pa.types.is_nested(kind):
+        texts = [to_json_bytes(_plain(value, kind)) for value in values.to_pylist()]
+    else:
+        texts = to_json_texts(_scalars_of(values))
     if not values.null_count:
-        return list(rows)
-    return [
-        row if ok else None for row, ok in zip(rows, values.is_valid().to_pylist(), strict=True)
-    ]
+        return list(texts)
+    there = values.is_valid().to_pylist()
+    return [text if ok else None for text, ok in zip(texts, there, strict=True)]
 
 
-def _is_plain(kind: pa.DataType) -> bool:
-    """Whether values of the type come as JSON has them: no map, which comes as a list of pairs, and
-    no bytes."""
-    if pa.types.is_struct(kind):
-        return all(_is_plain(field.type) for field in kind)
+def _scalars_of(values: pa.Array) -> list[Any]:
+    """The values as Python has them, and as JSON can have them; numbers and texts in a tenth of the
+    time that to_pylist takes."""
+    kind = values.type
+    if not values.null_count and (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        numbers: list[Any] = values.to_numpy().tolist()
+        return numbers
+    if _is_text(kind) and not pa.types.is_fixed_size_binary(kind):
+        read = values.cast(pa.large_binary()).to_numpy(zero_copy_only=False).tolist()
+        return [None if value is None else value.decode(errors="replace") for value in read]
+    return [_plain(value, kind) for value in values.to_pylist()]
+
+
+def _plain(value: Any, kind: pa.DataType) -> Any:
+    """A value as JSON has it: pyarrow gives a map as a list of pairs, and texts as bytes."""
+    types = pa.types
+    if value is None:
+        return None
+    if types.is_map(kind):
+        keys, items = kind.key_type, kind.item_type
+        return {str(_plain(key, keys)): _plain(item, items) for key, item in value}
+    if types.is_struct(kind):
+        return {field.name: _plain(value[field.name], field.type) for field in kind}
     if _is_list(kind):
-        return _is_plain(kind.value_type)
-    return not pa.types.is_map(kind) and not pa.types.is_binary(kind)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(name): _plain(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        is_map = bool(value) and all(isinstance(one, tuple) and len(one) == 2 for one in value)
-        if is_map:
-            return {str(name): _plain(inner) for name, inner in value}
-        return [_plain(one) for one in value]
+        return [_plain(item, kind.value_type) for item in value]
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
