@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from playwright.sync_api import expect
 
 import cliphouse
+from browser import chromium, watched
 from cliphouse import Operand, Request
 from cliphouse.errors import ModelError
 from cliphouse.models import load_encoder, model_name
@@ -113,12 +115,18 @@ def test_a_table_is_found_by_the_name_of_its_model(world: World, tmp_path: Path,
     assert "moved/own-clip/textual/model.onnx: the model cannot be loaded: " in line
 
 
-def test_the_service_searches_with_it(world: World) -> None:
+def test_the_service_and_its_page_search_with_it(world: World) -> None:
     settings = ServeSettings(db=world.db, model_dir=str(world.folder / "models"), workers=1)
-    with serving(settings) as served:
-        assert served.http.get("/").status_code == 200
+    expected = world.nearest("a cat")
+    with (
+        serving(settings) as served,
+        chromium() as browser,
+        watched(browser, served.url) as seen,
+    ):
         answer = served.http.post("/api/search", json={"words": "a cat", "k": 5}).json()
-    assert [hit["id"] for hit in answer["hits"]] == world.nearest("a cat")
+        assert [hit["id"] for hit in answer["hits"]] == expected
+        page = seen.open("/?q=a+cat")
+        expect(page.locator("#grid .tile").first).to_have_attribute("data-id", str(expected[0]))
 
 
 def test_the_service_takes_the_folder_itself(world: World) -> None:
