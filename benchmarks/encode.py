@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -40,6 +41,7 @@ ROOT = Path(__file__).resolve().parents[1]
 REPORT = ROOT / "docs" / "benchmarks" / "encode.md"
 PACKAGES = ("chdb-core", "clickhouse-connect", "onnxruntime", "tokenizers", "numpy")
 WORDS = "a dog and a cat"
+FIRST_CALLS = 7
 
 # The guide's way in our own words: a script that loads the model, and answers line by line in the
 # engine's text format.
@@ -92,11 +94,12 @@ class Timing:
 
 @dataclass(frozen=True)
 class Measured:
-    """One model's figures. ``sql`` and ``encoder`` are warm calls of one text or picture."""
+    """One model's figures. ``first_call`` is that of a database just opened, which starts the
+    encoder; ``sql`` and ``encoder`` are warm calls of one text or picture."""
 
     model: str
     kind: str
-    first_call: float
+    first_call: Timing
     sql: Timing
     encoder: Timing
     guide: Timing
@@ -139,7 +142,8 @@ def measure(
     values = {"text": WORDS, "image": str(picture)}
     shutil.rmtree("db", ignore_errors=True)
     Path("db").mkdir()
-    measured: list[tuple[str, float, Timing, Timing]] = []
+    first = {kind: first_calls(model, folder, kind, value) for kind, value in values.items()}
+    measured: list[tuple[str, Timing, Timing]] = []
     with cliphouse.open("db", model=model, model_dir=folder) as table:
         for kind, value in values.items():
             statement = f"SELECT encode_{kind}({{value:String}}) AS vector"
@@ -148,18 +152,28 @@ def measure(
             def ask(sql: str = statement, given: dict[str, str] = parameters) -> object:
                 return table.sql(sql, given)
 
-            first = timed(ask)
+            ask()
             alone[kind]()
             # In turns, so that what else the machine does falls on both alike.
             pairs = [(timed(ask), timed(alone[kind])) for _ in range(repeat)]
             sql, own = (Timing.of(seconds) for seconds in zip(*pairs, strict=True))
-            measured.append((kind, first, sql, own))
+            measured.append((kind, sql, own))
         batch = measure_batch(table, model, captions(rows), encoder.encode_text)
     guide = measure_guide(model, folder, values, work, max(3, repeat // 10))
     figures = [
-        Measured(model, kind, first, sql, own, guide[kind]) for kind, first, sql, own in measured
+        Measured(model, kind, first[kind], sql, own, guide[kind]) for kind, sql, own in measured
     ]
     return figures, batch
+
+
+def first_calls(model: str, folder: str | None, kind: str, value: str) -> Timing:
+    """The first call in each of some openings of the database, after one that is not counted."""
+    seconds = []
+    for _ in range(FIRST_CALLS + 1):
+        with cliphouse.open("db", model=model, model_dir=folder) as table:
+            call = partial(table.sql, f"SELECT encode_{kind}({{value:String}})", {"value": value})
+            seconds.append(timed(call))
+    return Timing.of(seconds[1:])
 
 
 def measure_batch(
@@ -223,7 +237,7 @@ def report(figures: list[Measured], batches: list[Batch], machine: str) -> str:
     ]
     for one in figures:
         lines.append(
-            f"| {one.model} | {one.kind} | {one.first_call * 1000:,.0f} | {_ms(one.sql)} | "
+            f"| {one.model} | {one.kind} | {_ms(one.first_call)} | {_ms(one.sql)} | "
             f"{_ms(one.encoder)} | {_ms(one.guide)} | "
             f"{one.guide.median / one.sql.median:,.0f} x |"
         )
@@ -256,6 +270,9 @@ def targets(figures: list[Measured], batches: list[Batch]) -> list[tuple[str, st
             (f"{name}: warm call within 10 ms of the encoder", f"{extra:.1f} ms", extra <= 10)
         )
         rows.append((f"{name}: 50 times the guide's way", f"{ratio:,.0f} x", ratio >= 50))
+        if one.model == "tiny" and one.kind == "text":
+            first = one.first_call.median * 1000
+            rows.append((f"{name}: first call within 400 ms", f"{first:.0f} ms", first <= 400))
     for batch in batches:
         share = 100 * batch.encoder.median / batch.sql.median
         rows.append((f"{batch.model}: batch at 80% of the encoder", f"{share:.0f}%", share >= 80))

@@ -4,8 +4,8 @@
 
 Captions are loaded with short vectors, so that the captions are what a filter reads. Each filter is
 timed without the indexes and with them, in turn, and each time with another word that is as
-frequent: the engine remembers which rows met a condition. A full run writes words.md and words.json
-in docs/benchmarks.
+frequent: the engine remembers which rows met a condition. Then an n-gram index of the addresses is
+tried, which cliphouse does not build. A full run writes words.md and words.json in docs/benchmarks.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ RUN, OTHERS = 4, 4  # words of a caption that follow one another, and others
 LETTERS = 6  # of the words that are looked for, at least
 REPEAT = 9
 SHARES = (0.05, 0.01, 0.001, 0.0001, 0.00001)  # of the captions that have the word
+HOSTS = 1_000_000  # numbered by how many rows they have: the n-th has a share like 1/n
+HOST_NUMBERS = (1, 10, 100, 1_000, 10_000, 100_000)
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,16 @@ class Timing:
     search_passed: float
     ilike_processor: float
     ilike_passed: float
+
+
+@dataclass(frozen=True)
+class AddressIndex:
+    """An n-gram index of addresses as it was tried: what it takes, and for each number of rows with
+    a host the median milliseconds of a processor, without it and with it."""
+
+    processor: float
+    disk: int
+    timings: list[tuple[int, float, float]]
 
 
 class Language:
@@ -98,8 +110,22 @@ def make(folder: Path, rows: int, language: Language) -> None:
         for start in range(0, rows, BATCH):
             count = min(BATCH, rows - start)
             vectors = rng.standard_normal((2, count, DIM), np.float32)
-            captions = pa.table({"caption": language.captions(rng, count)})
-            writer.append(vectors[0], vectors[1], captions)
+            metadata = {"caption": language.captions(rng, count), "url": addresses(rng, count)}
+            writer.append(vectors[0], vectors[1], pa.table(metadata))
+
+
+def addresses(rng: np.random.Generator, rows: int) -> list[str]:
+    """Addresses of pictures on hosts of which a few have many, in no order."""
+    hosts = np.exp(rng.random(rows) * np.log(HOSTS)).astype(int).tolist()
+    names = rng.integers(0, 2**63, rows).tolist()
+    return [
+        f"https://{host(n)}/media/{name % 10_000}/{name:x}.jpg"
+        for n, name in zip(hosts, names, strict=True)
+    ]
+
+
+def host(number: int) -> str:
+    return f"pictures{number * 7919 % 1_000_003:06}.example"
 
 
 def build(folder: Path, db: Path) -> Built:
@@ -158,8 +184,43 @@ def _time(table: Table, words: Sequence[str]) -> list[Timing]:
     return made
 
 
+def try_addresses(db: Path) -> AddressIndex:
+    """Build an n-gram index of addresses like that of captions, and look for hosts."""
+    with Table(db) as table:
+        run, name = table.connection.command, table.name
+        kind = "ngrambf_v1(4, 1024, 2, 0) GRANULARITY 1"
+        started = time.process_time()
+        run(f"ALTER TABLE {name} ADD INDEX addresses lowerUTF8(url) TYPE {kind}")
+        run(f"ALTER TABLE {name} MATERIALIZE INDEX addresses SETTINGS mutations_sync = 2")
+        processor = time.process_time() - started
+        size = run(
+            "SELECT sum(data_compressed_bytes) FROM system.data_skipping_indices "
+            "WHERE name = 'addresses'"
+        )
+        timings = [_time_host(table, number) for number in HOST_NUMBERS]
+    return AddressIndex(processor, int(size), timings)
+
+
+def _time_host(table: Table, number: int) -> tuple[int, float, float]:
+    """The rows that have the host, and the figures without the index and with it."""
+    times: dict[int, list[float]] = {0: [], 1: []}
+    where = f"FROM {table.name} WHERE lowerUTF8(url) LIKE '%{host(number)}%'"
+    for _ in range(REPEAT):
+        for use in times:
+            settings = f"SETTINGS use_skip_indexes = {use}, use_query_condition_cache = 0"
+            started = time.process_time()
+            rows = table.connection.command(f"SELECT count() {where} {settings}")
+            times[use].append((time.process_time() - started) * 1000)
+    return int(rows), statistics.median(times[0]), statistics.median(times[1])
+
+
 def markdown(
-    rows: int, built: Built, timings: Sequence[Timing], machine: Machine, busy: float
+    rows: int,
+    built: Built,
+    timings: Sequence[Timing],
+    tried: AddressIndex,
+    machine: Machine,
+    busy: float,
 ) -> str:
     lines = [
         "# Words in captions",
@@ -197,6 +258,17 @@ def markdown(
         "one another, the other the rows of each word. If a word is in every granule, all captions "
         "are read, as without them.",
         "",
+        "## Addresses",
+        "",
+        "cliphouse builds no index of url. Tried here: an n-gram index like that of captions. It "
+        f"takes {tried.disk / rows:.1f} bytes and {tried.processor / rows * 1e6:.1f} µs of a "
+        "processor a row. Milliseconds of a processor to count the rows of a host, of which a few "
+        "have many rows and most have few, in no order:",
+        "",
+        "| rows of the host | without | with |",
+        "|---:|---:|---:|",
+        *(f"| {n:,} | {without:.1f} | {with_:.1f} |" for n, without, with_ in tried.timings),
+        "",
         f"Machine: {machine.in_words()}. Load average before the run: {busy:.1f}.",
         "",
     ]
@@ -216,13 +288,15 @@ def main() -> None:
         make(folder / "s", options.rows, language)
         built = build(folder / "s", folder / "words.chdb")
         timings = measure(folder / "words.chdb", options.rows, language)
+        tried = try_addresses(folder / "words.chdb")
     machine = Machine.here()
-    report = markdown(options.rows, built, timings, machine, busy)
+    report = markdown(options.rows, built, timings, tried, machine, busy)
     print(report)
     if not options.no_report:
         REPORT.write_text(report)
         values = {"machine": asdict(machine), "load_average": busy, "rows": options.rows}
         values |= {"built": asdict(built), "timings": [asdict(one) for one in timings]}
+        values["addresses"] = asdict(tried)
         REPORT.with_suffix(".json").write_text(json.dumps(values, indent=1) + "\n")
         print(f"written: {REPORT}")
 
