@@ -65,6 +65,16 @@ class Client:
         answer = self._send("GET", "/api/info", params={} if table is None else {"table": table})
         return _summary(answer["summary"] | {"database": self.url})
 
+    def picture(self, id: int, size: int, table: str | None = None) -> bytes:
+        """A row's picture as a JPEG of at most ``size`` pixels a side.
+
+        Raises MissingError if the service has no file of it that clients may see."""
+        asked = {"size": size} | ({} if table is None else {"table": table})
+        response = self._ask("GET", f"/api/image/{id}", params=asked)
+        if response.is_success:
+            return response.content
+        raise self._failure(response.status_code, _json(response))
+
     def facets(
         self,
         columns: Sequence[str],
@@ -102,20 +112,21 @@ class Client:
             ) from error
 
     def _send(self, method: str, path: str, **content: Any) -> dict[str, Any]:
+        response = self._ask(method, path, **content)
+        answer = _json(response)
+        if response.is_success and isinstance(answer, dict):
+            return answer
+        raise self._failure(response.status_code, answer)
+
+    def _ask(self, method: str, path: str, **content: Any) -> httpx.Response:
         if self._process != os.getpid():  # in a fork, the answers to both come on the same sockets
             _inherited.append(self._http)
             self._http = self._connect()
         try:
-            response = self._http.request(method, path, **content)
-            answer = response.json()
+            return self._http.request(method, path, **content)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             reason = str(error) or type(error).__name__
             raise ServiceError(f"{self.url}: cannot be reached: {reason}") from error
-        except ValueError:
-            answer = None
-        if response.is_success and isinstance(answer, dict):
-            return answer
-        raise self._failure(response.status_code, answer)
 
     def _failure(self, status: int, answer: object) -> Exception:
         detail = answer.get("error") if isinstance(answer, dict) else None
@@ -128,6 +139,14 @@ class Client:
         if kind is not None and issubclass(kind, UserError):
             return kind(message)
         return UserError(message) if status in (400, 404, 413, 422) else ServiceError(message)
+
+
+def _json(response: httpx.Response) -> object:
+    """What an answer holds; None if it is no JSON."""
+    try:
+        return response.json()
+    except ValueError:
+        return None
 
 
 def _options(request: Request) -> dict[str, Any]:

@@ -48,4 +48,4 @@ def command(
 def _draw(group: DuplicateGroup) -> None:
     show.out.print(f"{len(group.rows):,} rows, {_KINDS[group.kind]}")
     rows = [(row.id, f"{row.score:.3f}", row.caption, row.url) for row in group.rows]
-    show.out.print(show.table(("id", "score", "caption", "url"), rows, right="rrll"))
+    show.lines(("id", "score", "caption", "url"), rows, right="rr")

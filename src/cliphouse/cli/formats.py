@@ -1,4 +1,4 @@
-"""Writes results as table, json, jsonl, csv or parquet, to standard output or a file."""
+"""Writes results as a table, as files for programs, or as paths, to standard output or a file."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from rich.cells import cell_len
 
 from cliphouse.cli import show
 from cliphouse.engine.arrays import as_rows, without_lists
@@ -27,8 +29,14 @@ class Format(str, Enum):
     JSONL = "jsonl"
     CSV = "csv"
     PARQUET = "parquet"
+    PATHS = "paths"
+    PATHS0 = "paths0"
+    VERTICAL = "vertical"
 
 
+PATH_FORMATS = {Format.PATHS: "\n", Format.PATHS0: "\0"}
+_PATH = "url"
+_SHORT, _LONG = 120, 2000  # characters of a value: a cell of a table, and a line of its own
 _BY_SUFFIX = {f".{form.value}": form for form in Format} | {".ndjson": Format.JSONL}
 
 
@@ -53,10 +61,10 @@ def write(
     Raises QueryError if a table should go into a file or parquet onto a terminal, or if the file
     cannot be created.
     """
-    if chosen is Format.TABLE:
+    if chosen in (Format.TABLE, Format.VERTICAL):
         if output is not None:
             raise QueryError(f"{output}: choose a --format for a file: json, jsonl, csv or parquet")
-        draw()
+        draw() if chosen is Format.TABLE else draw_vertical(result())
         return
     if chosen is Format.PARQUET and output is None and sys.stdout.isatty():
         raise QueryError("parquet cannot be printed on a terminal; give a file with -o FILE")
@@ -95,6 +103,8 @@ def _encode(result: Callable[[], pa.Table], chosen: Format, whole: Callable[[], 
         return (to_json(whole(), indent=2) + "\n").encode()
     if chosen is Format.JSONL:
         return "".join(to_json(row) + "\n" for row in as_rows(result())).encode()
+    if chosen in PATH_FORMATS:
+        return _paths(result(), PATH_FORMATS[chosen]).encode()
     buffer = io.BytesIO()
     if chosen is Format.CSV:
         from pyarrow.csv import write_csv
@@ -107,7 +117,22 @@ def _encode(result: Callable[[], pa.Table], chosen: Format, whole: Callable[[], 
     return buffer.getvalue()
 
 
-def shorten(value: object, limit: int = 120) -> str:
+def _paths(result: pa.Table, end: str) -> str:
+    """The column url, each value with ``end`` behind it."""
+    if _PATH not in result.column_names:
+        raise QueryError(
+            f"--format paths prints the column {_PATH}, and there is none: name one, as in "
+            f"SELECT path AS {_PATH}"
+        )
+    paths = [str(row[_PATH] or "") for row in as_rows(result.select([_PATH]))]
+    if any(end in path for path in paths):
+        raise QueryError("a path has a line break in it: use --format paths0, and xargs -0")
+    if sys.stdout.isatty():
+        paths = list(map(show.plain, paths))
+    return "".join(path + end for path in paths)
+
+
+def shorten(value: object, limit: int = _SHORT) -> str:
     """A cell of a table: long values are cut, and line breaks become spaces."""
     if isinstance(value, float):
         return f"{value:.6g}"
@@ -120,7 +145,8 @@ _LAID_OUT = ("explain", "statement")
 
 
 def draw_rows(result: pa.Table) -> None:
-    """Print rows as a table of whatever columns they have."""
+    """Print rows of whatever columns they have: a line for each, or a block for each if a line
+    would be wider than the terminal."""
     if result.column_names in ([name] for name in _LAID_OUT):
         show.out.print(result.column_names[0], style="bold")
         for row in as_rows(result):
@@ -128,4 +154,21 @@ def draw_rows(result: pa.Table) -> None:
                 show.out.print(show.plain(line), markup=False)
     elif result.column_names:
         cells = [[shorten(value) for value in row.values()] for row in as_rows(result)]
-        show.out.print(show.table(result.column_names, cells))
+        if show.is_wide(result.column_names, cells):
+            draw_vertical(result)
+        else:
+            show.lines(result.column_names, cells, bounded=False)
+
+
+def draw_vertical(result: pa.Table) -> None:
+    """Print each row as a block with a line for each column, as ClickHouse's own client does."""
+    width = max((cell_len(name) for name in result.column_names), default=0) + 1
+    for number, row in enumerate(as_rows(result), 1):
+        heading = f"Row {number}:"
+        show.out.print(f"{heading}\n{'─' * len(heading)}", style="bold")
+        for name, value in row.items():
+            limit = _SHORT if isinstance(value, list | dict | tuple) else _LONG
+            label = show.plain(name) + ":"
+            padded = label + " " * (width - cell_len(label))
+            show.out.print(f"{padded} {show.plain(shorten(value, limit))}", markup=False)
+        show.out.print()

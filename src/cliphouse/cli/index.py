@@ -100,8 +100,9 @@ def _captions(db: str, table: str, drop: bool) -> None:
 
 
 def _build(opened: Table, spec: IndexSpec, force: bool) -> None:
-    _announce(opened.forecast(spec))
-    with show.shares(f"index {spec.modality}") as advance:
+    forecast = opened.forecast(spec)
+    _announce(forecast)
+    with show.shares(f"index {spec.modality}", forecast.graph.rows) as advance:
         built = opened.index(spec, advance, force=force)
     if not built.seconds:
         show.out.print(f"{spec.modality}: the index exists already")

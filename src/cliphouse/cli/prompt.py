@@ -1,4 +1,4 @@
-"""The interactive prompt of cliphouse sql: statements of several lines, and a history."""
+"""The interactive prompt of cliphouse sql: statements of several lines, names and a history."""
 
 from __future__ import annotations
 
@@ -6,29 +6,43 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prompt_toolkit import PromptSession
+from prompt_toolkit.completion import ThreadedCompleter
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
 from cliphouse.cli import show
+from cliphouse.cli.completion import Names, SqlCompleter
 from cliphouse.engine.statements import is_finished
 from cliphouse.errors import CliphouseError
+
+if TYPE_CHECKING:
+    from cliphouse.table import Table
 
 _LEAVE = ("exit", "quit", "\\q")
 _SECRET = re.compile(r"\bIDENTIFIED\b|\bpassword\b|://[^/\s]*:.*@", re.IGNORECASE)
 
 
-def run_prompt(shown: str, run: Callable[[str], None]) -> None:
-    """Ask for statements and ``run`` them until the user leaves.
+def run_prompt(opened: Table, run: Callable[[str], None]) -> None:
+    """Ask for statements to the database of ``opened`` and ``run`` them until the user leaves.
 
-    An error is printed and the prompt continues. ``shown`` is the address of the database."""
-    show.err.print(f"{shown}: end a statement with ; and leave with exit or Ctrl-D", style="dim")
+    An error is printed and the prompt continues."""
+    names = Names(opened.connection)
+    show.err.print(
+        rf"{opened.address.shown}: end a statement with ; or, for a block for each row, with \G; "
+        "Tab completes names; leave with exit or Ctrl-D",
+        style="dim",
+        markup=False,
+    )
     session: PromptSession[str] = PromptSession(
         history=_history(),
         multiline=True,
         key_bindings=_keys(),
         prompt_continuation="...> ",
+        completer=ThreadedCompleter(SqlCompleter(names)),  # the first answer takes a while
+        complete_while_typing=False,
     )
     while True:
         try:
@@ -42,9 +56,10 @@ def run_prompt(shown: str, run: Callable[[str], None]) -> None:
         try:
             run(text)
         except CliphouseError as error:
-            show.err.print(show.plain(str(error)), style="red", markup=False)
+            show.err.print(f"error: {show.plain(str(error))}", style="red", markup=False)
         except KeyboardInterrupt:
             show.err.print("interrupted", style="red")
+        names.forget()
 
 
 def _keys() -> KeyBindings:

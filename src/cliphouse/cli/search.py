@@ -12,22 +12,22 @@ import typer
 
 import cliphouse
 from cliphouse.cli import options, show
-from cliphouse.cli.formats import Format, choose_format, write
+from cliphouse.cli.formats import PATH_FORMATS, Format, choose_format, write
+from cliphouse.cli.hit_pictures import Source, find_screen, open_page, open_sheet, show_pictures
+from cliphouse.cli.hits import draw_hits, way
 from cliphouse.cli.request import takes_request
 from cliphouse.errors import QueryError
-from cliphouse.search.hits import Hit
-from cliphouse.search.methods import describe
 from cliphouse.search.query.operand import operands_of
 from cliphouse.search.query.typed import existing_file, is_plain
 from cliphouse.search.request import Request
 from cliphouse.search.results import SearchResult
-from cliphouse.wording import counted
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _DEFAULT = Request()
 _DRAWN = ("caption", "url")
+_PATH = ("url",)
 
 
 @takes_request
@@ -64,6 +64,16 @@ def command(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write to this file.")
     ] = None,
+    pictures: Annotated[
+        bool, typer.Option("--show", help="Show the pictures on the terminal.")
+    ] = False,
+    sheet: Annotated[
+        bool,
+        typer.Option(
+            "--open",
+            help="Open a contact sheet in the system's viewer, or with --server the search page.",
+        ),
+    ] = False,
     show_sql: Annotated[
         bool, typer.Option("--show-sql", help="Print the statement and how it was run.")
     ] = False,
@@ -78,8 +88,11 @@ def command(
         raise QueryError("nothing to search for: give words, a picture, a .npy file or id:N")
     searched = [operands_of(text, add or (), subtract or ()) for text in asked]
     form = choose_format(chosen, json, output)
-    if form is Format.TABLE and request.fields is None:
-        request = replace(request, fields=_DRAWN)  # columns that nobody sees are not read
+    if (pictures or sheet) and form is not Format.TABLE:
+        raise QueryError("--show and --open need the table: leave --format, --json and -o out")
+    screen = find_screen() if pictures else None  # before the search, which may take long
+    shown = request.fields
+    request = replace(request, fields=_read_columns(form, shown, pictures or sheet))
     if server is not None:
         if show_sql or model:
             raise QueryError("--server does not allow --show-sql and --model: leave them out")
@@ -93,15 +106,41 @@ def command(
             results = opened.search_many(searched, request, count=True)
     if show_sql:
         for result in results:
-            show.err.print(f"-- {_way(result)}\n{result.sql}", markup=False)
+            show.err.print(f"-- {way(result)}\n{result.sql}", markup=False)
     many = queries is not None
+    source = Source(server, api_key, options.given(context, "table", table))
+
+    def draw() -> None:
+        fields = _headings(shown or _DRAWN, results)
+        for text, operands, result in zip(asked, searched, results, strict=True):
+            if many:
+                show.out.print(f"\nsearch: {show.plain(text)}", style="bold", markup=False)
+            if screen is not None:
+                show_pictures(result, source, screen)
+            draw_hits(result, fields)
+            if sheet and server is not None:
+                open_page(server, operands, request, source.table)
+            elif sheet:
+                open_sheet(result, text, source)
+
     write(
         lambda: _arrow(asked, results, many),
         form,
         output,
         lambda: _document(asked, results, many),
-        lambda: _draw(asked, results, many, _headings(request, results)),
+        draw,
     )
+
+
+def _read_columns(
+    form: Format, asked: tuple[str, ...] | None, with_pictures: bool
+) -> tuple[str, ...] | None:
+    """The columns to read of the hits, None for all: those that nobody sees are not read."""
+    if form in PATH_FORMATS:
+        return _PATH
+    if form is not Format.TABLE:
+        return asked
+    return tuple(dict.fromkeys((*(asked or _DRAWN), *_DRAWN * with_pictures)))
 
 
 def _joined(words: Sequence[str]) -> str:
@@ -142,39 +181,7 @@ def _document(asked: Sequence[str], results: Sequence[SearchResult], many: bool)
     return [{"query": q} | r.to_dict() for q, r in zip(asked, results, strict=True)]
 
 
-def _headings(request: Request, results: Sequence[SearchResult]) -> tuple[str, ...]:
-    """The columns of the table on the terminal: those asked for, then the one it is sorted by."""
-    shown = (field.name for result in results[:1] for field in result.fields)
-    return tuple(dict.fromkeys((*(request.fields or ()), *shown)))
-
-
-def _draw(
-    asked: Sequence[str], results: Sequence[SearchResult], many: bool, fields: Sequence[str]
-) -> None:
-    for query, result in zip(asked, results, strict=True):
-        if many:
-            show.out.print(show.plain(query), style="bold", markup=False)
-        rows = [
-            (rank, f"{hit.score:.3f}", *(hit.values[name] for name in fields), _id(hit))
-            for rank, hit in enumerate(result, 1)
-        ]
-        headings = ("", "score", *fields, "id")
-        show.out.print(show.table(headings, rows, right="rr"))
-        show.err.print(_way(result), style="dim", markup=False)
-
-
-def _id(hit: Hit) -> str:
-    return f"{hit.id} (+{hit.folded} near-duplicates)" if hit.folded else str(hit.id)
-
-
-def _way(result: SearchResult) -> str:
-    """One line: the mode, its width and measured recall, rows read and times."""
-    stats = result.stats
-    way = describe(stats.mode, stats.width)
-    recall = "recall not measured" if stats.recall is None else f"recall@k {stats.recall:.3f}"
-    filtered = f"; filter: {stats.filtered}" if stats.filtered else ""
-    read = "" if stats.rows_read is None else f", {stats.rows_read:,} rows read"
-    return (
-        f"{counted(len(result), 'row')}, {way} ({stats.reason}{filtered}), {recall}{read}, "
-        f"encoding {stats.encode_ms:.0f} ms, search {stats.search_ms:.0f} ms"
-    )
+def _headings(asked: Sequence[str], results: Sequence[SearchResult]) -> tuple[str, ...]:
+    """The columns of the list on the terminal: those asked for, then the one it is sorted by."""
+    found = (field.name for result in results[:1] for field in result.fields)
+    return tuple(dict.fromkeys((*asked, *(name for name in found if name not in _DRAWN))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -20,6 +21,10 @@ if not out.is_terminal:
     out.width = 200  # a pipe or a file has no width to fit
 err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 _LOG_SECONDS = 10.0
+_JOINERS = "\u200c\u200d"
+_GAP = "  "
+_LEAST = 24  # columns that a text keeps, however long the rest of its line is
+PATHS = ("url", "folder", "name")  # columns of which nothing is ever cut
 
 
 @contextmanager
@@ -75,11 +80,12 @@ def _log(what: str, unit: str) -> Progress:
 
 
 @contextmanager
-def shares(what: str) -> Iterator[BuildProgress]:
+def shares(what: str, rows: int | None = None) -> Iterator[BuildProgress]:
     """Show the progress of a build: yields a function to call with the finished share, 0 to 1, of
     each node by its name.
 
-    On a terminal there is a bar for each node, in a log a line with the mean."""
+    On a terminal there is a bar for each node, in a log a line with the mean. The rate is that of
+    ``rows``, if the only node has so many, else of the share."""
     if not err.is_terminal:
         log = _log(what, "%")
         yield lambda done: log(round(sum(done.values()) / max(1, len(done)) * 100), 100)
@@ -91,19 +97,103 @@ def shares(what: str) -> Iterator[BuildProgress]:
         rich.TextColumn("{task.description}"),
         rich.BarColumn(),
         rich.TaskProgressColumn(),
+        rich.TextColumn("{task.fields[rate]}"),
         rich.TimeElapsedColumn(),
         rich.TimeRemainingColumn(),
     )
+    started = time.monotonic()
     with rich.Progress(*columns, console=err) as bars:
         tasks: dict[str, TaskID] = {}
 
         def advance(done: Mapping[str, float]) -> None:
+            taken = max(time.monotonic() - started, 1e-9)
             for node, share in done.items():
                 if node not in tasks:
-                    tasks[node] = bars.add_task(f"{what} {node}".strip(), total=1.0)
-                bars.update(tasks[node], completed=share)
+                    tasks[node] = bars.add_task(f"{what} {node}".strip(), total=1.0, rate="")
+                rate = share_rate(share, taken, rows if len(done) == 1 else None)
+                bars.update(tasks[node], completed=share, rate=rate)
 
         yield advance
+
+
+def share_rate(share: float, taken: float, rows: int | None = None) -> str:
+    """How fast a build is that finished ``share`` in ``taken`` seconds, in rows or in percent."""
+    if rows is not None:
+        return f"{share * rows / taken:,.0f} rows/s"
+    for unit, length in (("s", 1), ("min", 60)):
+        if 100 * share * length / taken >= 1:
+            return f"{100 * share * length / taken:.1f} %/{unit}"
+    return f"{360_000 * share / taken:.1f} %/h"
+
+
+def lines(
+    headings: Sequence[str], rows: Sequence[Sequence[object]], right: str = "", bounded: bool = True
+) -> None:
+    """Print one line for each row. If it is wider than the terminal, long texts are cut, and paths
+    never. ``right`` is as in ``table``; a list that is not ``bounded`` cuts nothing.
+
+    Unlike the cells of a table, no cell goes on below: a path can be copied and clicked."""
+    from rich.text import Text
+
+    cells = [[Text(plain(str(cell))) for cell in row] for row in rows]
+    heads = [Text(heading, style="bold") for heading in headings]
+    widths = [max(cell.cell_len for cell in column) for column in zip(heads, *cells, strict=True)]
+    if bounded:
+        widths = _fitting(widths, headings, out.width)
+    for line in (heads, *cells):
+        for cell, width, heading, side in zip(line, widths, headings, _sides(right), strict=False):
+            if heading not in PATHS:
+                cell.truncate(width, overflow="ellipsis")
+            cell.align("right" if side == "r" else "left", max(width, cell.cell_len))
+        joined = Text(_GAP).join(line)
+        joined.rstrip()
+        out.print(joined)
+
+
+def is_wide(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether a line of such a list would be wider than the terminal; a pipe has no width."""
+    from rich.cells import cell_len
+
+    if not out.is_terminal:
+        return False
+    columns = zip(headings, *rows, strict=True)
+    widths = [max(map(cell_len, column)) for column in columns]
+    return sum(widths) + len(_GAP) * (len(widths) - 1) > out.width
+
+
+def _sides(right: str) -> Iterator[str]:
+    yield from right
+    while True:
+        yield "l"
+
+
+def _fitting(widths: Sequence[int], headings: Sequence[str], most: int) -> list[int]:
+    """The widths of columns, of which those of long texts share what the others leave."""
+    fitting = list(widths)
+    long = [
+        n
+        for n, (width, heading) in enumerate(zip(widths, headings, strict=True))
+        if heading not in PATHS and width > _LEAST
+    ]
+    room = most - len(_GAP) * (len(widths) - 1)
+    room -= sum(width for n, width in enumerate(widths) if n not in long)
+    for left, n in enumerate(sorted(long, key=lambda n: widths[n])):
+        fitting[n] = min(widths[n], max(_LEAST, room // (len(long) - left)))
+        room -= fitting[n]
+    return fitting
+
+
+def in_columns(texts: Sequence[str], width: int, gap: int) -> None:
+    """Print texts side by side on one line, each cut to ``width``."""
+    from rich.text import Text
+
+    line = Text()
+    for text in texts:
+        cell = Text(plain(text))
+        cell.truncate(width, overflow="ellipsis", pad=True)
+        line.append_text(cell).append(" " * gap)
+    line.rstrip()
+    out.print(line)
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]], right: str = "") -> Table:
@@ -122,8 +212,13 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]], right: str 
 
 
 def plain(text: str) -> str:
-    """``text`` without control characters: captions and urls come from strangers."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)
+    """``text`` without control characters: captions and urls come from strangers. Blanks of every
+    kind stay, since file names have them, and what joins letters and emoji."""
+    return "".join(letter if _is_plain(letter) else " " for letter in text)
+
+
+def _is_plain(letter: str) -> bool:
+    return letter.isprintable() or letter in _JOINERS or unicodedata.category(letter) == "Zs"
 
 
 def size(count: float) -> str:

@@ -15,7 +15,7 @@ from cliphouse.cli.formats import Format, check_output, choose_format, draw_rows
 from cliphouse.cli.timing import timing_line
 from cliphouse.engine.answer import Answer
 from cliphouse.engine.arrays import as_rows
-from cliphouse.engine.statements import returns_rows, split_statements
+from cliphouse.engine.statements import VERTICAL, returns_rows, split_statements
 from cliphouse.errors import CliphouseError, QueryError
 
 if TYPE_CHECKING:
@@ -31,10 +31,10 @@ class Printer:
     output: Path | None
     results: list[Answer] = field(default_factory=list)
 
-    def print(self, answer: Answer) -> None:
-        """Print one answer, or keep its result for ``save``."""
+    def print(self, answer: Answer, vertical: bool = False) -> None:
+        """Print one answer, its rows as blocks if ``vertical``, or keep its result for ``save``."""
         if self.output is None:
-            self._write(answer)
+            self._write(answer, Format.VERTICAL if vertical else self.chosen)
         elif answer.has_result:
             self.results.append(answer)
         for line in (answer.warning, answer.hint):
@@ -48,16 +48,16 @@ class Printer:
             return
         if len(self.results) != 1:
             raise _not_one(self.output, len(self.results))
-        self._write(self.results[0])
+        self._write(self.results[0], self.chosen)
 
-    def _write(self, answer: Answer) -> None:
+    def _write(self, answer: Answer, chosen: Format) -> None:
         rows = answer.rows
         if rows is None:
             write_bytes(answer.written, self.output)
         elif rows.column_names:
             write(
                 lambda: rows,
-                self.chosen,
+                chosen,
                 self.output,
                 lambda: as_rows(rows),
                 lambda: draw_rows(rows),
@@ -68,8 +68,8 @@ def command(
     statement: Annotated[
         str | None,
         typer.Argument(
-            help="One or more SQL statements, separated by semicolons. Without one, it reads "
-            "standard input or opens a prompt."
+            help="One or more SQL statements, separated by semicolons. \\G instead of one prints "
+            "each row as a block. Without a statement, it reads standard input or opens a prompt."
         ),
     ] = None,
     file: Annotated[
@@ -109,8 +109,7 @@ def command(
             from cliphouse.cli.prompt import run_prompt  # slow to import, and seldom needed
 
             run_prompt(
-                opened.address.shown,
-                lambda typed: _run(opened, split_statements(typed), parameters, printer),
+                opened, lambda text: _run(opened, split_statements(text), parameters, printer)
             )
         else:
             _run(opened, statements, parameters, printer)
@@ -160,11 +159,19 @@ def _not_one(output: Path, results: int) -> QueryError:
 def _run(
     opened: Table, statements: list[str], parameters: dict[str, Any], printer: Printer
 ) -> None:
+    if printer.chosen not in (Format.TABLE, Format.VERTICAL) and any(map(_is_vertical, statements)):
+        raise QueryError(
+            rf"\G prints rows as blocks: leave it out, or --format {printer.chosen.value}"
+        )
     for number, statement in enumerate(statements, 1):
         try:
-            answer = opened.run(statement, parameters, metered=True)
+            answer = opened.run(statement.removesuffix(VERTICAL), parameters, metered=True)
         except CliphouseError as error:
             if len(statements) == 1:
                 raise
             raise type(error)(f"statement {number}: {error}") from error
-        printer.print(answer)
+        printer.print(answer, _is_vertical(statement))
+
+
+def _is_vertical(statement: str) -> bool:
+    return statement.endswith(VERTICAL)

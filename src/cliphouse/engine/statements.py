@@ -11,12 +11,13 @@ _PIECES = re.compile(
     r"""|(?P<here>(?<![\w$])\$(?P<tag>\w*)\$.*?\$(?P=tag)\$)"""
     r"""|(?P<comment>--[^\n]*|\#[ !][^\n]*|/\*.*?\*/)"""
     r"""|(?P<open>['"`‘“]|/\*)"""
-    r"""|(?P<end>;)""",
+    r"""|(?P<end>;|\\G\b)""",
     re.DOTALL,
 )
 _PIECES_AND_BRACKETS = re.compile(
     rf"{_PIECES.pattern}|(?P<opening>[(\[{{])|(?P<closing>[)\]}}])", _PIECES.flags
 )
+VERTICAL = r"\G"  # ends a statement whose rows are to be printed as blocks
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
 _FORMAT = re.compile(r"\bFORMAT\s+\w+\s*(?:\bSETTINGS\b[^']*)?$", re.IGNORECASE)
 _RETURNS_ROWS = re.compile(
@@ -34,18 +35,32 @@ _INFILE = re.compile(r"\s*INSERT\b.*?\bFROM\s+INFILE\b", re.IGNORECASE | re.DOTA
 
 
 def split_statements(text: str) -> list[str]:
-    """The statements of ``text`` without their semicolons; comments alone are not statements, nor
-    are blanks that cannot be seen, such as a byte order mark."""
-    starts = [0, *(end + 1 for end in _ends(text))]
-    ends = [*_ends(text), len(text)]
-    pieces = [text[start:end].strip(_BLANKS) for start, end in zip(starts, ends, strict=True)]
-    return [piece for piece in pieces if _bare(piece).strip(_BLANKS)]
+    """The statements of ``text`` without their semicolons, but with a VERTICAL at the end; comments
+    alone are not statements, nor are blanks that cannot be seen, such as a byte order mark."""
+    pieces = []
+    start = 0
+    for end in _ends(text):
+        pieces.append(text[start : end.end() if end[0] == VERTICAL else end.start()])
+        start = end.end()
+    pieces.append(text[start:])
+    stripped = (piece.strip(_BLANKS) for piece in pieces)
+    return [piece for piece in stripped if _bare(piece).strip(_BLANKS)]
 
 
 def is_finished(text: str) -> bool:
-    """Whether the last statement of ``text`` ends with a semicolon."""
+    """Whether the last statement of ``text`` ends with a semicolon, or with VERTICAL."""
     ends = list(_ends(text))
-    return bool(ends) and not _bare(text[ends[-1] + 1 :]).strip()
+    return bool(ends) and not _bare(text[ends[-1].end() :]).strip()
+
+
+def is_within_text(text: str) -> bool:
+    """Whether ``text`` ends within a string, a quoted name or a comment."""
+    last = None
+    for last in _PIECES.finditer(text):
+        if last["open"]:
+            return True
+    is_comment = last is not None and last["comment"] and not last["comment"].endswith("*/")
+    return bool(is_comment and last is not None and last.end() == len(text))
 
 
 def find_unbalanced(expression: str) -> int | None:
@@ -121,12 +136,12 @@ def replace_outside_strings(statement: str, pattern: str, replacement: str) -> s
     return pieces.sub(lambda m: replacement if m["wanted"] else m[0], statement)
 
 
-def _ends(text: str) -> Iterator[int]:
+def _ends(text: str) -> Iterator[re.Match[str]]:
     for piece in _PIECES.finditer(text):
         if piece["open"]:
             return  # the rest of the text is in a string or comment that is not closed
         if piece["end"]:
-            yield piece.start()
+            yield piece
 
 
 def _bare(statement: str) -> str:

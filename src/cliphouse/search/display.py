@@ -1,15 +1,16 @@
-"""Hits as a notebook shows them, and as a contact sheet: pictures with scores and captions."""
+"""Hits as a notebook shows them, and as a contact sheet: pictures with scores and captions; and
+the pictures themselves."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cliphouse.errors import PictureError
+from cliphouse.errors import CliphouseError, PictureError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -19,6 +20,7 @@ MOST_PICTURES = 60  # of some 6 kB each, which a notebook keeps
 _PIXELS = 160
 _LONGEST = 300  # characters of a caption
 _WEB = ("https://", "http://")
+_AT_ONCE = 8  # pictures that are read or fetched at the same time
 _BOX = f"width:{_PIXELS}px;height:{_PIXELS}px;object-fit:contain;background:#8882"
 
 
@@ -45,18 +47,64 @@ def hits_html(hits: Iterable[Found]) -> str:
     return f'<div style="{style}">{figures}</div>{note}'
 
 
-def sheet_of(hits: Iterable[Found], title: str) -> Image.Image:
-    """A contact sheet of the hits whose pictures are local files, in their order. Raises
-    PictureError if none is."""
+def sheet_of(
+    hits: Iterable[Found], title: str, pictures: Iterable[Image.Image | None] | None = None
+) -> Image.Image:
+    """A contact sheet of the hits that have a picture, in their order: one of ``pictures``, or a
+    local file. Raises PictureError if none has."""
     from cliphouse.pictures.sheet import Cell, contact_sheet
 
+    listed = list(hits)
+    if pictures is None:
+        pictures = (_open(str(hit.values.get("url") or "")) for hit in listed)
     cells = [
         Cell(image, f"{hit.score:.3f}", str(hit.values.get("caption") or ""))
-        for hit, image in _local(hits)
+        for hit, image in zip(listed, pictures, strict=True)
+        if image is not None
     ]
     if not cells:
         raise PictureError("no hit has a picture in a local file: there is nothing to show")
     return contact_sheet(title, cells)
+
+
+def load_pictures(
+    hits: Iterable[Found], load: Callable[[Any], Image.Image] | None = None
+) -> Sequence[Image.Image | CliphouseError]:
+    """The picture of each hit, or why there is none: local files, and those of public addresses.
+
+    ``load`` gets the picture of a hit in another way."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    def one(hit: Found) -> Image.Image | CliphouseError:
+        try:
+            return (load or load_picture)(hit)
+        except CliphouseError as error:
+            return error
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(one, hits))
+
+
+def is_on_the_web(hit: Found) -> bool:
+    """Whether a hit's picture has an address on the web, and is no file."""
+    return str(hit.values.get("url") or "").lower().startswith(_WEB)
+
+
+def load_picture(hit: Found) -> Image.Image:
+    """The picture of a hit, from its file or its public address. Raises PictureError if there is
+    none there."""
+    from cliphouse.pictures.files import open_picture, read_picture
+    from cliphouse.search.query.typed import existing_file
+
+    url = str(hit.values.get("url") or "")
+    if is_on_the_web(hit):
+        from cliphouse.pictures.public import fetch_public
+
+        return read_picture(io.BytesIO(fetch_public(url)), url)
+    file = existing_file(url)
+    if file is None:
+        raise PictureError(f"{url}: no such file" if url else "a row without an address")
+    return open_picture(file)
 
 
 def _figure(hit: Found) -> str:
@@ -86,13 +134,6 @@ def _data_url(image: Image.Image) -> str:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=80)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def _local(hits: Iterable[Found]) -> Iterator[tuple[Found, Image.Image]]:
-    for hit in hits:
-        image = _open(str(hit.values.get("url") or ""))
-        if image is not None:
-            yield hit, image
 
 
 def _open(url: str) -> Image.Image | None:

@@ -1,0 +1,1 @@
+"""Pictures on a terminal: what it can show, and how each way of showing is spelled."""
