@@ -6,7 +6,7 @@ TREE := src tests tools benchmarks
 # Modules are compiled once, not in each of the processes that the tests start.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo serve-demo test browser check lint types rooms format docs \
+.PHONY: demo serve-demo test browser check lint types rooms format docs site screenshots \
   bench-ingest bench-search bench-layout bench-encode bench-plan bench-recall bench-centred bench-serve \
   bench-page bench-cli bench-large bench-columns bench-words bench-embed bench-sync clean
 
@@ -92,6 +92,17 @@ docs: $(VENV)/.test-installed
 	$(BIN)/python -m typer cliphouse.cli.app utils docs --name cliphouse --output docs/commands.md
 	$(BIN)/python tools/paper.py
 
+# The documentation as a site, in build/site. It needs Python 3.11 or later.
+site: $(VENV)/.docs-installed
+	$(BIN)/python tools/site_pages.py
+	$(BIN)/zensical build --clean --strict
+	$(BIN)/python tools/site_pages.py --check
+
+# The pictures of the search page in docs/images, from the demo.
+screenshots: browser
+	@test -d demo/laion.chdb || $(MAKE) demo
+	$(BIN)/python tools/screenshots.py --demo demo
+
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 	  echo "make: $(PYTHON) -m venv failed; on Debian: apt-get install python3-venv" >&2; exit 1; }
@@ -102,6 +113,10 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml
 
 $(VENV)/.test-installed: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+$(VENV)/.docs-installed: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	touch $@
 
 $(VENV)/.bench-installed: $(VENV)/.installed
