@@ -22,6 +22,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cliphouse.cli.app import app
+from cliphouse.cli.serve import addresses_for_others
 from cliphouse.engine.lockfile import lock_file, read_lock_file
 from cliphouse.errors import MissingError, QueryError, UserError
 from conftest import Run
@@ -228,3 +229,12 @@ def test_the_python_of_its_page_runs(drawn: Drawn) -> None:
     lines = result.stdout.splitlines()
     assert len(lines) == 5
     assert all(str(drawn.pictures) in line for line in lines)
+
+
+def test_other_devices_are_told_an_address_that_they_can_use() -> None:
+    told = addresses_for_others("0.0.0.0", "http://0.0.0.0:1234").split()
+    assert told == [address for address in told if re.fullmatch(r"http://[\d.]+:1234", address)]
+    for address in told:
+        with socket.socket() as here:
+            here.bind((address.split("/")[2].partition(":")[0], 0))  # it is this machine's own
+    assert addresses_for_others("127.0.0.1", "http://127.0.0.1:1234") == ""

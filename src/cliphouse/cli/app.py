@@ -19,10 +19,16 @@ if TYPE_CHECKING:
 
 _INTERRUPTED = 130  # what typer makes of a KeyboardInterrupt
 
+_HELP = """Search image-text pairs by words or by picture, in embedded ClickHouse or on a server.
+
+To begin with your own pictures: cliphouse sync ~/Pictures, then cliphouse search a dog on the beach.
+To try it without: cliphouse demo.
+"""
+
 app = typer.Typer(
     name="cliphouse",
     cls=LateGroup,
-    help="Search image-text pairs by words or by picture, in embedded ClickHouse or on a server.",
+    help=_HELP,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

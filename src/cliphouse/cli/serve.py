@@ -140,9 +140,26 @@ def command(
         for problem in ready.problems:
             show.err.print(problem, markup=False)
         print(f"cliphouse serves {', '.join(settings.tables)} at {ready.address}", flush=True)
+        if others := addresses_for_others(host, ready.address):
+            show.err.print(f"from other devices: {others}", markup=False)
 
     with log_to_standard_error(), show.progress("sync", "pictures") as advance:
         serve(settings, announce, advance)
+
+
+def addresses_for_others(host: str, address: str) -> str:
+    """The addresses by which other devices of a network reach a service that listens on all; empty
+    if it listens on one."""
+    if host not in ("0.0.0.0", "::"):
+        return ""
+    import socket
+
+    import psutil
+
+    here = (one for found in psutil.net_if_addrs().values() for one in found)
+    ours = [one.address for one in here if one.family == socket.AF_INET]
+    port = address.rpartition(":")[2]
+    return " ".join(f"http://{ip}:{port}" for ip in ours if not ip.startswith("127."))
 
 
 def _network(text: str) -> IPv4Network | IPv6Network:

@@ -175,7 +175,10 @@ def check_folder(address: FolderAddress, create: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise TableError(f"{shown}: a file; an embedded database is a folder")
     if not folder.exists() and not create:
-        raise TableError(f"{shown}: no database here; make one with: cliphouse ingest DIR")
+        raise TableError(
+            f"{shown}: no database here; name another with --db, or make one with: cliphouse sync "
+            "PICTURES, or cliphouse ingest SHARDS"
+        )
     present = {path.name for path in folder.iterdir()} if folder.exists() else set()
     if not {"store", "metadata"} <= present and (others := present - _ENGINE_FILES):
         raise TableError(
