@@ -21,7 +21,7 @@ _INTERRUPTED = 130  # what typer makes of a KeyboardInterrupt
 
 _HELP = """Search image-text pairs by words or by picture, in embedded ClickHouse or on a server.
 
-To begin with your own pictures: cliphouse sync ~/Pictures, then cliphouse search a dog on the beach.
+To begin with your own pictures: cliphouse sync ~/Pictures, then cliphouse search a dog on a beach.
 To try it without: cliphouse demo.
 """
 
