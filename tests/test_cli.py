@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from cliphouse.cli.group import COMMANDS
 from cliphouse.table import Table
 from conftest import Run
 from forked import python
@@ -358,10 +359,12 @@ def test_help_and_version(run: Run) -> None:
     command = [sys.executable, "-m", "cliphouse", "--version"]
     started = subprocess.run(command, capture_output=True, text=True, check=True)
     assert started.stdout.startswith("cliphouse 0.")
-    listed = run("--help").stdout
-    for name in ("demo", "embed", "ingest", "index", "search", "recall", "sql", "info"):
-        assert name in listed
-        assert run(name, "--help").returncode == 0
+    listed = " ".join(run("--help").stdout.split())
+    for name, summary in COMMANDS.items():
+        assert f" {name} {summary}" in listed
+        helped = run(name, "--help")
+        assert helped.returncode == 0
+        assert summary in " ".join(helped.stdout.split())
     assert run("search", "x", "--nonsense").returncode == 2
 
 

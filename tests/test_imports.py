@@ -123,9 +123,9 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("arguments", "unwanted", "wanted"),
     [
         (["--version"], {*NEEDLESS, *MODEL, *ENGINE, "cliphouse.cli.search"}, {"cliphouse"}),
-        (["--help"], {*NEEDLESS, *MODEL, *ENGINE}, {"cliphouse.cli.search"}),
-        (["search", "--help"], {*NEEDLESS, *MODEL, *ENGINE, *OTHERS}, {"rich"}),
-        (["serve", "--help"], {*NEEDLESS, *MODEL, *ENGINE}, {"rich"}),
+        (["--help"], {*NEEDLESS, *MODEL, *ENGINE, "rich", "cliphouse.cli.search"}, {"cliphouse"}),
+        (["search", "--help"], {*NEEDLESS, *MODEL, *ENGINE, *OTHERS, "rich.markdown"}, {"typer"}),
+        (["serve", "--help"], {*NEEDLESS, *MODEL, *ENGINE, "rich.markdown"}, {"typer"}),
         (["search", "id:4", "--db"], {*NEEDLESS, *OTHERS, *MODEL, "pandas"}, ENGINE),
         (["search", "a star", "--db"], {*NEEDLESS, *OTHERS, "pandas"}, {*ENGINE, *MODEL}),
         (["sql", "SELECT 1", "--db"], {*NEEDLESS, *OTHERS, *MODEL}, ENGINE),

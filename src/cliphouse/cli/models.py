@@ -14,6 +14,7 @@ from cliphouse.json_text import to_json
 app = typer.Typer(
     name="models",
     add_completion=False,
+    rich_markup_mode=None,
     help="List the models for words and pictures, or fetch one.",
 )
 

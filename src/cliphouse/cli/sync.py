@@ -40,7 +40,7 @@ def command(
     threads: options.Threads = None,
     json: options.Json = False,
 ) -> None:
-    """Make the table what a folder of pictures is now: new ones are embedded, changed ones again,
+    """Make the table what a folder of pictures is now. New ones are embedded, changed ones again,
     renamed ones keep their rows, and those that are gone lose them.
 
     Captions come from a sidecar NAME.txt, from captions.csv (columns file and caption), or from

@@ -15,6 +15,7 @@ from cliphouse.udf.install import ServerFile, ServerFolders, install, server_fil
 app = typer.Typer(
     name="udf",
     add_completion=False,
+    rich_markup_mode=None,
     no_args_is_help=True,
     help="Install encode_text and encode_image on a server. An embedded database has them.",
 )
