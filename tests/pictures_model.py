@@ -12,6 +12,7 @@ from PIL import Image
 from cliphouse.models import load_encoder
 from cliphouse.pictures.drawn import draw
 from cliphouse.pictures.scenes import random_scene
+from cliphouse.shards.roots import local_urls
 from cliphouse.table import Table
 
 TINY = load_encoder("tiny")
@@ -58,8 +59,9 @@ def table_rows(table: Table) -> Rows:
     found = table.sql(
         f"SELECT url, caption, image_embedding, text_embedding FROM {table.name} ORDER BY id"
     ).to_pylist()
+    local = local_urls(table.info.roots)
     rows = {
-        row["url"]: (
+        local(row["url"]): (
             row["caption"],
             np.array(row["image_embedding"], np.float32),
             np.array(row["text_embedding"], np.float32),

@@ -14,6 +14,7 @@ from cliphouse.errors import PictureError, UserError
 from cliphouse.loading.sync import SyncOptions
 from cliphouse.pictures.embed import EmbedOptions, embed_folder
 from cliphouse.shards.one_writer import no_writer, one_writer
+from cliphouse.table import Table
 from conftest import OpenTable, Run
 from crash import Victim, changes
 from forked import python
@@ -52,19 +53,24 @@ def change_all(folder: Path) -> None:
     shutil.copy(folder / "far.png", folder / "copied.png")
 
 
+def ids_by_path(table: Table) -> dict[str, int]:
+    ids = table.sql("SELECT groupArray(id) AS ids FROM laion").to_pylist()[0]["ids"]
+    return {row["url"]: row["id"] for row in table.items(ids)}
+
+
 def test_a_table_follows_its_folder(folder: Path, open_table: OpenTable) -> None:
     table = open_table(model="tiny")
     first = table.sync(folder)
     assert (first.pictures.new, first.rows.inserted) == (10, 10)
     assert_same(table_rows(table), expected_rows(folder))
-    ids = {row["url"]: row["id"] for row in table.sql("SELECT url, id FROM laion").to_pylist()}
+    ids = ids_by_path(table)
     change_all(folder)
     done = table.sync(folder)
     pictures = done.pictures
     assert (pictures.new, pictures.changed, pictures.renamed, pictures.gone) == (2, 2, 1, 1)
     assert [item.path.name for item in pictures.skipped] == ["near.png"]
     assert_same(table_rows(table), expected_rows(folder))
-    after = {row["url"]: row["id"] for row in table.sql("SELECT url, id FROM laion").to_pylist()}
+    after = ids_by_path(table)
     assert after[str(folder / "deep" / "tiny.png")] == ids[str(folder / "small.png")]
     assert after[str(folder / "blue.png")] == ids[str(folder / "blue.png")]
     again = table.sync(folder)

@@ -8,7 +8,6 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -24,6 +23,7 @@ from pictures_model import GARBAGE, assert_same, expected_rows, picture_bytes, t
 
 NAMES = [f"{folder}{name}" for folder in ("", "deep/", "other/") for name in ("red", "blue", "old")]
 EMBED = EmbedOptions(sizes=EmbedSizes(shard=4, batch=2), allow_delete=True)
+OPTIONS = SyncOptions(root="mine", embed=EMBED)
 names, contents, numbers = st.sampled_from(NAMES), st.integers(0, 5), st.integers(0, 8)
 
 
@@ -45,7 +45,6 @@ class LivingFolder(RuleBasedStateMachine):
         self.write([(name, number % 6) for number, name in enumerate(NAMES[:6])])
         self.table = Table(self.database, f"t{next(self.counter)}", model="tiny")
         self.is_made = False
-        self.synced = self.folder
 
     def path(self, name: str) -> Path:
         path = self.folder / f"{name}.png"
@@ -56,10 +55,6 @@ class LivingFolder(RuleBasedStateMachine):
     def write(self, given: list[tuple[str, int]]) -> None:
         for name, content in given:
             self.path(name).write_bytes(picture_bytes(content))
-
-    @property
-    def options(self) -> SyncOptions:
-        return SyncOptions(embed=replace(EMBED, moved_from=self.synced))
 
     def chosen(self, number: int) -> Path | None:
         """One of the pictures that are there."""
@@ -126,15 +121,15 @@ class LivingFolder(RuleBasedStateMachine):
             patch.object(Connection, "insert", stopping(Connection.insert)),
             patch.object(Connection, "command", stopping(Connection.command)),
         ):
-            self.table.sync(self.folder, self.options)
+            self.table.sync(self.folder, OPTIONS)
 
     @rule()
     def sync(self) -> None:
         wanted = expected_rows(self.folder)
         if not wanted and not self.is_made:
             return
-        self.table.sync(self.folder, self.options)
-        self.is_made, self.synced = True, self.folder
+        self.table.sync(self.folder, OPTIONS)
+        self.is_made = True
         assert_same(table_rows(self.table), wanted)
 
     def teardown(self) -> None:

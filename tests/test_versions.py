@@ -134,7 +134,7 @@ def test_a_table_of_0_1_is_carried_on(tmp_path: Path, open_table: OpenTable, led
     assert table.info.measured == (FIGURE,)
     table.recall("text", k=5, queries=30, save=True)
     kept = json.loads(comment(table, "laion"))["cliphouse"]
-    assert (kept["version"], kept["model"]) == (2, "tiny")
+    assert (kept["version"], kept["model"]) == (3, "tiny")
     assert FIGURE in table.info.measured
     assert any(figure.modality == "text" for figure in table.info.measured)
 
@@ -143,12 +143,12 @@ def test_what_this_release_writes_bears_the_version(tmp_path: Path, open_table: 
     make_shard(tmp_path / "s", rows=2, dim=DIM)
     table = open_table()
     table.ingest(tmp_path / "s")
-    assert json.loads(comment(table, "laion"))["cliphouse"]["version"] == DESCRIPTION.version == 2
+    assert json.loads(comment(table, "laion"))["cliphouse"]["version"] == DESCRIPTION.version == 3
     assert json.loads(comment(table, "laion_ledger"))["cliphouse_ledger"]["version"] == 2
 
 
 NEWER = {
-    "laion": '{"cliphouse":{"version":3,"models":["a","b"]}}',
+    "laion": '{"cliphouse":{"version":4,"models":["a","b"]}}',
     "laion_ledger": '{"cliphouse_ledger":{"version":7}}',
 }
 USES: dict[str, Callable[[Table, Path], object]] = {
@@ -187,11 +187,11 @@ def test_a_newer_version_is_refused_by_everything(loaded: Path, name: str) -> No
                 with pytest.raises(TableError) as caught:
                     run(table, loaded)
                 title = {"laion": "description of table", "laion_ledger": "ledger"}[name]
-                version = {"laion": 3, "laion_ledger": 7}[name]
+                version, known = {"laion": (4, 3), "laion_ledger": (7, 2)}[name]
                 assert str(caught.value) == (
                     f"the {title} {name} has version {version}, and cliphouse "
-                    f"{cliphouse.__version__} knows no later version than 2; upgrade cliphouse: "
-                    "pip install --upgrade cliphouse"
+                    f"{cliphouse.__version__} knows no later version than {known}; upgrade "
+                    "cliphouse: pip install --upgrade cliphouse"
                 ), use
             assert comment(table, name) == NEWER[name]
             assert table.sql("SELECT count() AS n FROM laion").to_pylist() == [{"n": 5}]
@@ -218,9 +218,9 @@ def test_a_newer_version_stops_no_other_table(tmp_path: Path, open_table: OpenTa
     table.ingest(tmp_path / "s")
     table.sql(f"CREATE TABLE newer (a Int8) ENGINE = Memory COMMENT '{NEWER['laion']}'")
     assert table.search("id:1", k=1)[0].id == 1
-    with pytest.raises(ModelError, match="description of table newer has version 3"):
+    with pytest.raises(ModelError, match="description of table newer has version 4"):
         table.encode("a dog")
-    with pytest.raises(ModelError, match="description of table newer has version 3"):
+    with pytest.raises(ModelError, match="description of table newer has version 4"):
         table.sql("SELECT encode_text('a dog')")
     with Table(tmp_path / "laion.chdb", model="tiny") as chosen:
         assert chosen.encode("a dog").ndim == 1
@@ -260,7 +260,7 @@ def test_the_comment_of_somebody_else_is_foreign(text: str) -> None:
     assert TableInfo.from_comment(text, "laion") is None
 
 
-@pytest.mark.parametrize("version", [3, 99, 0, -1, 2.5, "2", None, True])
+@pytest.mark.parametrize("version", [4, 99, 0, -1, 2.5, "2", None, True])
 def test_a_version_that_is_not_known_is_refused(version: object) -> None:
     comment = json.dumps({"cliphouse": {"version": version}})
     with pytest.raises(TableError, match="the description of table t has version"):

@@ -11,7 +11,7 @@ import httpx
 
 from cliphouse.errors import QueryError, ServiceError, UserError, error_class
 from cliphouse.inspection.facets import Facet
-from cliphouse.inspection.summary import ColumnSize, IndexSize, NodeSize, TableSummary
+from cliphouse.inspection.summary import ColumnSize, IndexSize, NodeSize, RootSize, TableSummary
 from cliphouse.loading.lease import ActiveLoad
 from cliphouse.schema.columns import Scalar
 from cliphouse.search.hits import Hit, HitField, hit_fields
@@ -196,6 +196,7 @@ def _summary(answer: Mapping[str, Any]) -> TableSummary:
     kinds = {"columns": ColumnSize, "indexes": IndexSize, "measured": Measured, "nodes": NodeSize}
     for name, kind in kinds.items():
         values[name] = tuple(kind(**entry) for entry in values[name])
+    values["roots"] = tuple(RootSize(**entry) for entry in values.get("roots", ()))
     for name in ("first_load", "last_load"):
         values[name] = None if values[name] is None else datetime.fromisoformat(values[name])
     values["loading"] = tuple(ActiveLoad(**entry) for entry in values.get("loading", ()))

@@ -69,16 +69,18 @@ class LoadingTable:
 
     def sync(
         self,
-        folder: str | Path,
+        folder: str | Path | None = None,
         options: SyncOptions | None = None,
         progress: Progress | None = None,
     ) -> SyncReport:
         """Make the rows the pictures that are in ``folder`` now: new ones are embedded, changed
         ones again, renamed ones keep their rows, and those that are gone lose them (see
-        cliphouse.loading.sync and cliphouse.pictures.embed.embed_folder).
+        cliphouse.loading.sync and cliphouse.pictures.embed.embed_folder). The folder becomes a root
+        of the table, ``options.root``; without a folder, that root is synced where it is.
 
         Raises PictureError if the folder is missing, empty, or has lost more than half of its
-        pictures and ``options`` do not allow that.
+        pictures and ``options`` do not allow that; UserError if there is no such root, or the
+        folder cannot be it.
         """
         from cliphouse.loading.sync import SyncOptions, sync_folder
 
@@ -87,7 +89,7 @@ class LoadingTable:
             report = sync_folder(
                 self._database,
                 self.name,
-                Path(folder),
+                None if folder is None else Path(folder),
                 self._encoders.for_new,
                 options or SyncOptions(),
                 progress,

@@ -16,7 +16,7 @@ from cliphouse.schema.columns import GRANULE_ROWS
 from cliphouse.wording import counted
 
 if TYPE_CHECKING:
-    from cliphouse.inspection.summary import NodeSize, TableSummary
+    from cliphouse.inspection.summary import NodeSize, RootSize, TableSummary
 
 
 def command(
@@ -50,6 +50,14 @@ def _draw_nodes(nodes: Sequence[NodeSize]) -> None:
         for node in nodes
     ]
     show.out.print(show.table(("node", "shard", "rows", "disk", ""), rows, right="lrrr"))
+
+
+def _draw_roots(roots: Sequence[RootSize]) -> None:
+    rows = [
+        (root.name, f"{root.rows:,}", root.place, "" if root.is_there else "not there")
+        for root in roots
+    ]
+    show.out.print(show.table(("root", "rows", "folder", ""), rows, right="lr"))
 
 
 def _engine(summary: TableSummary) -> list[tuple[str, str]]:
@@ -104,6 +112,8 @@ def _draw(summary: TableSummary) -> None:
     show.out.print(show.table(("", ""), facts))
     if summary.nodes:
         _draw_nodes(summary.nodes)
+    if summary.roots:
+        _draw_roots(summary.roots)
     columns = [(c.name, c.type, show.size(c.disk_bytes)) for c in summary.columns]
     show.out.print(show.table(("column", "type", "disk"), columns, right="llr"))
     if summary.indexes:

@@ -57,6 +57,9 @@ def tell(done: EmbedReport, file: Path | None = None, dry_run: bool = False) -> 
         write_report(done.skipped, file)
     elif len(named) > _NAMED:
         show.err.print(f"... and {len(named) - _NAMED:,} more; --report FILE lists all")
+    if done.root is not None and done.moved_from is not None:
+        line = f"root {done.root.name} has moved from {done.moved_from} to {done.root.place}"
+        show.out.print(show.plain(line), markup=False)
     if dry_run:
         for line in _changes(done):
             show.out.print(show.plain(line), markup=False)

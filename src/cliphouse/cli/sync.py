@@ -10,6 +10,7 @@ import typer
 
 import cliphouse
 from cliphouse.cli import options, passed_over, show
+from cliphouse.errors import UserError
 from cliphouse.json_text import to_json
 from cliphouse.pictures.formats import MAX_PIXELS
 
@@ -18,7 +19,18 @@ if TYPE_CHECKING:
 
 
 def command(
-    pictures: Annotated[Path, typer.Argument(help="A folder of pictures.", metavar="DIR")],
+    pictures: Annotated[
+        Path | None, typer.Argument(help="A folder of pictures.", metavar="DIR")
+    ] = None,
+    root: Annotated[
+        str | None,
+        typer.Option(
+            "--root",
+            metavar="NAME[=DIR]",
+            help="What the table calls the folder, also if it has moved to DIR. Without a folder, "
+            "the one of this name. By default the folder's own name.",
+        ),
+    ] = None,
     to: Annotated[
         Path | None,
         typer.Option("--to", help="The folder for the shards. By default DB.shards/TABLE."),
@@ -48,7 +60,11 @@ def command(
     """
     from cliphouse.loading.sync import SyncOptions
     from cliphouse.pictures.embed import EmbedOptions
+    from cliphouse.pictures.roots import parse_root
 
+    name, place = parse_root(root) if root is not None else (None, None)
+    if pictures is not None and place is not None:
+        raise UserError(f"--root {root}: give the folder once, there or before")
     embed = EmbedOptions(
         max_pixels=max_pixels,
         allow_delete=allow_delete,
@@ -57,17 +73,17 @@ def command(
         wait=wait,
         on_wait=passed_over.tell_wait,
     )
-    chosen = SyncOptions(to, embed)
+    chosen = SyncOptions(to, name, embed)
     with cliphouse.open(
         db, table, model, options.folder(model_dir), device=device, threads=threads
     ) as opened:
         with show.progress("sync", "pictures") as advance:
-            done = opened.sync(pictures, chosen, advance)
+            done = opened.sync(pictures or place, chosen, advance)
         _tell(done, report, json, dry_run)
         if done.rows is not None and not json:
             show.out.print(f"{done.rows.rows:,} pictures in table {table} of {db}", markup=False)
         if watch:
-            _watch(opened, pictures, chosen, report, json)
+            _watch(opened, done.folder, chosen, report, json)
 
 
 def _watch(
@@ -108,6 +124,8 @@ def _record(done: SyncReport) -> dict[str, object]:
     ]
     return {
         **{name: getattr(pictures, name) for name in counts},
+        "root": pictures.root.name if pictures.root is not None else None,
+        "moved_from": pictures.moved_from,
         "rows": done.rows.rows if done.rows is not None else None,
         "shards": str(done.shards),
         "passed_over": passed,

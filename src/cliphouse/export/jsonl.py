@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from cliphouse.engine.features import VALID_JSON
@@ -23,7 +24,8 @@ class JsonLinesExport(ExportFormat):
     def write(self, rows: ChosenRows, output: Path) -> list[Path]:
         may_set = rows.table.connection.features.may_set(VALID_JSON, 1)
         settings = f"SETTINGS {VALID_JSON} = 1" if may_set else ""
-        chosen = [rows.plain(name) if may_set else _valid(rows, name) for name in rows.columns]
+        value = rows.plain if may_set else partial(_valid, rows)
+        chosen = [f"{value(name)} AS {backquote(name)}" for name in rows.columns]
         with whole_file(output) as stream:
             for part in rows.parts:
                 rows.stream(stream, chosen, part, "JSONEachRow", settings)
@@ -33,10 +35,10 @@ class JsonLinesExport(ExportFormat):
 
 def _valid(rows: ChosenRows, name: str) -> str:
     """The SQL of a column as valid UTF-8, for a user who may not set VALID_JSON."""
-    kind, column = rows.table.columns[name], backquote(name)
+    kind, column = rows.table.columns[name], rows.plain(name)
     if not ValueType.of(kind).is_text:
-        return rows.plain(name)
+        return column
     valid = "toValidUTF8({})"
     for depth in range(kind.count("Array(")):
         valid = f"arrayMap(item_{depth} -> {valid.format(f'item_{depth}')}, {{}})"
-    return f"{valid.format(column)} AS {column}"
+    return valid.format(column)

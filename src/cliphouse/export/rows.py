@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from cliphouse.engine.quoting import backquote
 from cliphouse.schema.columns import embedding_column
 from cliphouse.schema.handle import TableHandle
+from cliphouse.schema.roots import local_url_sql
 from cliphouse.search.condition import Condition, explained
 from cliphouse.shards.numbering import ID_BITS
 from cliphouse.vocabulary import Modality, Progress
@@ -65,8 +66,7 @@ class ChosenRows:
         after, parameters = "", dict(self._condition.parameters)
         while True:
             batch = self._query(
-                f"SELECT {chosen}, toInt128(id) AS cursor FROM {self.table.sql} "
-                f"WHERE {_is_of(part)} AND {self._condition.sql} {after} "
+                f"SELECT {chosen}, toInt128(id) AS cursor {self._source(part, after)} "
                 f"ORDER BY id LIMIT {self._batch_rows} WITH TIES",
                 parameters,
             )
@@ -91,25 +91,29 @@ class ChosenRows:
         ``layout`` is the engine's name of a format, such as CSV, and ``settings`` the statement's
         SETTINGS clause.
         """
-        sql = (
-            f"SELECT {', '.join(expressions)} FROM {self.table.sql} "
-            f"WHERE {_is_of(part)} AND {self._condition.sql} ORDER BY id {settings}"
-        )
+        sql = f"SELECT {', '.join(expressions)} {self._source(part)} ORDER BY id {settings}"
         with explained(self._condition, sql):
             for chunk in self.table.connection.stream(sql, layout, self._condition.parameters):
                 file.write(chunk)
 
     def plain(self, name: str) -> str:
-        """The SQL of a column as other programs know it: BFloat16 becomes Float32."""
+        """The SQL of a column as other programs know it: BFloat16 becomes Float32, and a url in a
+        root the path of its file."""
         if self.table.columns[name] == "Array(BFloat16)":
             return f"CAST({backquote(name)}, 'Array(Float32)')"
-        return backquote(name)
+        return local_url_sql(self.table) if name == "url" else backquote(name)
 
     def advance(self, rows: int) -> None:
         """Count ``rows`` more as written, and report it to the caller of the export."""
         self.done += rows
         if self._progress:
             self._progress(self.done, self.total)
+
+    def _source(self, part: Part | None, after: str = "") -> str:
+        """The chosen rows of a part, as a statement names them behind SELECT."""
+        chosen = f"FROM {self.table.sql} WHERE {_is_of(part)} AND {self._condition.sql} {after}"
+        # In a statement of its own, the condition's url is the column, and not the path.
+        return f"FROM (SELECT * {chosen})" if self.table.info.roots else chosen
 
     def _count(self) -> tuple[Part, ...]:
         found = self._query(

@@ -14,6 +14,7 @@ from cliphouse.errors import QueryError, TableError
 from cliphouse.schema.columns import embedding_column
 from cliphouse.schema.handle import TableHandle
 from cliphouse.search.condition import explained, typed_condition
+from cliphouse.shards.roots import local_urls
 from cliphouse.vocabulary import Progress
 
 DEFAULT_THRESHOLD = 0.97
@@ -106,7 +107,7 @@ def _read(table: TableHandle, where: str | None) -> _Rows:
     ids, urls, captions, hashes = (
         found.column(name).to_pylist() for name in ("id", "url", "caption", "digest")
     )
-    return _Rows(ids, urls, captions, hashes, unit)
+    return _Rows(ids, list(map(local_urls(table.info.roots), urls)), captions, hashes, unit)
 
 
 def _connected(

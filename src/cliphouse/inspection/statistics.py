@@ -9,6 +9,7 @@ from typing import Any
 from cliphouse.engine.arrays import plain_value
 from cliphouse.schema.columns import COLUMNS, Column, StatisticKind
 from cliphouse.schema.handle import TableHandle
+from cliphouse.shards.roots import local_urls
 
 SAMPLE_ROWS = 4_000_000
 _BLOCK = 8192  # neighbouring rows sampled together, so that most granules need not be read
@@ -127,6 +128,7 @@ class _Counter:
     def __init__(self, table: TableHandle, every: int) -> None:
         self._connection = table.connection
         self._columns = table.columns
+        self._local = local_urls(table.info.roots)
         chosen = "" if every == 1 else f" WHERE intDiv(id, {_BLOCK}) % {every} = 0"
         self._from = f"FROM {table.sql}{chosen}"
 
@@ -186,12 +188,8 @@ class _Counter:
             f"SELECT id, url, caption, {width}, {height} FROM (SELECT * {self._from}) "
             f"WHERE caption != '' ORDER BY cityHash64(id) LIMIT {_EXAMPLES}"
         )
-        return tuple(
-            Example(
-                *(plain_value(row[name]) for name in ("id", "url", "caption", "width", "height"))
-            )
-            for row in found
-        )
+        plain = [{name: plain_value(value) for name, value in row.items()} for row in found]
+        return tuple(Example(**row | {"url": self._local(row["url"])}) for row in plain)
 
     def _count_bins(self, expression: str, source: str) -> dict[int, int]:
         found = self._connection.rows(

@@ -15,6 +15,7 @@ from cliphouse.loading.ledger import Ledger
 from cliphouse.schema.caption_index import CAPTION_INDEXES
 from cliphouse.schema.handle import TableHandle
 from cliphouse.schema.info import read_granule
+from cliphouse.schema.roots import rows_by_root
 from cliphouse.vocabulary import Measured
 
 
@@ -49,6 +50,16 @@ class NodeSize:
 
 
 @dataclass(frozen=True)
+class RootSize:
+    """A root, its folder, whether that is there on this machine, and the rows that name it."""
+
+    name: str
+    place: str
+    is_there: bool
+    rows: int
+
+
+@dataclass(frozen=True)
 class TableSummary:
     """The figures of a table.
 
@@ -58,6 +69,7 @@ class TableSummary:
     features that it lacks, and ``forbidden`` are the settings of searches that this user may not
     change. ``granule`` is the number of rows that the engine reads together, 0 if it is not known.
     ``caption_index_bytes`` is what the indexes of captions take on disk, 0 if there are none.
+    ``roots`` are the folders that the table follows.
     """
 
     database: str
@@ -84,6 +96,7 @@ class TableSummary:
     forbidden: tuple[str, ...] = ()
     granule: int = 0
     caption_index_bytes: int = 0
+    roots: tuple[RootSize, ...] = ()
 
 
 def summarise(table: TableHandle) -> TableSummary:
@@ -144,6 +157,14 @@ def _summarise(table: TableHandle, lost: Sequence[Node]) -> TableSummary:
         forbidden=tuple(connection.features.forbidden),
         granule=read_granule(connection, placement),
         caption_index_bytes=sum(on_disk.get(name, 0) for name in CAPTION_INDEXES),
+        roots=_roots(table),
+    )
+
+
+def _roots(table: TableHandle) -> tuple[RootSize, ...]:
+    rows = rows_by_root(table)
+    return tuple(
+        RootSize(root.name, root.place, root.is_there, rows[root.name]) for root in table.info.roots
     )
 
 

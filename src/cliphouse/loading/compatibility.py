@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from cliphouse.errors import ShardError, TableError
 from cliphouse.loading.columns import Wanted
@@ -10,6 +11,7 @@ from cliphouse.loading.options import IngestOptions
 from cliphouse.models import DEFAULT_MODEL, known_model
 from cliphouse.schema.info import TableInfo
 from cliphouse.shards.manifest import Manifest, read_manifest
+from cliphouse.shards.roots import joined
 from cliphouse.shards.source import Source
 from cliphouse.vocabulary import Modality
 
@@ -34,7 +36,8 @@ def table_for(
     modalities: tuple[Modality, ...] = ("image", "text") if first.has_text else ("image",)
     precision, codes = options.precision or "float32", options.codes or "none"
     left_out = (*(each.name for each in columns.left_out), *columns.unwanted)
-    return TableInfo(name, first.dim, precision, modalities, (), codes, columns.kept, left_out)
+    info = TableInfo(name, first.dim, precision, modalities, (), codes, columns.kept, left_out)
+    return replace(info, roots=joined(*(manifest.roots for manifest in manifests)))
 
 
 def check_fit(

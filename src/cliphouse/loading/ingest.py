@@ -28,6 +28,7 @@ from cliphouse.loading.load import Loader, ShardLoad
 from cliphouse.loading.options import IngestOptions, LoadSettings
 from cliphouse.loading.prefetch import prefetch
 from cliphouse.loading.replace import Replacer
+from cliphouse.loading.roots import add_roots
 from cliphouse.loading.scheduler import Assignment, OnWait, Scheduler
 from cliphouse.loading.update import Updater, is_row_by_row
 from cliphouse.schema.handle import TableHandle, check_versions, find_table, open_table
@@ -87,8 +88,9 @@ def ingest(
 
     Raises ShardError if files are broken or a column is of another type than that of the table,
     TableError if a newer release wrote the table or its ledger, if the shards do not fit the table,
-    or if a loaded shard's files have changed and ``options.replace`` is false. Changed shards of
-    pictures are brought up to date row by row (see cliphouse.loading.update).
+    if it knows a root of theirs at another place and not ``options.move_roots``, or if a loaded
+    shard's files have changed and ``options.replace`` is false. Changed shards of pictures are
+    brought up to date row by row (see cliphouse.loading.update).
     """
     started = time.monotonic()
     sources = find_sources(places, options.shards)
@@ -105,7 +107,9 @@ def ingest(
     found = find_table(connection, name)
     table = found or _make_table(connection, placement, ledger, wanted, asked)
     check_fit(name, table.info, wanted, sources[0], options)
+    add_roots(table, wanted.roots, options.move_roots)
     if options.add_columns:
+        table = open_table(connection, name)
         add_columns(connection, table, sources, options.add_columns)
         table = open_table(connection, name)
     notes = check_columns(table.info, sources)

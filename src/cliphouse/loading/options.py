@@ -31,7 +31,8 @@ class IngestOptions:
     which do not name theirs. ``precision`` and ``codes`` are those of a new table, which is made on
     every node of ``cluster``, or on one server if that is None; it keeps the columns ``keep`` of
     the metadata, None for all. ``add_columns`` are added to a table that has been made. With
-    ``replace``, the rows of changed shards are replaced.
+    ``replace``, the rows of changed shards are replaced. With ``move_roots``, a root that the table
+    knows at another place than the shards has moved.
     """
 
     shards: Collection[int] | None = None
@@ -43,3 +44,4 @@ class IngestOptions:
     settings: LoadSettings = LOAD_SETTINGS
     keep: Sequence[str] | None = None
     add_columns: Sequence[str] = ()
+    move_roots: bool = False

@@ -1,4 +1,4 @@
-"""Keeping a table in step with a folder of pictures.
+"""Keeping a table in step with a folder of pictures, which is one of its roots.
 
 First the shards are made what the folder is (cliphouse.pictures.embed), then the table is made what
 the shards are (cliphouse.loading.ingest). Each of the two goes on where a killed run has stopped.
@@ -7,25 +7,29 @@ the shards are (cliphouse.loading.ingest). Each of the two goes on where a kille
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cliphouse.engine.address import Address, FolderAddress
+from cliphouse.engine.connection import Connection
 from cliphouse.engine.database import Database
 from cliphouse.errors import UserError
 from cliphouse.loading.ingest import IngestReport, ingest
 from cliphouse.loading.options import IngestOptions
+from cliphouse.loading.roots import check_may_keep, drop_swallowed
 from cliphouse.models import Encoder
 from cliphouse.pictures.embed import (
     EMBED_OPTIONS,
     EmbedOptions,
     EmbedReport,
-    embed_folder,
     follow_folder,
 )
-from cliphouse.schema.handle import TableHandle, find_table
+from cliphouse.pictures.output import read_roots
+from cliphouse.pictures.roots import RootWish, root_called
+from cliphouse.schema.handle import find_table, open_table
 from cliphouse.schema.info import TableInfo, rows_by_shard
 from cliphouse.shards.one_writer import one_writer
+from cliphouse.shards.roots import joined
 from cliphouse.vocabulary import Progress
 
 _LOAD = IngestOptions(replace=True)
@@ -36,18 +40,21 @@ EncoderFor = Callable[[str, TableInfo | None], Encoder]
 @dataclass(frozen=True)
 class SyncOptions:
     """What a caller of sync chooses. ``shards`` is the folder for the shards, by default one beside
-    an embedded database. ``load`` is for a table that is made."""
+    an embedded database. ``root`` is the name of the root that the folder becomes, or that has
+    moved there; by default the folder's own. ``load`` is for a table that is made."""
 
     shards: Path | None = None
+    root: str | None = None
     embed: EmbedOptions = EMBED_OPTIONS
     load: IngestOptions = _LOAD
 
 
 @dataclass(frozen=True)
 class SyncReport:
-    """What was done to the ``shards``, and then to the table: None if there was nothing to load, or
-    nothing was to be done."""
+    """What was done to the ``shards`` of the pictures in ``folder``, and then to the table: None if
+    there was nothing to load, or nothing was to be done."""
 
+    folder: Path
     shards: Path
     pictures: EmbedReport
     rows: IngestReport | None = None
@@ -66,41 +73,53 @@ def shards_folder(address: Address, table: str, chosen: Path | None = None) -> P
 def sync_folder(
     database: Database,
     name: str,
-    folder: Path,
+    folder: Path | None,
     encoder_for: EncoderFor,
     options: SyncOptions,
     progress: Progress | None = None,
 ) -> SyncReport:
-    """Make the shards what ``folder`` is, and then the table called ``name`` what they are.
-    ``encoder_for`` gives the encoder of that table, of which it is told the name and, if it has
-    been made, the description.
+    """Make the shards what ``folder`` is, and then the table called ``name`` what they are; without
+    a folder, that of the root ``options.root``. ``encoder_for`` gives the encoder of that table, of
+    which it is told the name and, if it has been made, the description.
 
-    Raises what `embed_folder` and `ingest` raise.
+    Raises what `embed_folder` and `ingest` raise, and UserError if there is no such root.
     """
-    shards, embed = shards_folder(database.address, name, options.shards), options.embed
+    shards = shards_folder(database.address, name, options.shards)
+    embed, load = options.embed, replace(options.load, move_roots=True)
 
-    def open_table() -> TableHandle | None:
-        return find_table(database.connection, name) if database.exists else None
-
-    def encoder(table: TableHandle | None) -> Encoder:
-        return encoder_for(name, table.info if table is not None else None)
+    def follow() -> tuple[Path, EmbedReport]:
+        table = find_table(database.connection, name) if database.exists else None
+        wish = RootWish(options.root, table.info.roots if table is not None else ())
+        place = _folder(folder, wish, shards)
+        encoder = encoder_for(name, table.info if table is not None else None)
+        first = 0
+        if table is not None and not embed.dry_run:
+            check_may_keep(table)
+            # The table may have rows of other shards, whose numbers are taken.
+            first = max(rows_by_shard(table.connection, name), default=-1) + 1
+        return place, follow_folder(place, shards, encoder, progress, embed, first, wish)
 
     if embed.dry_run:
-        preview = embed_folder(folder, shards, encoder(open_table()), progress, embed)
-        return SyncReport(shards, preview)
+        place, preview = follow()
+        return SyncReport(place, shards, preview)
     # Before the database is opened, which another run may have open as long as it has the shards.
     with one_writer(shards, "sync", wait=embed.wait, on_wait=embed.on_wait):
-        table = open_table()
-        # The table may have rows of other shards, whose numbers are taken.
-        taken = rows_by_shard(table.connection, name) if table is not None else {}
-        first = max(taken, default=-1) + 1
-        pictures = follow_folder(folder, shards, encoder(table), progress, embed, first)
+        place, pictures = follow()
         if not any((shards / "metadata").glob("metadata_*.parquet")):
-            return SyncReport(shards, pictures)
-        rows = ingest(
-            lambda: database.create_for(options.load.precision, options.load.codes),
-            name,
-            [str(shards)],
-            options.load,
-        )
-        return SyncReport(shards, pictures, rows)
+            return SyncReport(place, shards, pictures)
+
+        def connect() -> Connection:
+            return database.create_for(load.precision, load.codes)
+
+        rows = ingest(connect, name, [str(shards)], load)
+        drop_swallowed(open_table(database.connection, name), place, pictures.root)
+        return SyncReport(place, shards, pictures, rows)
+
+
+def _folder(given: Path | None, wish: RootWish, shards: Path) -> Path:
+    """The folder to sync. Raises UserError if only a root is named, and there is no such one."""
+    if given is not None:
+        return given
+    if wish.name is None:
+        raise UserError("nothing to sync: give a folder, or a root of the table with --root")
+    return Path(root_called(wish.name, joined(wish.known, read_roots(shards))).place)

@@ -35,6 +35,11 @@ class RowChange:
     def is_described_anew(self) -> bool:
         return self.row.caption != self.picture.caption
 
+    @property
+    def is_in_another_root(self) -> bool:
+        """Whether the row has to call the same file by another name."""
+        return self.row.url != self.picture.url
+
 
 @dataclass
 class Changes:
@@ -79,7 +84,7 @@ def find_changes(
             continue
         del free[row.path]
         change = _same_bytes(row, picture)
-        if change.is_described_anew:
+        if change.is_described_anew or change.is_in_another_root:
             changes.described.append(change)
         else:
             changes.unchanged += 1

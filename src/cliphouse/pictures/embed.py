@@ -7,7 +7,7 @@ their shard is written, and a shard is written in one step.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,9 +27,11 @@ from cliphouse.pictures.known import read_known, schema_with_next_row
 from cliphouse.pictures.output import take_folder
 from cliphouse.pictures.passed_over import PassedOver
 from cliphouse.pictures.passed_over import describe as describe_passed
+from cliphouse.pictures.roots import RootFinder, RootWish
 from cliphouse.pictures.unfinished import Unfinished
 from cliphouse.shards.fields import ROW_COLUMN
 from cliphouse.shards.one_writer import OnHeld, one_writer
+from cliphouse.shards.roots import Root
 from cliphouse.shards.writer import ShardWriter
 from cliphouse.vocabulary import Progress
 from cliphouse.wording import counted
@@ -75,9 +77,13 @@ EMBED_OPTIONS = EmbedOptions()
 class EmbedReport:
     """The numbers of pictures that a run found new, changed, renamed, unchanged and gone.
     ``skipped`` is all else that is in the folder; those in ``named_before`` were so in an earlier
-    run. ``changes`` are the pictures by name, as far as they were known before any was opened."""
+    run. ``changes`` are the pictures by name, as far as they were known before any was opened.
+    ``root`` is the root that the folder is or is in, and ``moved_from`` its former place, if it has
+    moved."""
 
     changes: Changes
+    root: Root | None = None
+    moved_from: str | None = None
 
     new: int = 0
     changed: int = 0
@@ -119,11 +125,19 @@ def follow_folder(
     progress: Progress | None = None,
     options: EmbedOptions = EMBED_OPTIONS,
     first_number: int = 0,
+    wish: RootWish | None = None,
 ) -> EmbedReport:
     """Do what `embed_folder` does, as the only writer to ``shards``. The first of new shards gets
-    ``first_number``."""
-    found = find_pictures(folder)
+    ``first_number``. With a ``wish`` the folder becomes a root, if it is none.
+
+    Raises UserError also if the folder cannot have the name that is wished for.
+    """
+    if not folder.is_dir():
+        raise PictureError(f"{folder}: no such folder")
     known = read_known(shards, encoder, may_mend=not options.dry_run)
+    finder = RootFinder(folder, known, wish, options.moved_from)
+    found = find_pictures(folder, finder.choose)
+    known.find_files(finder.roots, finder.root)
     faults = KnownFaults.read(shards, options.max_pixels)
     pictures, damaged = faults.sort_out(found.pictures)
     changes = find_changes(folder, pictures, known, options.moved_from)
@@ -131,28 +145,32 @@ def follow_folder(
         raise _no_pictures(folder, found)
     skipped = [*found.passed, *damaged]
     if options.dry_run:
-        return _preview(changes, skipped, faults)
-    _check_share(folder, changes, options.allow_delete)
-    report = EmbedReport(
-        changes, unchanged=changes.unchanged, gone=len(changes.gone), skipped=skipped
-    )
+        return _preview(changes, finder, skipped, faults)
+    _check_share(folder, changes, finder, options.allow_delete)
+    report = EmbedReport(changes, finder.root, finder.moved_from)
+    report.unchanged, report.gone, report.skipped = changes.unchanged, len(changes.gone), skipped
     jobs = plan_jobs(changes, known, options.sizes.shard, first_number)
-    run = _Run(shards, encoder, report, options, progress, count_pictures(jobs))
+    run = _Run(shards, encoder, report, options, progress, count_pictures(jobs), finder.roots)
     for job in jobs:
         run.do(job)
     run.finish()
     report.named_before = faults.known_among(report.skipped)
     if known.shards or report.new:
+        take_folder(shards, encoder, finder.without_swallowed())
         faults.write(report.skipped, pictures)
     return report
 
 
-def _preview(changes: Changes, skipped: list[PassedOver], faults: KnownFaults) -> EmbedReport:
+def _preview(
+    changes: Changes, finder: RootFinder, skipped: list[PassedOver], faults: KnownFaults
+) -> EmbedReport:
     """What a run would report if all pictures can be read."""
     renamed = len(changes.renamed)
     captioned = sum(each.is_described_anew for each in changes.described if not each.is_renamed)
     return EmbedReport(
         changes,
+        finder.root,
+        finder.moved_from,
         new=len(changes.new),
         changed=len(changes.changed) + captioned,
         renamed=renamed,
@@ -168,12 +186,20 @@ def _no_pictures(folder: Path, found: Found) -> PictureError:
     return PictureError(f"{folder}: no pictures here (.jpg, .png, .heic, .webp ...){others}")
 
 
-def _check_share(folder: Path, changes: Changes, allow_delete: bool) -> None:
-    if len(changes.gone) > _GONE_SHARE * changes.rows and not allow_delete:
+def _check_share(folder: Path, changes: Changes, finder: RootFinder, allow_delete: bool) -> None:
+    if len(changes.gone) <= _GONE_SHARE * changes.rows or allow_delete:
+        return
+    gone = f"{len(changes.gone):,} of its {counted(changes.rows, 'picture')} are"
+    if finder.root is not None and finder.moved_from is not None:
         raise PictureError(
-            f"{folder}: {len(changes.gone):,} of its {counted(changes.rows, 'picture')} are gone; "
-            "if a disk is not there, plug it in; if they were deleted, give --allow-delete"
+            f"{folder}: root {finder.root.name} was {finder.moved_from}, and {gone} not here; if "
+            "this is another folder, give it another name with --root; if they were deleted, give "
+            "--allow-delete"
         )
+    raise PictureError(
+        f"{folder}: {gone} gone; if a disk is not there, plug it in; if they were deleted, give "
+        "--allow-delete"
+    )
 
 
 class _Run:
@@ -187,8 +213,10 @@ class _Run:
         options: EmbedOptions,
         progress: Progress | None,
         total: int,
+        roots: Sequence[Root],
     ) -> None:
         self._folder = folder
+        self._roots = roots
         self._encoder = encoder
         self._report = report
         self._options = options
@@ -208,7 +236,7 @@ class _Run:
             return  # none of the new pictures can be read
         before = self._read(job)
         for place, picture in job.changed.items():
-            row = places.get(str(picture.path))
+            row = places.get(picture.url)
             if row is None:  # it cannot be read any more
                 job.removed.add(place)
                 continue
@@ -218,9 +246,7 @@ class _Run:
             self._report.changed += 1
         self._describe(job, before)
         kept = before.take([i for i in range(len(before)) if i not in job.removed])
-        added = rows.take(
-            [places[str(picture.path)] for picture in job.added if str(picture.path) in places]
-        )
+        added = rows.take([places[picture.url] for picture in job.added if picture.url in places])
         next_row = job.before.next_row if job.before else 0
         for number, entry in enumerate(added.entries, next_row):
             entry[ROW_COLUMN] = number
@@ -289,7 +315,7 @@ class _Run:
         """Say whose shards these are, before anything else is written: a run that fails earlier
         leaves the folder free for another model."""
         if not self._has_begun:
-            take_folder(self._folder, self._encoder)
+            take_folder(self._folder, self._encoder, self._roots)
             self._has_begun = True
 
     def _advance(self, count: int) -> None:

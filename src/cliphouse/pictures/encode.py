@@ -89,7 +89,7 @@ def describe(picture: Picture, width: int, height: int, similarity: float) -> En
     """The metadata of a picture's row. ``similarity`` is that of its vectors; without a caption it
     is not known."""
     return {
-        "image_path": str(picture.path),
+        "image_path": picture.url,
         "caption": picture.caption,
         "width": width,
         "height": height,

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cliphouse.errors import PictureError
 from cliphouse.pictures.captions import caption_of_name, read_captions, read_sidecar
 from cliphouse.pictures.passed_over import PassedOver
-from cliphouse.pictures.walk import CAPTIONS_FILE, Contents, sidecar_key, walk
+from cliphouse.pictures.walk import CAPTIONS_FILE, Contents, FoundFile, sidecar_key, walk
+from cliphouse.shards.roots import SCHEME, Root
+
+RootOf = Callable[[Sequence[FoundFile]], Root | None]
 
 
 @dataclass(frozen=True)
 class Picture:
     """A picture file and its caption, which may be empty. ``bytes`` and ``mtime_ns`` show whether
     it has changed; ``hash`` is XXH3-128 of its bytes, empty as long as nobody has read them.
-    ``folder`` is where it is within the folder that was searched, empty at its top. If
-    ``is_named``, the caption is the file's name, and what the photograph says of itself is better.
+    ``folder`` is where it is within its root, or within the folder that was searched, empty at its
+    top; ``root`` is the root's name, empty if it is in none. If ``is_named``, the caption is the
+    file's name, and what the photograph says of itself is better.
     """
 
     path: Path
@@ -26,6 +31,15 @@ class Picture:
     hash: str = ""
     folder: str = ""
     is_named: bool = False
+    root: str = ""
+
+    @property
+    def url(self) -> str:
+        """What its row calls it: the path in its root, or its own."""
+        if not self.root:
+            return str(self.path)
+        folder = f"{self.folder}/" if self.folder else ""
+        return f"{SCHEME}{self.root}/{folder}{self.path.name}"
 
 
 @dataclass(frozen=True)
@@ -36,9 +50,10 @@ class Found:
     passed: list[PassedOver]
 
 
-def find_pictures(folder: Path) -> Found:
+def find_pictures(folder: Path, root_of: RootOf | None = None) -> Found:
     """Find the pictures in ``folder`` and its subfolders, in the order of their paths. Links are
-    followed; hidden files are left out.
+    followed; hidden files are left out. ``root_of`` says in which root the files that were found
+    are, with ``folder`` at its top or below.
 
     A caption is the text of the sidecar ``NAME.txt``, else the picture's line in a ``captions.csv``
     of ``folder`` (columns file and caption), else the file's name in words, if it says something;
@@ -53,13 +68,15 @@ def find_pictures(folder: Path) -> Found:
     contents = walk(folder)
     if contents.passed and contents.passed[0].path == folder:
         raise PictureError(f"{folder}: cannot be read: {contents.passed[0].reason}")
+    root = root_of(contents.pictures) if root_of else None
+    top, name = (Path(root.place), root.name) if root else (folder, "")
     passed = contents.passed
     listed: dict[Path, str] = {}
     if (folder / CAPTIONS_FILE).is_file():
         read = read_captions(folder / CAPTIONS_FILE, [found.path for found in contents.pictures])
         listed, passed = read.captions, passed + read.passed
     pictures = []
-    places: dict[Path, str] = {folder: ""}
+    places: dict[Path, str] = {top: ""}
     for found in contents.pictures:
         path = found.path
         caption = _sidecar(contents, path, passed)
@@ -67,9 +84,10 @@ def find_pictures(folder: Path) -> Found:
             caption = listed.get(path)
         given = caption_of_name(path.stem) if caption is None else caption
         if path.parent not in places:
-            places[path.parent] = path.parent.relative_to(folder).as_posix()
+            places[path.parent] = path.parent.relative_to(top).as_posix()
         place, is_named = places[path.parent], caption is None
-        pictures.append(Picture(path, given, found.bytes, found.mtime_ns, "", place, is_named))
+        file = (path, given, found.bytes, found.mtime_ns)
+        pictures.append(Picture(*file, "", place, is_named, name))
     return Found(pictures, passed + _unused(contents))
 
 

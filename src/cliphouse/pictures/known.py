@@ -6,6 +6,7 @@ them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,10 +15,11 @@ import pyarrow.parquet as pq
 
 from cliphouse.models import Encoder
 from cliphouse.pictures.find import Picture
-from cliphouse.pictures.output import foreign, is_taken, shard_files
+from cliphouse.pictures.output import foreign, is_taken, read_roots, shard_files
 from cliphouse.shards.fields import ROW_COLUMN
 from cliphouse.shards.files import Shard, find_shards
 from cliphouse.shards.manifest import MANIFEST_NAME
+from cliphouse.shards.roots import Root, local_urls
 from cliphouse.shards.writer import finish_shards
 
 SCHEMA = pa.schema(
@@ -48,22 +50,24 @@ _ALWAYS_READ = ("image_path", "caption", "file_bytes", "file_mtime_ns")
 _NEXT_ROW = b"cliphouse.next_row"
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class KnownRow:
     """A picture's row: its shard's number, its place in the shard's files, and the file as it was
-    embedded. ``hash`` is XXH3-128 of the file's bytes, empty in shards of release 0.1.
+    embedded. ``url`` is what the row calls it, in a root or by its path; ``path`` is where it is to
+    be found now. ``hash`` is XXH3-128 of the file's bytes, empty in shards of release 0.1.
     ``own_caption`` is what the photograph says of itself, and ``folder`` where it was in the folder
     that was embedded."""
 
     shard: int
     place: int
-    path: str
+    url: str
     caption: str
     bytes: int
     mtime_ns: int
     hash: str
     own_caption: str = ""
     folder: str = ""
+    path: str = ""
 
     @property
     def root(self) -> str:
@@ -86,12 +90,28 @@ class KnownShard:
 
 @dataclass
 class Known:
-    """All rows by path, the shards by number, and further rows of the same paths, as runs at the
-    same time have left them."""
+    """The shards by number, the roots that they name, and all rows as they are ``listed`` there.
 
-    rows: dict[str, KnownRow] = field(default_factory=dict)
+    ``rows`` are those whose files may be there, by path, and ``doubled`` further rows of the same
+    paths, as runs at the same time have left them: both are empty until `find_files` is called."""
+
+    roots: tuple[Root, ...] = ()
     shards: dict[int, KnownShard] = field(default_factory=dict)
+    listed: list[KnownRow] = field(default_factory=list)
+    rows: dict[str, KnownRow] = field(default_factory=dict)
     doubled: list[KnownRow] = field(default_factory=list)
+
+    def find_files(self, roots: Sequence[Root], chosen: Root | None) -> None:
+        """Give the rows the paths of their files, with these ``roots``. Rows of a root that is not
+        there are left out, unless it is the ``chosen`` one: nothing is known of their files."""
+        away = tuple(each.prefix for each in roots if each != chosen and not each.is_there)
+        local = local_urls(roots)
+        for row in self.listed:
+            row.path = local(row.url)
+            if away and row.url.startswith(away):
+                continue
+            if self.rows.setdefault(row.path, row) is not row:
+                self.doubled.append(row)
 
 
 def read_known(folder: Path, encoder: Encoder, may_mend: bool = True) -> Known:
@@ -108,7 +128,7 @@ def read_known(folder: Path, encoder: Encoder, may_mend: bool = True) -> Known:
     if may_mend:
         finish_shards(folder)
         _clear_leftovers(folder)
-    known = Known()
+    known = Known(read_roots(folder))
     for shard in find_shards([str(folder)]) if any(shard_files(folder)) else []:
         _read_shard(known, shard, pq.read_schema(shard.metadata.path))
     return known
@@ -128,12 +148,10 @@ def _read_shard(known: Known, shard: Shard, schema: pa.Schema) -> None:
         table.column(name).to_pylist() if name in table.column_names else absent for name in wanted
     )
     for place, values in enumerate(zip(*columns, strict=True)):
-        path, caption, size, mtime_ns, digest, folder, *own = values
+        url, caption, size, mtime_ns, digest, folder, *own = values
         own_caption = own[0] or own[1] or ""
-        file = (path, caption, size, mtime_ns, digest or "")
-        row = KnownRow(shard.number, place, *file, own_caption, folder or "")
-        if known.rows.setdefault(path, row) is not row:
-            known.doubled.append(row)
+        file = (url, caption, size, mtime_ns, digest or "")
+        known.listed.append(KnownRow(shard.number, place, *file, own_caption, folder or ""))
     next_row = int((schema.metadata or {}).get(_NEXT_ROW, table.num_rows))
     known.shards[shard.number] = KnownShard(shard, next_row)
 

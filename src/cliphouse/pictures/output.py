@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cliphouse.errors import ShardError
 from cliphouse.models import Encoder
 from cliphouse.shards.manifest import Manifest, read_manifest, write_manifest
+from cliphouse.shards.roots import Root
 
 
-def take_folder(folder: Path, encoder: Encoder) -> None:
-    """Make ``folder``, if it is not there, a folder of the encoder's shards.
+def take_folder(folder: Path, encoder: Encoder, roots: Sequence[Root] | None = None) -> None:
+    """Make ``folder``, if it is not there, a folder of the encoder's shards, which know just these
+    ``roots``; None leaves those that they know.
 
     Raises ShardError if it has shards of another model or another program.
     """
-    if not is_taken(folder, encoder):
-        write_manifest(folder, Manifest(encoder.name, encoder.dim))
+    is_new = not is_taken(folder, encoder)
+    known = () if is_new else read_roots(folder)
+    wanted = known if roots is None else tuple(roots)
+    if is_new or wanted != known:
+        write_manifest(folder, Manifest(encoder.name, encoder.dim, wanted))
 
 
 def is_taken(folder: Path, encoder: Encoder) -> bool:
@@ -25,7 +30,7 @@ def is_taken(folder: Path, encoder: Encoder) -> bool:
     does."""
     ours = Manifest(encoder.name, encoder.dim)
     manifest = read_manifest(str(folder))
-    if manifest is not None and manifest != ours:
+    if manifest is not None and not manifest.is_of_model(ours):
         raise ShardError(
             f"{folder}: has shards of model {manifest.model}; give --model {manifest.model} "
             "or another folder"
@@ -33,6 +38,12 @@ def is_taken(folder: Path, encoder: Encoder) -> bool:
     if manifest is None and any(shard_files(folder)):
         raise foreign(folder)
     return manifest is not None
+
+
+def read_roots(folder: Path) -> tuple[Root, ...]:
+    """The roots that the shards in ``folder`` know. Raises ShardError if they cannot be read."""
+    manifest = read_manifest(str(folder))
+    return () if manifest is None else manifest.roots
 
 
 def foreign(folder: Path) -> ShardError:

@@ -37,7 +37,7 @@ class Unfinished:
         other pictures."""
         places, others = [], []
         for picture in pictures:
-            place = self._places.get(str(picture.path))
+            place = self._places.get(picture.url)
             if place is not None and self._is_same(picture, place):
                 places.append(place)
             else:

@@ -22,6 +22,7 @@ from cliphouse.schema.columns import (
 from cliphouse.schema.migrations import DESCRIPTION
 from cliphouse.shards.fields import KeptColumn
 from cliphouse.shards.numbering import ID_BITS
+from cliphouse.shards.roots import Root
 from cliphouse.vocabulary import MODALITIES, Codes, Measured, Modality, Precision
 
 _ELEMENT = {"float32": "Float32", "bfloat16": "BFloat16"}
@@ -35,7 +36,8 @@ _ENGINE_GRANULE = 8192  # of a table whose definition does not say it
 class TableInfo:
     """What a table was made with. ``model`` is None if it is not known. ``dim`` is 0 if the table
     was made by other hands and is empty. ``kept`` are its columns beyond COLUMNS,
-    and ``left_out`` the columns of the metadata that it was made without."""
+    and ``left_out`` the columns of the metadata that it was made without. ``roots`` are the folders
+    that its urls name."""
 
     model: str | None
     dim: int
@@ -45,6 +47,7 @@ class TableInfo:
     codes: Codes = "none"
     kept: tuple[KeptColumn, ...] = ()
     left_out: tuple[str, ...] = ()
+    roots: tuple[Root, ...] = ()
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -54,7 +57,7 @@ class TableInfo:
     def to_comment(self) -> str:
         """The table's comment that keeps this, with the version of this release."""
         record = asdict(self)
-        optional = ("kept", "left_out")
+        optional = ("kept", "left_out", "roots")
         return DESCRIPTION.write({k: v for k, v in record.items() if v or k not in optional})
 
     @classmethod
@@ -73,13 +76,11 @@ class TableInfo:
             modalities = tuple(record.pop("modalities"))
             kept = tuple(KeptColumn(**entry) for entry in record.pop("kept", ()))
             left_out = tuple(record.pop("left_out", ()))
+            roots = tuple(Root(**entry) for entry in record.pop("roots", ()))
         except (KeyError, TypeError):
             return None
-        return _from_record(
-            cls,
-            record
-            | {"modalities": modalities, "measured": known, "kept": kept, "left_out": left_out},
-        )
+        made = {"modalities": modalities, "measured": known, "kept": kept}
+        return _from_record(cls, record | made | {"left_out": left_out, "roots": roots})
 
 
 _Kept = TypeVar("_Kept", TableInfo, Measured)

@@ -78,6 +78,13 @@ def _fill_in_defaults(record: Record) -> Record:
     return {"codes": "none", "measured": []} | record
 
 
-DESCRIPTION = RecordKind("cliphouse", "description of table", 2, {1: _fill_in_defaults})
+def _without_roots(record: Record) -> Record:
+    """2 -> 3: roots. Urls of earlier tables are whole, so these have none."""
+    return {"roots": []} | record
+
+
+DESCRIPTION = RecordKind(
+    "cliphouse", "description of table", 3, {1: _fill_in_defaults, 2: _without_roots}
+)
 # Version 2 has the columns generation and attempt, which Ledger.make adds, and a record at all.
 LEDGER_RECORD = RecordKind("cliphouse_ledger", "ledger", 2)

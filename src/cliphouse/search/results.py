@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from cliphouse.errors import QueryError
 from cliphouse.search.hits import Hit, HitField, hit_fields
+from cliphouse.shards.roots import Root
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,7 +56,8 @@ class SearchResult(Sequence[Hit]):
     The nearest hit comes first, unless the request sorts them. ``cursor`` is the token of the next
     page, None if no more rows can follow. ``fields`` are the columns that the hits show.
     ``vectors`` reads the embeddings of rows by their ids; it is None for the hits of a service,
-    which sends none. A notebook shows the pictures of the hits.
+    which sends none. ``roots`` are the folders of pictures that the table follows. A notebook shows
+    the pictures of the hits.
     """
 
     hits: tuple[Hit, ...]
@@ -63,6 +66,7 @@ class SearchResult(Sequence[Hit]):
     cursor: str | None = None
     fields: tuple[HitField, ...] = hit_fields()
     vectors: Vectors | None = field(default=None, repr=False, compare=False)
+    roots: tuple[Root, ...] = field(default=(), repr=False, compare=False)
 
     @overload
     def __getitem__(self, index: int) -> Hit: ...
@@ -76,6 +80,12 @@ class SearchResult(Sequence[Hit]):
 
     def __iter__(self) -> Iterator[Hit]:
         return iter(self.hits)
+
+    def is_lost(self, hit: Hit) -> bool:
+        """Whether the hit's picture is in a folder that the table follows, and is not there now: it
+        was moved or deleted since, or its disk is not plugged in."""
+        url = str(hit.values.get("url") or "")
+        return any(url.startswith(root.inside) for root in self.roots) and not Path(url).exists()
 
     def to_dict(self) -> dict[str, Any]:
         """``hits``, ``search`` and ``cursor``, as the command line prints them in JSON."""

@@ -10,6 +10,7 @@ from cliphouse.engine.quoting import backquote
 from cliphouse.errors import MissingError, QueryError
 from cliphouse.schema.columns import embedding_column
 from cliphouse.schema.handle import TableHandle
+from cliphouse.shards.roots import local_urls
 from cliphouse.vocabulary import MODALITIES, Modality
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ def read_rows(
     table: TableHandle, ids: Sequence[int], names: Sequence[str] | None = None
 ) -> list[dict[str, Any]]:
     """The rows of ``ids`` that are there, in the order of ``ids``, each with its id and the columns
-    ``names``, by default all but the embeddings. Bytes that are no UTF-8 are replaced.
+    ``names``, by default all but the embeddings. Bytes that are no UTF-8 are replaced, and a url in
+    a root is the path of its file.
 
     Raises QueryError if the table lacks a column or it has embeddings.
     """
@@ -40,6 +42,10 @@ def read_rows(
         {"ids": list(ids)},
     )
     rows = {row["id"]: {name: plain_value(value) for name, value in row.items()} for row in found}
+    if "url" in columns and table.info.roots:
+        local = local_urls(table.info.roots)
+        for row in rows.values():
+            row["url"] = local(row["url"])
     return [rows[row_id] for row_id in ids if row_id in rows]
 
 

@@ -38,6 +38,7 @@ from cliphouse.search.statement import (
     search_sql,
     shown_fields,
 )
+from cliphouse.shards.roots import local_urls
 
 _WIDER = 4  # how much wider a search that found too few rows tries again
 _DEDUP_SPARE = 2  # how many times as many rows a search with dedup begins with
@@ -72,6 +73,7 @@ class Searcher:
         self._connection = table.connection
         self._table = table
         self._facts = facts
+        self._local = local_urls(facts.info.roots)
         self._shares: dict[tuple[str, str], float] = {}
 
     def search(
@@ -109,6 +111,7 @@ class Searcher:
             _next_cursor(page, request),
             shown_fields(self._facts, request),
             lambda ids: read_vectors(self._table, ids, request.modality),
+            self._facts.info.roots,
         )
 
     def _paged(self, vector: QueryVector, request: Request) -> _Paged:
@@ -177,6 +180,8 @@ class Searcher:
         elapsed = (time.perf_counter() - started) * 1000
         keys = list(zip(columns.get(DISTANCE_NAME, ()), columns.get("id", ()), strict=True))
         order = sorted(range(len(keys)), key=keys.__getitem__)
+        if (urls := columns.get("url")) and self._facts.info.roots:
+            columns["url"] = [self._local(plain_value(url)) for url in urls]
         hits = _hits(columns, order, shown_fields(self._facts, request))
         return Found(hits, None if vectors is None else vectors[order], plan, sql, elapsed)
 

@@ -1,4 +1,5 @@
-"""The manifest of a folder of shards: the model that made their embeddings.
+"""The manifest of a folder of shards: the model that made their embeddings, and the roots that the
+pictures are in.
 
 cliphouse writes it as ``cliphouse.json`` beside the folders of embeddings. LAION and clip-retrieval
 have none.
@@ -14,16 +15,22 @@ from pathlib import Path
 from cliphouse.errors import ShardError
 from cliphouse.shards.disk import disk_errors
 from cliphouse.shards.files import open_fs
+from cliphouse.shards.roots import Root
 
 MANIFEST_NAME = "cliphouse.json"
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The encoder's name and the dimension of its vectors."""
+    """The encoder's name, the dimension of its vectors, and the roots that rows name."""
 
     model: str
     dim: int
+    roots: tuple[Root, ...] = ()
+
+    def is_of_model(self, other: Manifest) -> bool:
+        """Whether both are of one model."""
+        return (self.model, self.dim) == (other.model, other.dim)
 
 
 def read_manifest(folder: str) -> Manifest | None:
@@ -37,19 +44,21 @@ def read_manifest(folder: str) -> Manifest | None:
         if not fs.isfile(path):
             return None
         values = json.loads(fs.cat_file(path))
-        return Manifest(str(values["model"]), int(values["dim"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        roots = (Root(str(each["name"]), str(each["place"])) for each in values.get("roots", ()))
+        return Manifest(str(values["model"]), int(values["dim"]), tuple(roots))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ShardError(f"{path}: damaged ({error}); remove it to go on without it") from error
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest in one step, so that no reader sees half of it."""
     path = folder / MANIFEST_NAME
+    record = {name: value for name, value in asdict(manifest).items() if value or name != "roots"}
     part = path.with_name(f"{path.name}.{os.getpid()}.part")  # of each writer at once its own
     with disk_errors(path):
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            part.write_text(json.dumps(asdict(manifest)) + "\n")
+            part.write_text(json.dumps(record) + "\n")
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)

@@ -40,5 +40,5 @@ COMMENT 'The rows of laion on this node';
 CREATE TABLE IF NOT EXISTS `default`.`laion` ON CLUSTER 'two'
 AS `default`.`laion_local`
 ENGINE = Distributed('two', 'default', 'laion_local', intHash64(id))
-COMMENT '{"cliphouse":{"version":2,"model":null,"dim":16,"precision":"float32","modalities":["image","text"],"measured":[],"codes":"none"}}';
+COMMENT '{"cliphouse":{"version":3,"model":null,"dim":16,"precision":"float32","modalities":["image","text"],"measured":[],"codes":"none"}}';
 

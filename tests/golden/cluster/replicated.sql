@@ -19,7 +19,7 @@ COMMENT 'The rows of laion on this node';
 CREATE TABLE IF NOT EXISTS `default`.`laion` ON CLUSTER 'big'
 AS `default`.`laion_local`
 ENGINE = Distributed('big', 'default', 'laion_local', intHash64(id))
-COMMENT '{"cliphouse":{"version":2,"model":"ViT-B/32","dim":512,"precision":"float32","modalities":["image","text"],"measured":[],"codes":"none"}}';
+COMMENT '{"cliphouse":{"version":3,"model":"ViT-B/32","dim":512,"precision":"float32","modalities":["image","text"],"measured":[],"codes":"none"}}';
 
 CREATE TABLE IF NOT EXISTS `default`.`laion_ledger_local` ON CLUSTER 'big'
 (

@@ -1,2 +1,2 @@
-ALTER TABLE `default`.`laion` ON CLUSTER 'two' MODIFY COMMENT '{"cliphouse":{"version":2,"model":"ViT-B/32","dim":16,"precision":"float32","modalities":["image","text"],"measured":[],"codes":"none"}}';
+ALTER TABLE `default`.`laion` ON CLUSTER 'two' MODIFY COMMENT '{"cliphouse":{"version":3,"model":"ViT-B/32","dim":16,"precision":"float32","modalities":["image","text"],"measured":[],"codes":"none"}}';
 
