@@ -18,6 +18,7 @@ from cliphouse.pictures.files import picture_formats
 from cliphouse.pictures.find import find_pictures
 from cliphouse.pictures.passed_over import PassedOver, describe, write_report
 from forked import python
+from heic import write_heic
 
 NFC, NFD = (unicodedata.normalize(form, "Å café") for form in ("NFC", "NFD"))
 
@@ -110,7 +111,7 @@ def make_mess(folder: Path) -> tuple[set[str], dict[str, str]]:
     for name in ("plain.jpg", "new\nline .png", f"{NFC}.webp", f"nested/{NFD}/deep.gif"):
         save(folder / name, wide)
     save(folder / "old.jfif", wide, format="JPEG")
-    save(folder / "phone.HEIC", wide, format="HEIF")
+    write_heic(folder / "phone.HEIC", wide)
     save(folder / "new.AVIF", wide, format="AVIF")
     save(folder / "print.tif", wide.convert("CMYK"))
     save(folder / "scan.tiff", Image.fromarray(np.full((9, 9), 3000, np.uint16)))

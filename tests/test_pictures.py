@@ -15,6 +15,7 @@ from cliphouse.errors import PictureError
 from cliphouse.pictures.files import open_picture, picture_formats
 from cliphouse.pictures.formats import SUFFIXES
 from cliphouse.pictures.sheet import Cell, contact_sheet
+from heic import write_heic
 
 
 def save(path: Path, image: Image.Image | None = None, **options: object) -> Path:
@@ -55,7 +56,7 @@ def test_every_kind_of_pixel_becomes_rgb(tmp_path: Path, mode: str) -> None:
 
 
 def test_every_format_that_is_decoded_has_its_suffixes() -> None:
-    """Those of Pillow and of pillow-heif; MPO has a suffix only for writing."""
+    """Those of Pillow and of pi-heif; MPO has a suffix only for writing."""
     formats = set(picture_formats())
     read = {name for name, form in Image.registered_extensions().items() if form in formats}
     assert {*read, ".mpo"} == SUFFIXES
@@ -86,11 +87,13 @@ def test_deep_grey_is_scaled_by_its_range(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", ["heic", "avif", "jp2", "jfif", "apng", "tga", "qoi", "psd"])
 def test_pictures_of_less_common_formats_are_read(tmp_path: Path, suffix: str) -> None:
     """Named as they are, and named otherwise."""
-    form = {"heic": "HEIF", "jfif": "JPEG", "apng": "PNG", "jp2": "JPEG2000"}.get(suffix, suffix)
+    form = {"jfif": "JPEG", "apng": "PNG", "jp2": "JPEG2000"}.get(suffix, suffix)
     path = tmp_path / f"picture.{suffix}"
     if suffix == "psd":  # a format that Pillow does not write: 4 x 3 pixels of plain red
         head = b"8BPS" + bytes((0, 1, *[0] * 6, 0, 3, 0, 0, 0, 3, 0, 0, 0, 4, 0, 8, 0, 3))
         path.write_bytes(head + bytes(14) + b"\xff" * 12 + b"\0" * 24)
+    elif suffix == "heic":
+        write_heic(path, Image.new("RGB", (48, 36), "red"))
     else:
         picture_formats()
         Image.new("RGB", (48, 36), "red").save(path, form.upper())

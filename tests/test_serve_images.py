@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 import cliphouse
-from cliphouse.pictures.files import picture_formats
 from cliphouse.search.hits import Hit
 from cliphouse.server.recent_urls import RecentUrls
 from cliphouse.server.settings import ServeSettings
+from heic import write_heic
 from serving import Served, serving
 from shard_files import make_shard
 
@@ -39,8 +39,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     (shown / "in.png").symlink_to(shown / "a b.png")
     (shown / "text.png").write_text("root:x:0:0")
     Image.new("1", (30_000, 30_000)).save(shown / "bomb.png")
-    picture_formats()
-    Image.fromarray(pixels).save(shown / "phone.heic")
+    write_heic(shown / "phone.heic", Image.fromarray(pixels))
     urls = {
         PLAIN: str(shown / "a b.png"),
         LINK_OUT: str(shown / "out.png"),

@@ -99,10 +99,10 @@ def identify(file: BinaryIO | Path) -> Image.Image:
 @functools.cache
 def picture_formats() -> tuple[str, ...]:
     """The names of the formats that are read, as Pillow calls them."""
-    import pillow_heif
+    import pi_heif  # pillow-heif without its encoder, which is under the GPL
 
     Image.init()
-    pillow_heif.register_heif_opener()
+    pi_heif.register_heif_opener()
     return tuple(name for name in Image.OPEN if name not in NOT_PICTURES)
 
 

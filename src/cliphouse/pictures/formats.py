@@ -10,7 +10,7 @@ _PILLOW = """
 .pgm .png .pnm .ppm .psd .pxr .qoi .ras .rgb .rgba .sgi .tga .tif .tiff .vda .vst .webp .xbm .xpm
 """
 _HEIF = ".heic .heics .heif .heifs .hif"
-# What Pillow reads as pictures, and pillow-heif. A test compares them with the libraries.
+# What Pillow reads as pictures, and pi-heif. A test compares them with the libraries.
 SUFFIXES = frozenset((*_PILLOW.split(), *_HEIF.split()))
 
 # Formats of Pillow that are left alone: data that it does not decode, and PostScript, a program.
