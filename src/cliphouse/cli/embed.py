@@ -31,6 +31,7 @@ def command(
     device: options.Device = "auto",
     threads: options.Threads = None,
     max_pixels: passed_over.MaxPixels = MAX_PIXELS,
+    every: passed_over.Every = None,
     allow_delete: passed_over.AllowDelete = False,
     moved_from: passed_over.MovedFrom = None,
     dry_run: passed_over.DryRun = False,
@@ -63,6 +64,7 @@ def command(
                 dry_run=dry_run,
                 wait=wait,
                 on_wait=passed_over.tell_wait,
+                every=every,
             )
             done = embed_folder(Path(pictures), to, encoder, advance, chosen)
     if inputs is None:

@@ -40,6 +40,18 @@ Wait = Annotated[
 ]
 
 
+Every = Annotated[
+    float | None,
+    typer.Option(
+        min=0.1,
+        max=86_400,
+        metavar="SECONDS",
+        help="Of a video, take one frame in so many seconds. [10, or as before]",
+        show_default=False,
+    ),
+]
+
+
 def tell_wait(holder: str) -> None:
     show.err.print(f"waiting for {holder}", markup=False)
 
@@ -73,11 +85,11 @@ def tell(done: EmbedReport, file: Path | None = None, dry_run: bool = False) -> 
 
 def _changes(done: EmbedReport) -> Iterator[str]:
     changes = done.changes
-    yield from (f"new      {picture.path}" for picture in changes.new)
-    yield from (f"changed  {change.picture.path}" for change in changes.changed)
+    yield from (f"new      {picture.name}" for picture in changes.new)
+    yield from (f"changed  {change.picture.name}" for change in changes.changed)
     for change in changes.described:
         if change.is_renamed:
-            yield f"renamed  {change.row.path} to {change.picture.path}"
+            yield f"renamed  {change.row.path} to {change.picture.name}"
         elif change.is_described_anew:
-            yield f"caption  {change.picture.path}"
+            yield f"caption  {change.picture.name}"
     yield from (f"gone     {row.path}" for row in changes.gone)

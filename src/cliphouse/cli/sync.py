@@ -36,6 +36,7 @@ def command(
         typer.Option("--to", help="The folder for the shards. By default DB.shards/TABLE."),
     ] = None,
     max_pixels: passed_over.MaxPixels = MAX_PIXELS,
+    every: passed_over.Every = None,
     allow_delete: passed_over.AllowDelete = False,
     moved_from: passed_over.MovedFrom = None,
     dry_run: passed_over.DryRun = False,
@@ -72,6 +73,7 @@ def command(
         dry_run=dry_run,
         wait=wait,
         on_wait=passed_over.tell_wait,
+        every=every,
     )
     chosen = SyncOptions(to, name, embed)
     with cliphouse.open(

@@ -24,10 +24,10 @@ from cliphouse.pictures.embed import (
     EmbedReport,
     follow_folder,
 )
-from cliphouse.pictures.output import read_roots
 from cliphouse.pictures.roots import RootWish, root_called
 from cliphouse.schema.handle import find_table, open_table
 from cliphouse.schema.info import TableInfo, rows_by_shard
+from cliphouse.shards.manifest import read_manifest
 from cliphouse.shards.one_writer import one_writer
 from cliphouse.shards.roots import joined
 from cliphouse.vocabulary import Progress
@@ -122,4 +122,6 @@ def _folder(given: Path | None, wish: RootWish, shards: Path) -> Path:
         return given
     if wish.name is None:
         raise UserError("nothing to sync: give a folder, or a root of the table with --root")
-    return Path(root_called(wish.name, joined(wish.known, read_roots(shards))).place)
+    manifest = read_manifest(str(shards))
+    roots = joined(wish.known, manifest.roots if manifest is not None else ())
+    return Path(root_called(wish.name, roots).place)

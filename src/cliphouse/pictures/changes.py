@@ -29,7 +29,7 @@ class RowChange:
 
     @property
     def is_renamed(self) -> bool:
-        return self.row.path != str(self.picture.path)
+        return self.row.path != self.picture.name
 
     @property
     def is_described_anew(self) -> bool:
@@ -78,7 +78,7 @@ def find_changes(
     free = dict(known.rows)  # rows that no picture has been given
     left = []
     for picture in pictures:
-        row = known.rows.get(str(picture.path))
+        row = known.rows.get(picture.name)
         if row is None or not row.is_file(picture):
             left.append(picture)
             continue
@@ -91,7 +91,7 @@ def find_changes(
     left = _match_moved_folder(changes, left, free, inside)
     left = _match_by_bytes(changes, left, free, inside)
     for picture in left:
-        row = free.pop(str(picture.path), None)
+        row = free.pop(picture.name, None)
         if row is None:
             changes.new.append(picture)
         else:
@@ -125,14 +125,14 @@ def _match_moved_folder(
             outside.setdefault((row.bytes, row.mtime_ns), []).append(row)
     left = []
     for picture in pictures:
-        end = "/" + str(picture.path).removeprefix(inside)
+        end = "/" + picture.name.removeprefix(inside)
         rows = outside.get((picture.bytes, picture.mtime_ns), ())
         found = [
             row
             for row in rows
             if row.path in free and row.path.endswith(end) and not os.path.lexists(row.path)
         ]
-        if str(picture.path) in free or len(found) != 1:
+        if picture.name in free or len(found) != 1:
             left.append(picture)
             continue
         del free[found[0].path]
@@ -151,7 +151,7 @@ def _match_by_bytes(
     hashed = _with_hashes(pictures, {row.bytes for rows in by_hash.values() for row in rows})
     others = []
     for picture in hashed:
-        own = free.get(str(picture.path))
+        own = free.get(picture.name)
         if own is not None and own.hash and own.hash == picture.hash:  # it was touched
             changes.described.append(_same_bytes(free.pop(own.path), picture))
         else:

@@ -23,12 +23,13 @@ from cliphouse.pictures.faults import KnownFaults
 from cliphouse.pictures.find import Found, Picture, find_pictures
 from cliphouse.pictures.formats import MAX_PIXELS
 from cliphouse.pictures.jobs import Job, count_pictures, plan_jobs
-from cliphouse.pictures.known import read_known, schema_with_next_row
+from cliphouse.pictures.known import KnownVideos, read_known, schema_with_next_row
 from cliphouse.pictures.output import take_folder
 from cliphouse.pictures.passed_over import PassedOver
 from cliphouse.pictures.passed_over import describe as describe_passed
 from cliphouse.pictures.roots import RootFinder, RootWish
 from cliphouse.pictures.unfinished import Unfinished
+from cliphouse.pictures.walk import FoundFile
 from cliphouse.shards.fields import ROW_COLUMN
 from cliphouse.shards.one_writer import OnHeld, one_writer
 from cliphouse.shards.roots import Root
@@ -59,7 +60,8 @@ class EmbedOptions:
     refused. ``moved_from`` is a former place of the folder, whose rows are its own; it is needed
     only if none of its pictures can be recognised. A ``dry_run`` writes nothing. If another run
     writes to the shards, ``wait`` waits for it, and ``on_wait`` is told who it is; ``wait`` is None
-    for callers without such a choice."""
+    for callers without such a choice. Of a video one frame in ``every`` seconds is taken; None is
+    what the shards have been told before, or else ten seconds."""
 
     max_pixels: int = MAX_PIXELS
     sizes: EmbedSizes = EMBED_SIZES
@@ -68,6 +70,7 @@ class EmbedOptions:
     dry_run: bool = False
     wait: bool | None = None
     on_wait: OnHeld | None = None
+    every: float | None = None
 
 
 EMBED_OPTIONS = EmbedOptions()
@@ -136,8 +139,13 @@ def follow_folder(
         raise PictureError(f"{folder}: no such folder")
     known = read_known(shards, encoder, may_mend=not options.dry_run)
     finder = RootFinder(folder, known, wish, options.moved_from)
-    found = find_pictures(folder, finder.choose)
-    known.find_files(finder.roots, finder.root)
+
+    def root_of(files: Sequence[FoundFile]) -> Root | None:
+        root = finder.choose(files)
+        known.find_files(finder.roots, root)
+        return root
+
+    found = find_pictures(folder, root_of, KnownVideos(known, options.every))
     faults = KnownFaults.read(shards, options.max_pixels)
     pictures, damaged = faults.sort_out(found.pictures)
     changes = find_changes(folder, pictures, known, options.moved_from)
@@ -156,7 +164,7 @@ def follow_folder(
     run.finish()
     report.named_before = faults.known_among(report.skipped)
     if known.shards or report.new:
-        take_folder(shards, encoder, finder.without_swallowed())
+        take_folder(shards, encoder, finder.without_swallowed(), options.every)
         faults.write(report.skipped, pictures)
     return report
 
@@ -315,7 +323,7 @@ class _Run:
         """Say whose shards these are, before anything else is written: a run that fails earlier
         leaves the folder free for another model."""
         if not self._has_begun:
-            take_folder(self._folder, self._encoder, self._roots)
+            take_folder(self._folder, self._encoder, self._roots, self._options.every)
             self._has_begun = True
 
     def _advance(self, count: int) -> None:

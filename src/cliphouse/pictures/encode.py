@@ -99,6 +99,8 @@ def describe(picture: Picture, width: int, height: int, similarity: float) -> En
         "file_hash": picture.hash,
         "file_name": picture.path.name,
         "folder": picture.folder,
+        "frame_time": picture.frame,
+        "video_seconds": picture.video_seconds,
     }
 
 

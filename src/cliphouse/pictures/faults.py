@@ -41,9 +41,9 @@ class KnownFaults:
         """The pictures that may be good, and those that were found bad as they are now."""
         good, bad = [], []
         for picture in pictures:
-            entry = self.entries.get(str(picture.path))
+            entry = self.entries.get(picture.name)
             if entry is not None and entry.get("file") == [picture.bytes, picture.mtime_ns]:
-                bad.append(PassedOver(picture.path, entry["reason"], entry["kind"]))
+                bad.append(PassedOver(Path(picture.name), entry["reason"], entry["kind"]))
             else:
                 good.append(picture)
         return good, bad
@@ -58,7 +58,7 @@ class KnownFaults:
 
     def write(self, passed: Sequence[PassedOver], pictures: Sequence[Picture]) -> None:
         """Remember what was passed over; ``pictures`` are those that may have been good."""
-        files = {str(each.path): [each.bytes, each.mtime_ns] for each in pictures}
+        files = {each.name: [each.bytes, each.mtime_ns] for each in pictures}
         entries: dict[str, dict[str, Any]] = {}
         for item in passed:
             entry: dict[str, Any] = {"kind": item.kind, "reason": item.reason}

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cliphouse.errors import PictureError
 from cliphouse.pictures.captions import caption_of_name, read_captions, read_sidecar
 from cliphouse.pictures.passed_over import PassedOver
+from cliphouse.pictures.video import (
+    EVERY_SECONDS,
+    frame_name,
+    frame_times,
+    is_video,
+    read_length,
+)
 from cliphouse.pictures.walk import CAPTIONS_FILE, Contents, FoundFile, sidecar_key, walk
 from cliphouse.shards.roots import SCHEME, Root
 
@@ -21,7 +28,8 @@ class Picture:
     it has changed; ``hash`` is XXH3-128 of its bytes, empty as long as nobody has read them.
     ``folder`` is where it is within its root, or within the folder that was searched, empty at its
     top; ``root`` is the root's name, empty if it is in none. If ``is_named``, the caption is the
-    file's name, and what the photograph says of itself is better.
+    file's name, and what the photograph says of itself is better. A picture that is a ``frame`` of
+    a video has its time in seconds, and those that the whole video takes.
     """
 
     path: Path
@@ -32,14 +40,21 @@ class Picture:
     folder: str = ""
     is_named: bool = False
     root: str = ""
+    frame: float | None = None
+    video_seconds: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Its path, with the time of a frame."""
+        return str(self.path) if self.frame is None else frame_name(str(self.path), self.frame)
 
     @property
     def url(self) -> str:
         """What its row calls it: the path in its root, or its own."""
         if not self.root:
-            return str(self.path)
+            return self.name
         folder = f"{self.folder}/" if self.folder else ""
-        return f"{SCHEME}{self.root}/{folder}{self.path.name}"
+        return frame_name(f"{SCHEME}{self.root}/{folder}{self.path.name}", self.frame)
 
 
 @dataclass(frozen=True)
@@ -50,10 +65,22 @@ class Found:
     passed: list[PassedOver]
 
 
-def find_pictures(folder: Path, root_of: RootOf | None = None) -> Found:
+class Videos:
+    """How frames are taken of videos: one in ``every`` seconds, and how long each video is."""
+
+    every: float = EVERY_SECONDS
+
+    def length(self, picture: Picture) -> float:
+        """The seconds that the video of ``picture`` takes. Raises PictureError if it is none."""
+        return read_length(picture.path)
+
+
+def find_pictures(
+    folder: Path, root_of: RootOf | None = None, videos: Videos | None = None
+) -> Found:
     """Find the pictures in ``folder`` and its subfolders, in the order of their paths. Links are
     followed; hidden files are left out. ``root_of`` says in which root the files that were found
-    are, with ``folder`` at its top or below.
+    are, with ``folder`` at its top or below. Of a video, the frames that ``videos`` says are found.
 
     A caption is the text of the sidecar ``NAME.txt``, else the picture's line in a ``captions.csv``
     of ``folder`` (columns file and caption), else the file's name in words, if it says something;
@@ -70,12 +97,13 @@ def find_pictures(folder: Path, root_of: RootOf | None = None) -> Found:
         raise PictureError(f"{folder}: cannot be read: {contents.passed[0].reason}")
     root = root_of(contents.pictures) if root_of else None
     top, name = (Path(root.place), root.name) if root else (folder, "")
+    videos = videos or Videos()
     passed = contents.passed
     listed: dict[Path, str] = {}
     if (folder / CAPTIONS_FILE).is_file():
         read = read_captions(folder / CAPTIONS_FILE, [found.path for found in contents.pictures])
         listed, passed = read.captions, passed + read.passed
-    pictures = []
+    pictures: list[Picture] = []
     places: dict[Path, str] = {top: ""}
     for found in contents.pictures:
         path = found.path
@@ -87,8 +115,24 @@ def find_pictures(folder: Path, root_of: RootOf | None = None) -> Found:
             places[path.parent] = path.parent.relative_to(top).as_posix()
         place, is_named = places[path.parent], caption is None
         file = (path, given, found.bytes, found.mtime_ns)
-        pictures.append(Picture(*file, "", place, is_named, name))
+        picture = Picture(*file, "", place, is_named, name)
+        if is_video(path):
+            pictures += _frames(picture, videos, passed)
+        else:
+            pictures.append(picture)
     return Found(pictures, passed + _unused(contents))
+
+
+def _frames(picture: Picture, videos: Videos, passed: list[PassedOver]) -> Iterator[Picture]:
+    """The frames of a video that become rows."""
+    try:
+        length = videos.length(picture)
+    except PictureError as error:
+        reason = str(error).removeprefix(f"{picture.path}: ")
+        passed.append(PassedOver(picture.path, reason, "damaged"))
+        return
+    for seconds in frame_times(length, videos.every):
+        yield replace(picture, frame=seconds, video_seconds=length)
 
 
 def _sidecar(contents: Contents, picture: Path, passed: list[PassedOver]) -> str | None:

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cliphouse.models import Encoder
-from cliphouse.pictures.find import Picture
-from cliphouse.pictures.output import foreign, is_taken, read_roots, shard_files
+from cliphouse.pictures.find import Picture, Videos
+from cliphouse.pictures.output import foreign, is_taken, shard_files
+from cliphouse.pictures.video import EVERY_SECONDS, split_frame
 from cliphouse.shards.fields import ROW_COLUMN
 from cliphouse.shards.files import Shard, find_shards
-from cliphouse.shards.manifest import MANIFEST_NAME
+from cliphouse.shards.manifest import MANIFEST_NAME, read_manifest
 from cliphouse.shards.roots import Root, local_urls
 from cliphouse.shards.writer import finish_shards
 
@@ -42,6 +44,8 @@ SCHEMA = pa.schema(
         ("title", pa.string()),
         ("description", pa.string()),
         ("keywords", pa.list_(pa.string())),
+        ("frame_time", pa.float64()),
+        ("video_seconds", pa.float64()),
         (ROW_COLUMN, pa.int64()),
     ]
 )
@@ -56,7 +60,8 @@ class KnownRow:
     embedded. ``url`` is what the row calls it, in a root or by its path; ``path`` is where it is to
     be found now. ``hash`` is XXH3-128 of the file's bytes, empty in shards of release 0.1.
     ``own_caption`` is what the photograph says of itself, and ``folder`` where it was in the folder
-    that was embedded."""
+    that was embedded. ``path`` has the time of a frame behind it, and ``video_seconds`` is how long
+    its video is."""
 
     shard: int
     place: int
@@ -67,6 +72,7 @@ class KnownRow:
     hash: str
     own_caption: str = ""
     folder: str = ""
+    video_seconds: float | None = None
     path: str = ""
 
     @property
@@ -91,11 +97,13 @@ class KnownShard:
 @dataclass
 class Known:
     """The shards by number, the roots that they name, and all rows as they are ``listed`` there.
+    ``every`` is how many seconds apart the frames of their videos are, if somebody has said so.
 
     ``rows`` are those whose files may be there, by path, and ``doubled`` further rows of the same
     paths, as runs at the same time have left them: both are empty until `find_files` is called."""
 
     roots: tuple[Root, ...] = ()
+    every: float | None = None
     shards: dict[int, KnownShard] = field(default_factory=dict)
     listed: list[KnownRow] = field(default_factory=list)
     rows: dict[str, KnownRow] = field(default_factory=dict)
@@ -114,6 +122,29 @@ class Known:
                 self.doubled.append(row)
 
 
+class KnownVideos(Videos):
+    """Videos whose length the rows of their frames tell, if they are as they were."""
+
+    def __init__(self, known: Known, every: float | None) -> None:
+        self.every = every or known.every or EVERY_SECONDS
+        self._known = known
+
+    def length(self, picture: Picture) -> float:
+        return self._lengths.get(_file(picture)) or super().length(picture)
+
+    @cached_property
+    def _lengths(self) -> dict[tuple[str, int, int], float]:
+        return {
+            (split_frame(row.path)[0], row.bytes, row.mtime_ns): row.video_seconds
+            for row in self._known.listed
+            if row.video_seconds is not None
+        }
+
+
+def _file(picture: Picture) -> tuple[str, int, int]:
+    return str(picture.path), picture.bytes, picture.mtime_ns
+
+
 def read_known(folder: Path, encoder: Encoder, may_mend: bool = True) -> Known:
     """Read the rows of the shards in ``folder``; if ``may_mend``, after finishing what a killed run
     has begun.
@@ -128,7 +159,9 @@ def read_known(folder: Path, encoder: Encoder, may_mend: bool = True) -> Known:
     if may_mend:
         finish_shards(folder)
         _clear_leftovers(folder)
-    known = Known(read_roots(folder))
+    manifest = read_manifest(str(folder))
+    assert manifest is not None
+    known = Known(manifest.roots, manifest.every)
     for shard in find_shards([str(folder)]) if any(shard_files(folder)) else []:
         _read_shard(known, shard, pq.read_schema(shard.metadata.path))
     return known
@@ -140,7 +173,7 @@ def schema_with_next_row(next_row: int) -> pa.Schema:
 
 
 def _read_shard(known: Known, shard: Shard, schema: pa.Schema) -> None:
-    wanted = (*_ALWAYS_READ, "file_hash", "folder", "description", "title")
+    wanted = (*_ALWAYS_READ, "file_hash", "folder", "video_seconds", "description", "title")
     there = [name for name in wanted if name in schema.names]
     table = pq.ParquetFile(shard.metadata.path).read(columns=there)
     absent = [None] * table.num_rows
@@ -148,10 +181,10 @@ def _read_shard(known: Known, shard: Shard, schema: pa.Schema) -> None:
         table.column(name).to_pylist() if name in table.column_names else absent for name in wanted
     )
     for place, values in enumerate(zip(*columns, strict=True)):
-        url, caption, size, mtime_ns, digest, folder, *own = values
+        url, caption, size, mtime_ns, digest, folder, length, *own = values
         own_caption = own[0] or own[1] or ""
         file = (url, caption, size, mtime_ns, digest or "")
-        known.listed.append(KnownRow(shard.number, place, *file, own_caption, folder or ""))
+        known.listed.append(KnownRow(shard.number, place, *file, own_caption, folder or "", length))
     next_row = int((schema.metadata or {}).get(_NEXT_ROW, table.num_rows))
     known.shards[shard.number] = KnownShard(shard, next_row)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from cliphouse.errors import ShardError
@@ -12,17 +13,26 @@ from cliphouse.shards.manifest import Manifest, read_manifest, write_manifest
 from cliphouse.shards.roots import Root
 
 
-def take_folder(folder: Path, encoder: Encoder, roots: Sequence[Root] | None = None) -> None:
+def take_folder(
+    folder: Path,
+    encoder: Encoder,
+    roots: Sequence[Root] | None = None,
+    every: float | None = None,
+) -> None:
     """Make ``folder``, if it is not there, a folder of the encoder's shards, which know just these
-    ``roots``; None leaves those that they know.
+    ``roots``, and that one frame in ``every`` seconds is taken of videos; None leaves what they
+    know.
 
     Raises ShardError if it has shards of another model or another program.
     """
-    is_new = not is_taken(folder, encoder)
-    known = () if is_new else read_roots(folder)
-    wanted = known if roots is None else tuple(roots)
-    if is_new or wanted != known:
-        write_manifest(folder, Manifest(encoder.name, encoder.dim, wanted))
+    known = read_manifest(str(folder)) if is_taken(folder, encoder) else None
+    wanted = known or Manifest(encoder.name, encoder.dim)
+    if roots is not None:
+        wanted = replace(wanted, roots=tuple(roots))
+    if every is not None:
+        wanted = replace(wanted, every=every)
+    if wanted != known:
+        write_manifest(folder, wanted)
 
 
 def is_taken(folder: Path, encoder: Encoder) -> bool:
@@ -38,12 +48,6 @@ def is_taken(folder: Path, encoder: Encoder) -> bool:
     if manifest is None and any(shard_files(folder)):
         raise foreign(folder)
     return manifest is not None
-
-
-def read_roots(folder: Path) -> tuple[Root, ...]:
-    """The roots that the shards in ``folder`` know. Raises ShardError if they cannot be read."""
-    manifest = read_manifest(str(folder))
-    return () if manifest is None else manifest.roots
 
 
 def foreign(folder: Path) -> ShardError:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from cliphouse.pictures.formats import RAW_SUFFIXES, SUFFIXES, VIDEO_SUFFIXES
 from cliphouse.pictures.passed_over import Kind, PassedOver
+from cliphouse.pictures.raw import can_read_raw
+from cliphouse.pictures.video import can_read_videos
 
 CAPTIONS_FILE = "captions.csv"
 _SIDECAR = ".txt"
@@ -18,7 +20,7 @@ _SIDECAR = ".txt"
 
 @dataclass(frozen=True)
 class FoundFile:
-    """A file with a picture's suffix, its size in bytes and its time of last change."""
+    """A file that pictures may be made of, its size in bytes and its time of last change."""
 
     path: Path
     bytes: int
@@ -134,8 +136,8 @@ class _Walker:
             first = self.contents.sidecars.setdefault(sidecar_key(path), path)
             if first is not path:
                 self._pass_over(path, "caption", f"the caption is in {first.name}")
-        elif suffix not in SUFFIXES:
-            self._pass_over(path, *_of_another_kind(suffix))
+        elif suffix not in SUFFIXES and (other := _of_another_kind(suffix)) is not None:
+            self._pass_over(path, *other)
         elif not os.access(path, os.R_OK):
             self._pass_over(path, "unreadable", "you may not read it")
         else:
@@ -147,11 +149,14 @@ class _Walker:
         self.contents.passed.append(PassedOver(path, reason, kind))
 
 
-def _of_another_kind(suffix: str) -> tuple[Kind, str]:
+def _of_another_kind(suffix: str) -> tuple[Kind, str] | None:
+    """What a file is that no picture can be made of; None if one can be."""
     if suffix in RAW_SUFFIXES:
-        return "raw", "a RAW photograph, which is not read"
+        how = "pip install 'cliphouse[raw]'"
+        return None if can_read_raw() else ("raw", f"a RAW photograph; to read such: {how}")
     if suffix in VIDEO_SUFFIXES:
-        return "video", "a video, which is not read"
+        how = "pip install 'cliphouse[video]'"
+        return None if can_read_videos() else ("video", f"a video; to read its frames: {how}")
     return "unknown suffix", f"no suffix of a picture: {suffix or 'none'}"
 
 

@@ -93,7 +93,9 @@ def is_on_the_web(hit: Found) -> bool:
 def load_picture(hit: Found) -> Image.Image:
     """The picture of a hit, from its file or its public address. Raises PictureError if there is
     none there."""
-    from cliphouse.pictures.files import open_picture, read_picture
+    from cliphouse.pictures.files import read_picture
+    from cliphouse.pictures.open_any import open_any
+    from cliphouse.pictures.video import frame_name, split_frame
     from cliphouse.search.query.typed import existing_file
 
     url = str(hit.values.get("url") or "")
@@ -101,10 +103,11 @@ def load_picture(hit: Found) -> Image.Image:
         from cliphouse.pictures.public import fetch_public
 
         return read_picture(io.BytesIO(fetch_public(url)), url)
-    file = existing_file(url)
+    name, seconds = split_frame(url)
+    file = existing_file(name)
     if file is None:
         raise PictureError(f"{url}: no such file" if url else "a row without an address")
-    return open_picture(file)
+    return open_any(frame_name(str(file), seconds))
 
 
 def _figure(hit: Found) -> str:
@@ -138,10 +141,10 @@ def _data_url(image: Image.Image) -> str:
 
 def _open(url: str) -> Image.Image | None:
     """The picture in a local file; None if there is none."""
-    from cliphouse.pictures.files import open_picture
+    from cliphouse.pictures.open_any import open_any
+    from cliphouse.pictures.video import split_frame
 
     try:
-        path = Path(url)
-        return open_picture(path) if path.is_file() else None
+        return open_any(url) if Path(split_frame(url)[0]).is_file() else None
     except (PictureError, OSError, ValueError):
         return None

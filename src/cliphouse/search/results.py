@@ -85,7 +85,11 @@ class SearchResult(Sequence[Hit]):
         """Whether the hit's picture is in a folder that the table follows, and is not there now: it
         was moved or deleted since, or its disk is not plugged in."""
         url = str(hit.values.get("url") or "")
-        return any(url.startswith(root.inside) for root in self.roots) and not Path(url).exists()
+        if not any(url.startswith(root.inside) for root in self.roots):
+            return False
+        from cliphouse.pictures.video import split_frame  # slow to import
+
+        return not Path(split_frame(url)[0]).exists()
 
     def to_dict(self) -> dict[str, Any]:
         """``hits``, ``search`` and ``cursor``, as the command line prints them in JSON."""

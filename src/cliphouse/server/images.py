@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import mimetypes
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -18,7 +19,9 @@ from PIL import Image, UnidentifiedImageError
 from starlette.responses import FileResponse, Response
 
 from cliphouse.errors import MissingError, PictureError
-from cliphouse.pictures.files import identify, read_picture
+from cliphouse.pictures.files import identify
+from cliphouse.pictures.open_any import is_made, open_any
+from cliphouse.pictures.video import frame_name, split_frame
 from cliphouse.server.api import TableName, service_of
 from cliphouse.server.failures import RESPONSES
 from cliphouse.server.schema import Id
@@ -28,6 +31,7 @@ router = APIRouter(prefix="/api", responses=RESPONSES)
 MAX_SIZE = 1024
 _KEPT_BYTES = 64_000_000
 _QUALITY = 85
+_WHOLE = 4096  # pixels of the longer side of a picture that is made of another file
 # A browser must not run anything in these files, whatever their bytes are.
 _HEADERS = {"Content-Security-Policy": "default-src 'none'; sandbox"}
 _PICTURE = {"content": {"image/*": {}}, "description": "The picture's bytes"}
@@ -62,7 +66,7 @@ class Pictures:
     def __init__(self, folders: Sequence[Path], limits: Limits) -> None:
         self._folders = [folder.resolve() for folder in folders]
         self._limits = limits
-        self._kept: OrderedDict[tuple[Path, int, int], EncodedPicture] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, int, int], EncodedPicture] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
 
@@ -73,14 +77,16 @@ class Pictures:
         it is too large or cannot be decoded.
         """
         path = self._find(url)
-        if size is None:
+        name = frame_name(str(path), split_frame(url)[1])
+        if size is None and not is_made(name):
             return self._whole(path)
-        key = (path, path.stat().st_mtime_ns, size)
+        size = _WHOLE if size is None else size
+        key = (name, path.stat().st_mtime_ns, size)
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-        made = self._thumbnail(path, size)
+        made = self._thumbnail(name, size)
         with self._lock:
             if key not in self._kept:
                 self._kept[key] = made
@@ -93,11 +99,12 @@ class Pictures:
         """The file at a row's ``url``, however large. Raises MissingError if it is not below the
         folders or not a picture."""
         path = self._find(url)
-        return PictureFile(path, _media_type(path))
+        guessed = mimetypes.guess_type(path.name)[0] or ""
+        return PictureFile(path, guessed if guessed.startswith("video/") else _media_type(path))
 
     def _find(self, url: str) -> Path:
         """The real path of a picture. Follows links before it checks the folder."""
-        path = _local_path(url)
+        path = _local_path(split_frame(url)[0])
         if path is None:
             raise MissingError("this row's picture is not a local file; see its url")
         try:
@@ -116,9 +123,12 @@ class Pictures:
         data = path.read_bytes()
         return EncodedPicture(data, _media_type(io.BytesIO(data)))
 
-    def _thumbnail(self, path: Path, size: int) -> EncodedPicture:
-        with path.open("rb") as stream:
-            image = read_picture(stream, "this row's picture", self._limits.picture_pixels)
+    def _thumbnail(self, name: str, size: int) -> EncodedPicture:
+        try:
+            image = open_any(name, self._limits.picture_pixels)
+        except PictureError as error:
+            said = str(error).replace(split_frame(name)[0], "this row's picture")
+            raise type(error)(said) from error
         image.thumbnail((size, size), Image.Resampling.LANCZOS)
         made = io.BytesIO()
         image.save(made, "JPEG", quality=_QUALITY)

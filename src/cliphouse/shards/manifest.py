@@ -22,11 +22,13 @@ MANIFEST_NAME = "cliphouse.json"
 
 @dataclass(frozen=True)
 class Manifest:
-    """The encoder's name, the dimension of its vectors, and the roots that rows name."""
+    """The encoder's name, the dimension of its vectors, and the roots that rows name. One frame in
+    ``every`` seconds was taken of videos; None if nobody has said so."""
 
     model: str
     dim: int
     roots: tuple[Root, ...] = ()
+    every: float | None = None
 
     def is_of_model(self, other: Manifest) -> bool:
         """Whether both are of one model."""
@@ -45,7 +47,8 @@ def read_manifest(folder: str) -> Manifest | None:
             return None
         values = json.loads(fs.cat_file(path))
         roots = (Root(str(each["name"]), str(each["place"])) for each in values.get("roots", ()))
-        return Manifest(str(values["model"]), int(values["dim"]), tuple(roots))
+        every = float(values["every"]) if "every" in values else None
+        return Manifest(str(values["model"]), int(values["dim"]), tuple(roots), every)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ShardError(f"{path}: damaged ({error}); remove it to go on without it") from error
 
@@ -53,7 +56,7 @@ def read_manifest(folder: str) -> Manifest | None:
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest in one step, so that no reader sees half of it."""
     path = folder / MANIFEST_NAME
-    record = {name: value for name, value in asdict(manifest).items() if value or name != "roots"}
+    record = {name: value for name, value in asdict(manifest).items() if value}
     part = path.with_name(f"{path.name}.{os.getpid()}.part")  # of each writer at once its own
     with disk_errors(path):
         try:
