@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,6 +83,7 @@ class LoadingTable:
         pictures and ``options`` do not allow that; UserError if there is no such root, or the
         folder cannot be it.
         """
+        from cliphouse.indexing.extend import extend_indexes
         from cliphouse.loading.sync import SyncOptions, sync_folder
 
         self.refresh()
@@ -94,9 +96,12 @@ class LoadingTable:
                 options or SyncOptions(),
                 progress,
             )
-        if report.rows is not None:
-            self._note_model()
-        return report
+        if report.rows is None:
+            return report
+        self._note_model()
+        with self._database.long_retries(GOES_ON):
+            table = open_table(self._database.connection, self.name)
+            return replace(report, extended=extend_indexes(table))
 
     def drop(self) -> DroppedTable:
         """Drop the table with its ledger (see cliphouse.loading.drop.drop_table). Files of shards

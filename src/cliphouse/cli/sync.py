@@ -13,6 +13,7 @@ from cliphouse.cli import options, passed_over, show
 from cliphouse.errors import UserError
 from cliphouse.json_text import to_json
 from cliphouse.pictures.formats import MAX_PIXELS
+from cliphouse.wording import counted
 
 if TYPE_CHECKING:
     from cliphouse.loading.sync import SyncOptions, SyncReport
@@ -84,6 +85,7 @@ def command(
         _tell(done, report, json, dry_run)
         if done.rows is not None and not json:
             show.out.print(f"{done.rows.rows:,} pictures in table {table} of {db}", markup=False)
+            _tell_extended(done)
         if watch:
             _watch(opened, done.folder, chosen, report, json)
 
@@ -115,6 +117,17 @@ def _tell(done: SyncReport, report: Path | None, json: bool, dry_run: bool = Fal
 
         write_report(done.pictures.skipped, report)
     print(to_json(_record(done)), flush=True)
+
+
+def _tell_extended(done: SyncReport) -> None:
+    """Say what became of the indexes of embeddings."""
+    if done.extended is None:
+        return
+    names, rows = " and ".join(done.extended.names), counted(done.extended.rows, "row")
+    if done.extended.is_built:
+        show.out.print(f"{names}: extended by {rows}")
+    else:
+        show.out.print(f"{names}: searches scan {rows} beside it; to extend it: cliphouse index")
 
 
 def _record(done: SyncReport) -> dict[str, object]:

@@ -26,6 +26,7 @@ from cliphouse.pictures.embed import (
 )
 from cliphouse.pictures.roots import RootWish, root_called
 from cliphouse.schema.handle import find_table, open_table
+from cliphouse.schema.index_spec import Extension
 from cliphouse.schema.info import TableInfo, rows_by_shard
 from cliphouse.shards.manifest import read_manifest
 from cliphouse.shards.one_writer import one_writer
@@ -52,12 +53,14 @@ class SyncOptions:
 @dataclass(frozen=True)
 class SyncReport:
     """What was done to the ``shards`` of the pictures in ``folder``, and then to the table: None if
-    there was nothing to load, or nothing was to be done."""
+    there was nothing to load, or nothing was to be done. ``extended`` says what became of the
+    table's indexes, if anything."""
 
     folder: Path
     shards: Path
     pictures: EmbedReport
     rows: IngestReport | None = None
+    extended: Extension | None = None
 
 
 def shards_folder(address: Address, table: str, chosen: Path | None = None) -> Path:

@@ -48,3 +48,13 @@ class IndexSpec:
         lowest layer, where nearly all links are.
         """
         return int(rows * (dim * ELEMENT_BYTES[self.quantization] + self.m * 8))
+
+
+@dataclass(frozen=True)
+class Extension:
+    """What became of the indexes ``names`` when rows were loaded after they were built: graphs of
+    ``rows`` rows were built, or are left to the user, since that takes long."""
+
+    names: tuple[str, ...]
+    rows: int
+    is_built: bool
