@@ -35,11 +35,6 @@ class RowChange:
     def is_described_anew(self) -> bool:
         return self.row.caption != self.picture.caption
 
-    @property
-    def is_in_another_root(self) -> bool:
-        """Whether the row has to call the same file by another name."""
-        return self.row.url != self.picture.url
-
 
 @dataclass
 class Changes:
@@ -83,11 +78,11 @@ def find_changes(
             left.append(picture)
             continue
         del free[row.path]
-        change = _same_bytes(row, picture)
-        if change.is_described_anew or change.is_in_another_root:
-            changes.described.append(change)
-        else:
+        caption = (row.own_caption if picture.is_named else "") or picture.caption
+        if (row.caption, row.url) == (caption, picture.url):
             changes.unchanged += 1
+        else:
+            changes.described.append(_same_bytes(row, picture))
     left = _match_moved_folder(changes, left, free, inside)
     left = _match_by_bytes(changes, left, free, inside)
     for picture in left:

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from cliphouse.errors import PictureError
 from cliphouse.models import Encoder
@@ -23,14 +21,14 @@ from cliphouse.pictures.faults import KnownFaults
 from cliphouse.pictures.find import Found, Picture, find_pictures
 from cliphouse.pictures.formats import MAX_PIXELS
 from cliphouse.pictures.jobs import Job, count_pictures, plan_jobs
-from cliphouse.pictures.known import KnownVideos, read_known, schema_with_next_row
+from cliphouse.pictures.known import KnownVideos, read_known
 from cliphouse.pictures.output import take_folder
 from cliphouse.pictures.passed_over import PassedOver
 from cliphouse.pictures.passed_over import describe as describe_passed
 from cliphouse.pictures.roots import RootFinder, RootWish
+from cliphouse.pictures.shard_rows import FinishedRows, ShardRows
 from cliphouse.pictures.unfinished import Unfinished
 from cliphouse.pictures.walk import FoundFile
-from cliphouse.shards.fields import ROW_COLUMN
 from cliphouse.shards.one_writer import OnHeld, one_writer
 from cliphouse.shards.roots import Root
 from cliphouse.shards.writer import ShardWriter
@@ -242,24 +240,19 @@ class _Run:
         places = {entry["image_path"]: place for place, entry in enumerate(rows.entries)}
         if not (rows.entries or job.changed or job.described or job.removed):
             return  # none of the new pictures can be read
-        before = self._read(job)
+        shard = ShardRows(job.before, self._encoder.dim)
         for place, picture in job.changed.items():
             row = places.get(picture.url)
             if row is None:  # it cannot be read any more
                 job.removed.add(place)
                 continue
-            number = before.entries[place][ROW_COLUMN]
-            before.image[place], before.text[place] = rows.image[row], rows.text[row]
-            before.entries[place] = rows.entries[row] | {ROW_COLUMN: number}
+            shard.image[place], shard.text[place] = rows.image[row], rows.text[row]
+            shard.describe(place, rows.entries[row])
             self._report.changed += 1
-        self._describe(job, before)
-        kept = before.take([i for i in range(len(before)) if i not in job.removed])
+        self._describe(job, shard)
         added = rows.take([places[picture.url] for picture in job.added if picture.url in places])
-        next_row = job.before.next_row if job.before else 0
-        for number, entry in enumerate(added.entries, next_row):
-            entry[ROW_COLUMN] = number
         self._report.new += len(added)
-        self._write(job.number, Rows.join([kept, added]), next_row + len(added))
+        self._write(job.number, shard.finished(job.removed, added))
         for path in made:
             path.unlink(missing_ok=True)
 
@@ -282,17 +275,17 @@ class _Run:
                 yield batch.rows
             self._advance(len(batch.rows) + len(batch.passed))
 
-    def _describe(self, job: Job, before: Rows) -> None:
+    def _describe(self, job: Job, shard: ShardRows) -> None:
         """Give rows the new paths, captions and times of their pictures."""
         captioned = [place for place, each in job.described.items() if each.is_described_anew]
         captions = [job.described[place].picture.caption for place in captioned]
         if captioned:
-            before.text[captioned] = encode_captions(self._encoder, captions)
-        for place, change in job.described.items():
-            entry, image, text = before.entries[place], before.image[place], before.text[place]
-            similarity = float(image.astype(np.float32) @ text.astype(np.float32))
-            described = describe(change.picture, entry["width"], entry["height"], similarity)
-            before.entries[place] = {**entry, **described}
+            shard.text[captioned] = encode_captions(self._encoder, captions)
+        entries = shard.entries(list(job.described))
+        for (place, change), entry in zip(job.described.items(), entries, strict=True):
+            image, text = (side[place].astype(np.float32) for side in (shard.image, shard.text))
+            size = entry["width"], entry["height"]
+            shard.describe(place, {**entry, **describe(change.picture, *size, float(image @ text))})
             if change.is_renamed:
                 self._report.renamed += 1
             elif change.is_described_anew:
@@ -300,24 +293,10 @@ class _Run:
             else:
                 self._report.unchanged += 1
 
-    def _read(self, job: Job) -> Rows:
-        """The rows of a shard as it is."""
-        if job.before is None:
-            return Rows.none(self._encoder.dim)
-        shard = job.before.shard
-        assert shard.text is not None
-        image, text = np.load(shard.image.path), np.load(shard.text.path)
-        # pq.read_table would take half a second to import what it reads one file with.
-        entries = pq.ParquetFile(shard.metadata.path).read().to_pylist()
-        for place, entry in enumerate(entries):
-            entry.setdefault(ROW_COLUMN, place)
-        return Rows(image, text, entries)
-
-    def _write(self, number: int, rows: Rows, next_row: int) -> None:
+    def _write(self, number: int, rows: FinishedRows) -> None:
         self._begin()
-        metadata = pa.Table.from_pylist(rows.entries, schema=schema_with_next_row(next_row))
         with ShardWriter(self._folder, number, self._encoder.dim) as writer:
-            writer.append(rows.image, rows.text, metadata)
+            writer.append(rows.image, rows.text, rows.metadata)
 
     def _begin(self) -> None:
         """Say whose shards these are, before anything else is written: a run that fails earlier
