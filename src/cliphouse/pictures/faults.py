@@ -39,6 +39,8 @@ class KnownFaults:
 
     def sort_out(self, pictures: Sequence[Picture]) -> tuple[list[Picture], list[PassedOver]]:
         """The pictures that may be good, and those that were found bad as they are now."""
+        if not self.entries:
+            return list(pictures), []
         good, bad = [], []
         for picture in pictures:
             entry = self.entries.get(picture.name)
@@ -58,7 +60,7 @@ class KnownFaults:
 
     def write(self, passed: Sequence[PassedOver], pictures: Sequence[Picture]) -> None:
         """Remember what was passed over; ``pictures`` are those that may have been good."""
-        files = {each.name: [each.bytes, each.mtime_ns] for each in pictures}
+        files = {each.name: [each.bytes, each.mtime_ns] for each in pictures if passed}
         entries: dict[str, dict[str, Any]] = {}
         for item in passed:
             entry: dict[str, Any] = {"kind": item.kind, "reason": item.reason}

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from cliphouse.errors import PictureError
 from cliphouse.pictures.captions import caption_of_name, read_captions, read_sidecar
+from cliphouse.pictures.formats import VIDEO_SUFFIXES, split_suffix
 from cliphouse.pictures.passed_over import PassedOver
 from cliphouse.pictures.video import (
     EVERY_SECONDS,
     frame_name,
     frame_times,
-    is_video,
     read_length,
 )
 from cliphouse.pictures.walk import CAPTIONS_FILE, Contents, FoundFile, sidecar_key, walk
@@ -24,15 +24,15 @@ RootOf = Callable[[Sequence[FoundFile]], Root | None]
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture file and its caption, which may be empty. ``bytes`` and ``mtime_ns`` show whether
-    it has changed; ``hash`` is XXH3-128 of its bytes, empty as long as nobody has read them.
+    """A picture's ``file`` and its caption, which may be empty. ``bytes`` and ``mtime_ns`` show
+    whether it has changed; ``hash`` is XXH3-128 of its bytes, empty until somebody has read them.
     ``folder`` is where it is within its root, or within the folder that was searched, empty at its
     top; ``root`` is the root's name, empty if it is in none. If ``is_named``, the caption is the
     file's name, and what the photograph says of itself is better. A picture that is a ``frame`` of
     a video has its time in seconds, and those that the whole video takes.
     """
 
-    path: Path
+    file: str
     caption: str
     bytes: int
     mtime_ns: int
@@ -44,9 +44,13 @@ class Picture:
     video_seconds: float | None = None
 
     @property
+    def path(self) -> Path:
+        return Path(self.file)
+
+    @property
     def name(self) -> str:
         """Its path, with the time of a frame."""
-        return str(self.path) if self.frame is None else frame_name(str(self.path), self.frame)
+        return self.file if self.frame is None else frame_name(self.file, self.frame)
 
     @property
     def url(self) -> str:
@@ -54,7 +58,8 @@ class Picture:
         if not self.root:
             return self.name
         folder = f"{self.folder}/" if self.folder else ""
-        return frame_name(f"{SCHEME}{self.root}/{folder}{self.path.name}", self.frame)
+        url = f"{SCHEME}{self.root}/{folder}{self.file.rpartition('/')[2]}"
+        return url if self.frame is None else frame_name(url, self.frame)
 
 
 @dataclass(frozen=True)
@@ -101,22 +106,26 @@ def find_pictures(
     passed = contents.passed
     listed: dict[Path, str] = {}
     if (folder / CAPTIONS_FILE).is_file():
-        read = read_captions(folder / CAPTIONS_FILE, [found.path for found in contents.pictures])
+        paths = [Path(found.path) for found in contents.pictures]
+        read = read_captions(folder / CAPTIONS_FILE, paths)
         listed, passed = read.captions, passed + read.passed
     pictures: list[Picture] = []
-    places: dict[Path, str] = {top: ""}
+    places: dict[str, str] = {}
     for found in contents.pictures:
         path = found.path
         caption = _sidecar(contents, path, passed)
-        if caption is None:
-            caption = listed.get(path)
-        given = caption_of_name(path.stem) if caption is None else caption
-        if path.parent not in places:
-            places[path.parent] = path.parent.relative_to(top).as_posix()
-        place, is_named = places[path.parent], caption is None
+        if caption is None and listed:
+            caption = listed.get(Path(path))
+        parent, _, file_name = path.rpartition("/")
+        stem, suffix = split_suffix(file_name)
+        given = caption_of_name(stem) if caption is None else caption
+        if parent not in places:
+            place = Path(parent).relative_to(top).as_posix()
+            places[parent] = "" if place == "." else place
+        place, is_named = places[parent], caption is None
         file = (path, given, found.bytes, found.mtime_ns)
         picture = Picture(*file, "", place, is_named, name)
-        if is_video(path):
+        if suffix in VIDEO_SUFFIXES:
             pictures += _frames(picture, videos, passed)
         else:
             pictures.append(picture)
@@ -135,7 +144,7 @@ def _frames(picture: Picture, videos: Videos, passed: list[PassedOver]) -> Itera
         yield replace(picture, frame=seconds, video_seconds=length)
 
 
-def _sidecar(contents: Contents, picture: Path, passed: list[PassedOver]) -> str | None:
+def _sidecar(contents: Contents, picture: str, passed: list[PassedOver]) -> str | None:
     sidecar = contents.sidecars.get(sidecar_key(picture)) if contents.sidecars else None
     if sidecar is None:
         return None

@@ -26,3 +26,12 @@ _RAW = """
 _VIDEO = ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv"
 RAW_SUFFIXES = frozenset(_RAW.split())
 VIDEO_SUFFIXES = frozenset(_VIDEO.split())
+
+
+def split_suffix(path: str) -> tuple[str, str]:
+    """A file's path without its suffix, and the suffix in lower case, as Path has them, which takes
+    longer than to find the file."""
+    dot = path.rfind(".")
+    if dot > path.rfind("/") + 1:
+        return path[:dot], path[dot:].lower()
+    return path, ""

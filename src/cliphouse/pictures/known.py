@@ -142,7 +142,7 @@ class KnownVideos(Videos):
 
 
 def _file(picture: Picture) -> tuple[str, int, int]:
-    return str(picture.path), picture.bytes, picture.mtime_ns
+    return picture.file, picture.bytes, picture.mtime_ns
 
 
 def read_known(folder: Path, encoder: Encoder, may_mend: bool = True) -> Known:

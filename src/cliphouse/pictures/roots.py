@@ -122,7 +122,7 @@ class RootFinder:
     def _is_moved(self, root: Root, files: Sequence[FoundFile]) -> bool:
         """Whether the folder has at least half of the root's files, as they were."""
         rows = [row for row in self._known.listed if row.url.startswith(root.prefix)]
-        here = {str(file.path): (file.bytes, file.mtime_ns) for file in files}
+        here = {file.path: (file.bytes, file.mtime_ns) for file in files}
         inside, start = self._folder.inside, len(root.prefix)
         found = sum(here.get(inside + r.url[start:]) == (r.bytes, r.mtime_ns) for r in rows)
         return 0 < found >= _MOVED_SHARE * len(rows)

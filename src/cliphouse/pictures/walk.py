@@ -9,20 +9,22 @@ import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cliphouse.pictures.formats import RAW_SUFFIXES, SUFFIXES, VIDEO_SUFFIXES
+from cliphouse.pictures.formats import RAW_SUFFIXES, SUFFIXES, VIDEO_SUFFIXES, split_suffix
 from cliphouse.pictures.passed_over import Kind, PassedOver
 from cliphouse.pictures.raw import can_read_raw
 from cliphouse.pictures.video import can_read_videos
 
 CAPTIONS_FILE = "captions.csv"
 _SIDECAR = ".txt"
+_READABLE = 0o444  # by everybody, as most files are: the system need not be asked
 
 
 @dataclass(frozen=True)
 class FoundFile:
-    """A file that pictures may be made of, its size in bytes and its time of last change."""
+    """A file that pictures may be made of: its path, which is text since a Path takes longer to
+    make than a file to find; its size in bytes and its time of last change."""
 
-    path: Path
+    path: str
     bytes: int
     mtime_ns: int
 
@@ -37,9 +39,9 @@ class Contents:
     passed: list[PassedOver] = field(default_factory=list)
 
 
-def sidecar_key(path: Path) -> str:
+def sidecar_key(path: str) -> str:
     """What a picture and its text file have in common: their path without the suffix, in NFC."""
-    return unicodedata.normalize("NFC", str(path.with_suffix("")))
+    return unicodedata.normalize("NFC", split_suffix(path)[0])
 
 
 def walk(folder: Path) -> Contents:
@@ -57,6 +59,7 @@ class _Walker:
     def __init__(self, folder: Path) -> None:
         self.contents = Contents()
         self._folder = folder
+        self._captions = str(folder / CAPTIONS_FILE)
         self._links: list[Path] = []
         self._seen: set[tuple[int, int]] = set()  # by device and inode
 
@@ -88,23 +91,22 @@ class _Walker:
 
     def _take(self, entry: os.DirEntry[str], is_linked: bool) -> Path | None:
         """Take a file, or return a folder that is to be read."""
-        path = Path(entry.path)
         if not _is_utf8(entry.name):
-            self._pass_over(path, "name", "the file's name is not valid UTF-8; rename it")
+            self._pass_over(entry.path, "name", "the file's name is not valid UTF-8; rename it")
         elif entry.name.startswith("."):
-            self._pass_over(path, "hidden", "hidden")
+            self._pass_over(entry.path, "hidden", "hidden")
         elif entry.is_symlink():
-            self._links.append(path)
+            self._links.append(Path(entry.path))
         elif entry.is_dir(follow_symlinks=False):
-            return path
+            return Path(entry.path)
         else:
             try:
                 status = entry.stat(follow_symlinks=False)
             except OSError as error:  # it has gone meanwhile, or the folder gives names alone
-                self._pass_over(path, "unreadable", _reason(error))
+                self._pass_over(entry.path, "unreadable", _reason(error))
                 return None
-            if not (is_linked and self._is_seen(path, status)):
-                self._take_file(path, status)
+            if not (is_linked and self._is_seen(entry.path, status)):
+                self._take_file(entry.path, status)
         return None
 
     def _follow(self, link: Path) -> None:
@@ -118,35 +120,36 @@ class _Walker:
         if stat.S_ISDIR(status.st_mode):
             self._read(link, is_linked=True)
         elif not self._is_seen(link, status):
-            self._take_file(link, status)
+            self._take_file(str(link), status)
 
-    def _is_seen(self, path: Path, status: os.stat_result) -> bool:
+    def _is_seen(self, path: str | Path, status: os.stat_result) -> bool:
         is_seen = (status.st_dev, status.st_ino) in self._seen
         if is_seen:
             self._pass_over(path, "linked twice", "is found already without this link")
         return is_seen
 
-    def _take_file(self, path: Path, status: os.stat_result) -> None:
-        suffix = path.suffix.lower()
+    def _take_file(self, path: str, status: os.stat_result) -> None:
+        suffix = split_suffix(path)[1]
         if not stat.S_ISREG(status.st_mode):
             self._pass_over(path, "unknown suffix", "not a file of data")
-        elif path.name == CAPTIONS_FILE and path.parent == self._folder:
+        elif path == self._captions:
             return
         elif suffix == _SIDECAR:
-            first = self.contents.sidecars.setdefault(sidecar_key(path), path)
-            if first is not path:
+            own = Path(path)
+            first = self.contents.sidecars.setdefault(sidecar_key(path), own)
+            if first is not own:
                 self._pass_over(path, "caption", f"the caption is in {first.name}")
         elif suffix not in SUFFIXES and (other := _of_another_kind(suffix)) is not None:
             self._pass_over(path, *other)
-        elif not os.access(path, os.R_OK):
+        elif status.st_mode & _READABLE != _READABLE and not os.access(path, os.R_OK):
             self._pass_over(path, "unreadable", "you may not read it")
         else:
             self._seen.add((status.st_dev, status.st_ino))
             found = FoundFile(path, status.st_size, status.st_mtime_ns)
             self.contents.pictures.append(found)
 
-    def _pass_over(self, path: Path, kind: Kind, reason: str) -> None:
-        self.contents.passed.append(PassedOver(path, reason, kind))
+    def _pass_over(self, path: str | Path, kind: Kind, reason: str) -> None:
+        self.contents.passed.append(PassedOver(Path(path), reason, kind))
 
 
 def _of_another_kind(suffix: str) -> tuple[Kind, str] | None:
