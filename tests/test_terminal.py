@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 import numpy as np
 import pyarrow as pa
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from rich.console import Console
 
 from cliphouse.cli import show
@@ -186,8 +186,7 @@ def test_a_search_shows_its_pictures(drawn: Drawn) -> None:
     urls = re.findall(r"(/\S+\.jpg)\r\n", terminal.text)
     assert len(urls) == 5
     for number, url in enumerate(urls):
-        small = Image.open(url).convert("RGB")
-        small.thumbnail((220, 220))
+        small = ImageOps.contain(Image.open(url).convert("RGB"), (220, 220))
         left = number % 3 * 240
         box = (left, 220 - small.height, left + small.width, 220)
         shown = strips[number // 3].crop(box).convert("RGB")

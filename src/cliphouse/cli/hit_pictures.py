@@ -173,7 +173,7 @@ def _strip(
 ) -> Image.Image | None:
     """Pictures side by side as one, each within ``width`` x ``rows`` characters; None if there is
     none."""
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     if not any(pictures):
         return None
@@ -182,8 +182,7 @@ def _strip(
     strip = Image.new("RGBA", (len(pictures) * step - _GAP * screen.cell.width, height))
     for number, picture in enumerate(pictures):
         if picture is not None:
-            small = picture.copy()
-            small.thumbnail((across, height))
+            small = ImageOps.contain(picture, (across, height))
             strip.paste(small, (number * step, height - small.height))
     return strip
 
