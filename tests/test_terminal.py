@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import re
 import sys
 import termios
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
@@ -16,18 +16,23 @@ import pyarrow as pa
 import pytest
 from PIL import Image, ImageOps
 from rich.console import Console
+from typer.testing import CliRunner
 
 from cliphouse.cli import show
-from cliphouse.cli.formats import draw_rows
-from cliphouse.cli.hit_pictures import page_address
+from cliphouse.cli.app import app
+from cliphouse.cli.formats import Format, draw_rows, write
+from cliphouse.cli.hit_pictures import Source, page_address
 from cliphouse.cli.terminal import screen as screens
 from cliphouse.cli.terminal.paint import paint
 from cliphouse.cli.terminal.screen import CellSize, Protocol, Screen, ask
+from cliphouse.client import Client
 from cliphouse.errors import QueryError
 from cliphouse.search.query.operand import operands_of
 from cliphouse.search.request import Request
+from cliphouse.server.keys import hash_key
+from cliphouse.server.settings import ServeSettings
 from conftest import Run
-from serving import Drawn
+from serving import Drawn, serving
 from terminal import (
     CELL_10_20,
     KITTY_OK,
@@ -40,6 +45,7 @@ from terminal import (
     sixel_pictures,
 )
 
+KEY = "three-words-of-yours"
 XTERM = {"TERM": "xterm-256color"}
 PROTOCOLS = {Protocol.KITTY: kitty_pictures, Protocol.ITERM2: iterm2_pictures}
 
@@ -194,15 +200,26 @@ def test_a_search_shows_its_pictures(drawn: Drawn) -> None:
     assert re.search(r"1  1\.000 +2  0\.\d{3} +3  0\.\d{3}\r\n", terminal.text)
 
 
-def test_pictures_need_a_terminal_or_its_name(drawn: Drawn, run: Run) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "named", "said"),
+    [
+        ([], "", "the output is none: use --open"),
+        ([], "vt52", "must be one of kitty, iterm2, sixel, blocks"),
+        (["--json"], "kitty", "leave --format, --json and -o out"),
+    ],
+)
+def test_pictures_need_a_terminal_and_the_table(
+    arguments: list[str], named: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLIPHOUSE_TERMINAL", named)
+    result = CliRunner().invoke(app, ["search", "id:7", "--show", *arguments])
+    assert isinstance(result.exception, QueryError)
+    assert said in str(result.exception)
+
+
+def test_a_pipe_gets_pictures_if_their_protocol_is_named(drawn: Drawn, run: Run) -> None:
     asked = ("search", "id:7", "--show", "-k", 2, "--db", drawn.db)
-    refused = run(*asked)
-    assert refused.returncode == 2
-    assert "the output is none: use --open" in refused.stderr
-    assert "must be one of kitty, iterm2" in run(*asked, CLIPHOUSE_TERMINAL="vt52").stderr
-    assert "leave --format, --json and -o out" in run(*asked, "--json").stderr
-    shown = run(*asked, CLIPHOUSE_TERMINAL="iterm2")
-    assert len(iterm2_pictures(shown.stdout)) == 1
+    assert len(iterm2_pictures(run(*asked, CLIPHOUSE_TERMINAL="iterm2").stdout)) == 1
 
 
 def test_a_picture_that_is_gone_is_named(drawn: Drawn, run: Run, tmp_path: Path) -> None:
@@ -221,6 +238,22 @@ def test_a_picture_that_is_gone_is_named(drawn: Drawn, run: Run, tmp_path: Path)
     opened = run("search", "id:1", "--open", "--db", "gone.chdb")
     assert opened.returncode == 2
     assert "no hit has a picture that can be read" in opened.stderr
+
+
+def test_a_service_sends_its_pictures(drawn: Drawn, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = ServeSettings(db=str(drawn.db), pictures=(drawn.pictures,), keys=(hash_key(KEY),))
+    with serving(settings) as served:
+        with Client(served.url, KEY) as service:
+            (found,) = service.search_many(["id:7"], Request(k=2))
+        absent = replace(found[1], id=10**9)
+        first, gone = Source(served.url, KEY).load([found[0], absent])
+    assert gone is None
+    assert "1 of 2 pictures cannot be shown" in capsys.readouterr().err
+    assert first is not None
+    original = Image.open(found[0].url)
+    assert first.size == original.size
+    difference = np.asarray(first).astype(int) - np.asarray(original.convert("RGB"))
+    assert np.abs(difference).mean() < 3  # a JPEG of a JPEG
 
 
 def test_open_shows_a_contact_sheet(drawn: Drawn, run: Run, tmp_path: Path) -> None:
@@ -277,18 +310,25 @@ def test_a_path_is_whole_on_the_line_of_its_hit(
 
 
 def test_paths_for_other_programs(drawn: Drawn, run: Run) -> None:
-    asked = ("search", "id:7", "-k", 3, "--db", drawn.db, "--format")
-    urls = [json.loads(line)["url"] for line in run(*asked, "jsonl").stdout.splitlines()]
-    listed = run(*asked, "paths")
-    assert listed.stdout == "".join(f"{url}\n" for url in urls)
-    assert listed.stderr == ""
-    assert run(*asked, "paths0").stdout == "".join(f"{url}\0" for url in urls)
-    broken = ("sql", r"SELECT 'a\nb' AS url", "--db", drawn.db, "--format")
-    assert "use --format paths0" in run(*broken, "paths").stderr
-    assert run(*broken, "paths0").stdout == "a\nb\0"
-    lacking = run("sql", "SELECT 1 AS a", "--db", drawn.db, "--format", "paths")
-    assert lacking.returncode == 2
-    assert "SELECT path AS url" in lacking.stderr
+    found = run("search", "id:7", "-k", 3, "--db", drawn.db, "--format", "paths")
+    pictures = sorted(drawn.pictures.glob("*.jpg"))
+    nearest = drawn.nearest(drawn.image[7])[:3]
+    assert found.stdout == "".join(f"{pictures[number]}\n" for number in nearest)
+    assert found.stderr == ""
+
+
+def test_a_path_may_hold_a_line_break(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    rows = pa.table({"url": ["a\nb", "c"], "other": [1, 2]})
+
+    def print_as(form: Format, rows: pa.Table) -> None:
+        write(lambda: rows, form, None, lambda: None, lambda: None)
+
+    print_as(Format.PATHS0, rows)
+    assert capfdbinary.readouterr().out == b"a\nb\0c\0"
+    with pytest.raises(QueryError, match="use --format paths0"):
+        print_as(Format.PATHS, rows)
+    with pytest.raises(QueryError, match="SELECT path AS url"):
+        print_as(Format.PATHS, rows.drop_columns(["url"]))
 
 
 def test_rows_as_blocks(drawn: Drawn, run: Run) -> None:

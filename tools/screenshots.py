@@ -35,6 +35,8 @@ _PHONE: dict[str, Any] = {
     "has_touch": True,
 }
 _QUALITY = 70
+_LOADED = "() => [...document.images].every((one) => one.complete || one.loading === 'lazy')"
+_SETTLING_MS = 700  # what fades in
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Shot:
 
 def _open_first(page: Page) -> None:
     page.locator("#grid .tile").first.click()
-    page.locator("dialog[open] img").first.wait_for()
+    page.wait_for_function("() => document.querySelectorAll('dialog[open] img').length > 6")
 
 
 SHOTS = (
@@ -84,7 +86,9 @@ def served(demo: Path) -> Iterator[str]:
     """The address of a service of the demo, which ends with it."""
     command = [sys.executable, "-m", "cliphouse", "serve", "--port", "0"]
     places = ["--db", str(demo / "laion.chdb"), "--pictures", str(demo / "pictures")]
-    service = subprocess.Popen([*command, *places], stdout=subprocess.PIPE, text=True)
+    service = subprocess.Popen(
+        [*command, *places], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     try:
         assert service.stdout is not None
         found = re.search(r"http://\S+", service.stdout.readline())
@@ -96,13 +100,15 @@ def served(demo: Path) -> Iterator[str]:
 
 
 def _take(browser: Browser, address: str, shot: Shot) -> int:
-    context = browser.new_context(base_url=address, **shot.options)
+    context = browser.new_context(base_url=address, reduced_motion="reduce", **shot.options)
     page = context.new_page()
     page.goto(shot.address)
     page.wait_for_load_state("networkidle")
     if shot.act is not None:
         shot.act(page)
         page.wait_for_load_state("networkidle")
+    page.wait_for_function(_LOADED)
+    page.wait_for_timeout(_SETTLING_MS)
     image = Image.open(io.BytesIO(page.screenshot()))
     file = IMAGES / f"{shot.name}.webp"
     image.convert("RGB").save(file, "WEBP", quality=_QUALITY, method=6)
