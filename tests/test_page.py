@@ -117,7 +117,7 @@ def test_the_table_is_described_once_however_long_it_takes(
 ) -> None:
     """With each description the filters are made anew, and what is typed there would be lost."""
     held: list[Route] = []
-    watch.page.route("**/api/info*", lambda route: held.append(route))
+    watch.page.route("**/api/start", lambda route: held.append(route))
     page = watch.open()
     for words in ("a red", "a red heart"):
         page.fill("#words", words)

@@ -22,6 +22,7 @@ TYPES = {
     ".svg": "image/svg+xml",
 }
 WEIGHT = 200_000
+FOR_EVER = "public, max-age=31536000, immutable"
 
 
 @pytest.mark.parametrize("view", ["results", "detail", "dataset", "address"])
@@ -99,16 +100,19 @@ def test_the_browser_refuses_markup_and_scripts(browser: Chromium, page_service:
 def test_the_files_of_the_page(page_service: Served) -> None:
     names = sorted(path.name for path in STATIC.iterdir())
     weight = 0
+    version = re.findall(r"/page/(\w+)/main.js", page_service.http.get("/").text)[0]
     for name in names:
-        answer = page_service.http.get("/" if name == "index.html" else f"/page/{name}")
-        assert answer.content == (STATIC / name).read_bytes()
+        address = "/" if name == "index.html" else f"/page/{version}/{name}"
+        answer = page_service.http.get(address)
+        written = answer.content.replace(f"/page/{version}/".encode(), b"/page/")
+        assert written == (STATIC / name).read_bytes()
         weight += len(answer.content)
         headers = answer.headers
         assert headers["content-type"] == TYPES[Path(name).suffix]
         policy = headers["content-security-policy"]
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy
-        assert headers["cache-control"] == "no-cache"
+        assert headers["cache-control"] == ("no-cache" if name == "index.html" else FOR_EVER)
         again = page_service.http.get(answer.url.path, headers={"If-None-Match": headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
         assert again.headers["etag"] == headers["etag"]
@@ -116,6 +120,11 @@ def test_the_files_of_the_page(page_service: Served) -> None:
     assert weight < WEIGHT
     for name in ("none.js", "..%2Fpage.py", "%2e%2e/page.py", "index.html%00"):
         assert page_service.http.get(f"/page/{name}").status_code == 404
+        assert page_service.http.get(f"/page/{version}/{name}").status_code == 404
+    for other in ("/page/main.js", "/page/0123456789ab/main.js"):  # of a page from before
+        answer = page_service.http.get(other)
+        assert answer.content == (STATIC / "main.js").read_bytes()
+        assert answer.headers["cache-control"] == "no-cache"
 
 
 def test_no_file_has_anything_inline_or_from_elsewhere() -> None:
@@ -132,4 +141,4 @@ def test_no_file_has_anything_inline_or_from_elsewhere() -> None:
         used |= set(re.findall(r'"\./([\w.]+)"', path.read_text()))
     assert used == modules
     loaded = set(re.findall(r'modulepreload" href="/page/([\w.]+)"', page))
-    assert loaded == modules - {"main.js", "dataset.js", "charts.js"}
+    assert loaded == modules - {"main.js", "dataset.js", "charts.js", "map.js", "world.js"}

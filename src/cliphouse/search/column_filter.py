@@ -18,14 +18,15 @@ from cliphouse.engine.quoting import backquote
 from cliphouse.errors import QueryError
 from cliphouse.search.condition import Condition
 
-_KEYS = ("min", "max", "in", "not_in", "contains")
+_KEYS = ("min", "max", "in", "not_in", "contains", "under")
 Plain = str | int | float | bool | Decimal | date | datetime | None
 
 
 @dataclass(frozen=True)
 class ColumnFilter:
     """What the values of a column must meet: bounds, which belong to the range, values of which a
-    row must have one, or none, and a part of the text, in any case.
+    row must have one, or none, a part of the text, in any case, and a folder ``under`` which a path
+    is, or the folder itself.
 
     Of a list, ``is_in`` wants some item to be among the values, ``contains`` some item with that
     part.
@@ -37,26 +38,25 @@ class ColumnFilter:
     is_in: tuple[Plain, ...] | None = None
     not_in: tuple[Plain, ...] | None = None
     contains: str | None = None
+    under: str | None = None
 
     @classmethod
     def of(cls, column: str, given: Any) -> ColumnFilter:
         """Read what a filter says of a column: a list of values, or a mapping with some of min,
-        max, in, not_in and contains. Raises QueryError if it says something else."""
+        max, in, not_in, contains and under. Raises QueryError if it says something else."""
         if isinstance(given, Mapping):
             for key in given:
                 if key not in _KEYS:
                     raise QueryError(
                         f"filter {column}: there is no {key!r}; there are {', '.join(_KEYS)}"
                     )
-            contains = given.get("contains")
-            if contains is not None and not isinstance(contains, str):
-                raise QueryError(f"filter {column}: contains {contains!r}, which is no text")
+            contains, under = (_text(column, key, given.get(key)) for key in ("contains", "under"))
             is_in, not_in = (
                 None if given.get(key) is None else _values(column, given[key])
                 for key in ("in", "not_in")
             )
             least, most = (_bound(column, key, given.get(key)) for key in ("min", "max"))
-            return cls(column, least, most, is_in, not_in, contains)
+            return cls(column, least, most, is_in, not_in, contains, under)
         return cls(column, is_in=_values(column, given))
 
     def to_plain(self) -> Any:
@@ -67,6 +67,7 @@ class ColumnFilter:
             "in": None if self.is_in is None else list(map(_shown, self.is_in)),
             "not_in": None if self.not_in is None else list(map(_shown, self.not_in)),
             "contains": self.contains,
+            "under": self.under,
         }
         given = {key: value for key, value in said.items() if value is not None}
         return given["in"] if given.keys() == {"in"} else given
@@ -150,6 +151,8 @@ class _Terms:
             terms.append(f"NOT {self._among(asked.not_in)}")
         if asked.contains is not None:
             terms.append(self._contains(asked.contains))
+        if asked.under:  # everything is under the top, which has no name
+            terms.append(self._under(asked.under.rstrip("/")))
         return Condition(" AND ".join(terms) or "1", self._parameters)
 
     def _value(self, value: Plain) -> str:
@@ -177,6 +180,12 @@ class _Terms:
             )
         return f"ifNull(positionCaseInsensitiveUTF8({self._column}{found}"
 
+    def _under(self, folder: str) -> str:
+        if not self._kind.is_text or self._kind.is_list:
+            raise QueryError(f"filter {self._asked.column}: under needs a column of paths")
+        own, below = self._value(folder), self._value(f"{folder}/")
+        return f"ifNull({self._column} = {own} OR startsWith({self._column}, {below}), 0)"
+
 
 def _values(column: str, given: Any) -> tuple[Plain, ...]:
     if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable):
@@ -188,6 +197,12 @@ def _values(column: str, given: Any) -> tuple[Plain, ...]:
         if not isinstance(value, Plain):
             raise QueryError(f"filter {column}: {value!r} is no value that a column could have")
     return values
+
+
+def _text(column: str, key: str, value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    raise QueryError(f"filter {column}: {key} {value!r}, which is no text")
 
 
 def _bound(column: str, key: str, value: Any) -> Plain:

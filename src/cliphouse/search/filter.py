@@ -54,7 +54,8 @@ class Filter:
     columns, see cliphouse.schema.columns.
 
     Any other name is that of a column of the table, with what its values must meet: a list of
-    values, or a mapping with some of min, max, in, not_in and contains (see ColumnFilter).
+    values, or a mapping with some of min, max, in, not_in, contains and
+    under (see ColumnFilter).
 
     >>> Filter(min_similarity=0.3, nsfw_in=["UNLIKELY"]).nsfw_in
     ('UNLIKELY',)

@@ -7,6 +7,7 @@ import binascii
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from cliphouse.engine.quoting import backquote, quote
@@ -15,6 +16,7 @@ from cliphouse.schema.handle import TableHandle
 from cliphouse.search.column_filter import ValueType
 from cliphouse.search.condition import Condition, every
 from cliphouse.search.filter import Filter
+from cliphouse.search.mention import mentions
 from cliphouse.search.rows import read_rows
 
 ID = "id"
@@ -33,6 +35,14 @@ class RowPage:
 
 
 @dataclass(frozen=True)
+class Start:
+    """The place in an order before its first row that has ``value`` or a later one; with None,
+    before those without a value."""
+
+    value: str | int | float | None
+
+
+@dataclass(frozen=True)
 class Listing:
     """Which rows to list: the next ``k`` that meet ``filter``, in the order of a column.
 
@@ -41,6 +51,10 @@ class Listing:
     are those to read, by default all but the embeddings. ``cursor`` is that of the page before, of
     the same sort and filter: each page begins after the last row of the one before, however many
     rows were added or removed in between.
+
+    The first page begins at ``start``. If ``is_before``, the list is that of the rows before it,
+    the nearest first. ``mention`` are words that a row's name or caption must have (see
+    cliphouse.search.mention).
     """
 
     k: int = 100
@@ -48,6 +62,14 @@ class Listing:
     filter: Filter | None = None
     columns: Sequence[str] | None = None
     cursor: str | None = None
+    start: Start | None = None
+    is_before: bool = False
+    mention: str = ""
+
+    @property
+    def order(self) -> str:
+        """What a cursor belongs to."""
+        return f"before {self.sort}" if self.is_before else self.sort
 
 
 def list_rows(table: TableHandle, listing: Listing) -> RowPage:
@@ -58,10 +80,11 @@ def list_rows(table: TableHandle, listing: Listing) -> RowPage:
     """
     if not 1 <= listing.k <= MOST_ROWS:
         raise QueryError(f"a page has 1 to {MOST_ROWS:,} rows, not {listing.k:,}")
-    order = _Order.read(listing.sort, table.columns)
+    order = _Order.read(listing.sort, table.columns, listing.is_before)
     condition = every(
         listing.filter.condition(table.columns) if listing.filter else None,
-        order.after(_Place.from_token(listing.cursor, listing.sort)) if listing.cursor else None,
+        mentions(listing.mention, table.columns),
+        _beginning(order, listing),
     )
     where = f"WHERE {condition.sql}\n" if condition else ""
     found = table.connection.rows(
@@ -74,7 +97,14 @@ def list_rows(table: TableHandle, listing: Listing) -> RowPage:
     if len(found) == len(shown):
         return RowPage(rows, None)
     value = shown[-1][_PLACE].decode() or None
-    return RowPage(rows, _Place(shown[-1]["id"], value, listing.sort).to_token())
+    return RowPage(rows, _Place(shown[-1]["id"], value, listing.order).to_token())
+
+
+def _beginning(order: _Order, listing: Listing) -> Condition | None:
+    """What the rows behind the place meet at which the page begins."""
+    if listing.cursor:
+        return order.after(_Place.from_token(listing.cursor, listing.order))
+    return order.at(listing.start) if listing.start else None
 
 
 @dataclass(frozen=True)
@@ -108,14 +138,16 @@ class _Place:
 
 @dataclass(frozen=True)
 class _Order:
-    """Rows by ``column`` of the type ``type`` in SQL, and those with the same value by id."""
+    """Rows by ``column`` of the type ``type`` in SQL, and those with the same value by id; or if
+    ``is_backward``, just the other way round."""
 
     column: str
     type: str
     is_falling: bool
+    is_backward: bool
 
     @classmethod
-    def read(cls, sort: str, types: Mapping[str, str]) -> _Order:
+    def read(cls, sort: str, types: Mapping[str, str], is_backward: bool) -> _Order:
         is_falling = sort not in types and sort.startswith("-")
         name = sort[1:] if is_falling else sort
         if name not in types:
@@ -123,7 +155,7 @@ class _Order:
         kind = ValueType.of(types[name])
         if kind.is_list or kind.base.startswith(_UNORDERED):
             raise QueryError(f"sort: column {name} has lists, which have no order")
-        return cls(name, types[name], is_falling)
+        return cls(name, types[name], is_falling, is_backward)
 
     @property
     def _is_id(self) -> bool:
@@ -138,11 +170,17 @@ class _Order:
         return column
 
     @property
+    def _later(self) -> str:
+        """The sign between a later value and an earlier one."""
+        return "<" if self.is_falling != self.is_backward else ">"
+
+    @property
     def sql(self) -> str:
-        direction = "DESC" if self.is_falling else "ASC"
+        direction = "DESC" if self._later == "<" else "ASC"
         if self._is_id:
             return f"id {direction}"  # the primary key, which is read in its order
-        return f"{self._value} {direction} NULLS LAST, id ASC"
+        rest = "NULLS FIRST, id DESC" if self.is_backward else "NULLS LAST, id ASC"
+        return f"{self._value} {direction} {rest}"
 
     @property
     def token(self) -> str:
@@ -153,18 +191,48 @@ class _Order:
         """What the rows after ``place`` meet."""
         parameters: dict[str, Any] = {"list_id": place.id}
         if self._is_id:
-            return Condition(f"id {'<' if self.is_falling else '>'} {{list_id:Int64}}", parameters)
-        later = "id > {list_id:Int64}"
+            return Condition(f"id {self._later} {{list_id:Int64}}", parameters)
+        later = f"id {'<' if self.is_backward else '>'} {{list_id:Int64}}"
         if place.value is None:
-            return Condition(f"isNull({self._value}) AND {later}", parameters)
+            either = f"isNotNull({self._value}) OR " if self.is_backward else ""
+            both = "" if self.is_backward else f"isNull({self._value}) AND "
+            return Condition(f"({either}{both}{later})", parameters)
         parameters["list_value"] = place.value[1:]
         last = "unhex({list_value:String})"
         kind = ValueType.of(self.type)
         if not kind.is_text:
             last = f"CAST({last}, {quote(kind.base)})"
-        sign = "<" if self.is_falling else ">"
         return Condition(
-            f"(isNull({self._value}) OR {self._value} {sign} {last}"
-            f" OR ({self._value} = {last} AND {later}))",
+            self._among_nulls(
+                f"{self._value} {self._later} {last} OR ({self._value} = {last} AND {later})"
+            ),
             parameters,
         )
+
+    def at(self, start: Start) -> Condition:
+        """What the rows behind ``start`` meet."""
+        if start.value is None:
+            return Condition(f"{'isNotNull' if self.is_backward else 'isNull'}({self._value})")
+        kind = ValueType.of(self.type)
+        if kind.is_time and not _is_time(start.value):
+            raise QueryError(f"start: {start.value!r} is no time, as in 2019-03-31 23:59:59")
+        value, parameter = kind.parameter("list_start", start.value, self.column)
+        sign = self._later if self.is_backward else f"{self._later}="
+        compared = f"{self._value} {sign} {value}"
+        sql = compared if self._is_id else self._among_nulls(compared)
+        return Condition(sql, {"list_start": parameter})
+
+    def _among_nulls(self, later: str) -> str:
+        """Rows without a value are the last, so backward none of them is after one with a value."""
+        if self.is_backward:
+            return f"ifNull({later}, 0)"
+        return f"(isNull({self._value}) OR {later})"
+
+
+def _is_time(value: object) -> bool:
+    """Whether it is a day, or a day and a time, with or without a fraction of a second."""
+    try:
+        datetime.fromisoformat(str(value).partition(".")[0])
+    except ValueError:
+        return False
+    return True

@@ -116,18 +116,18 @@ async def neighbours(
 @router.get("/info", response_model=None, responses={200: {"model": InfoAnswer}})
 async def info(request: Request, table: TableName = None) -> Response:
     """List the tables, and describe one of them."""
-    service = service_of(request)
+    return json_answer(await describe(service_of(request), table))
+
+
+async def describe(service: Service, table: str | None) -> dict[str, Any]:
+    """The answer of /api/info, without the path or the address of the database."""
     described = await service.info(table)
-    # Clients do not learn the path or the address of the database.
-    summary = asdict(described) | {"database": ""}
-    return json_answer(
-        {
-            "version": cliphouse.__version__,
-            "tables": service.tables,
-            "summary": summary,
-            "fields": describe_fields(there=described.columns).model_dump(),
-        }
-    )
+    return {
+        "version": cliphouse.__version__,
+        "tables": service.tables,
+        "summary": asdict(described) | {"database": ""},
+        "fields": describe_fields(there=described.columns).model_dump(),
+    }
 
 
 def _answer(result: SearchResult) -> Response:

@@ -16,6 +16,7 @@ from cliphouse.server.strict import Strict
 
 MAX_CONTAINED = 500  # characters of the text in a filter
 MAX_HOST = 253
+_LONGEST_PATH = 4096
 _Texts = Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=100)]
 _Shards = Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(max_length=10_000)]
 _VALUES: dict[FilterKind, Any] = {
@@ -29,7 +30,7 @@ RESULT_WORDS = ("id", "similarity", "image")
 _FILTER = """
 Conditions on the rows to find. A row must meet all of them. Ranges include their bounds. Any other
 name is that of a column of the table, with a list of values or with some of ``min``, ``max``,
-``in``, ``not_in`` and ``contains``.
+``in``, ``not_in``, ``contains`` and ``under``.
 """
 _HIT = """
 A row that was found. ``score`` is the cosine similarity to the query. ``distance`` is the distance
@@ -56,13 +57,15 @@ _Scalars = Annotated[list[_Scalar], Field(max_length=100)]
 
 class ColumnFilterBody(Strict):
     """What the values of a column must meet. Bounds belong to the range. A row must have one of the
-    values ``in``, none of ``not_in``, and the text ``contains`` in any case."""
+    values ``in``, none of ``not_in``, and the text ``contains`` in any case. ``under`` is a folder:
+    the value must be its path or one below it."""
 
     min: Annotated[str, Field(max_length=100)] | int | float | None = None
     max: Annotated[str, Field(max_length=100)] | int | float | None = None
     in_: _Scalars | None = Field(None, alias="in")
     not_in: _Scalars | None = None
     contains: Annotated[str, Field(max_length=MAX_CONTAINED)] | None = None
+    under: Annotated[str, Field(max_length=_LONGEST_PATH)] | None = None
 
 
 class _ColumnFilters(Strict):

@@ -11,29 +11,22 @@ from starlette.responses import Response
 
 from cliphouse.inspection.facets import MOST_VALUES
 from cliphouse.inspection.statistics import Bin
-from cliphouse.search.request import Request as SearchRequest
 from cliphouse.server.api import service_of
-from cliphouse.server.column_models import FilterBody
 from cliphouse.server.failures import RESPONSES, json_answer
+from cliphouse.server.filtered import Filtered
 from cliphouse.server.schema import Name
-from cliphouse.server.strict import Strict
 
 router = APIRouter(prefix="/api", responses=RESPONSES)
 _Column = Annotated[str, Field(min_length=1, max_length=200)]
 
 
-class FacetsBody(Strict):
+class FacetsBody(Filtered):
     """The columns to count, and the filter that rows must meet. ``values`` is the most values of a
     column that the answer lists."""
 
     columns: Annotated[list[_Column], Field(min_length=1, max_length=20)]
-    filter: FilterBody | None = None
     values: Annotated[int, Field(ge=1, le=MOST_VALUES)] = 20
     table: Name | None = None
-
-    def to_request(self) -> SearchRequest:
-        """The filter as that of a search. Raises QueryError if a value is wrong."""
-        return SearchRequest.read(self.model_dump(include={"filter"}, exclude_none=True))
 
 
 class ValueAnswer(BaseModel):

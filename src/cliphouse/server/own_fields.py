@@ -13,8 +13,18 @@ from cliphouse.schema.columns import COLUMNS
 from cliphouse.search.column_filter import ValueType
 from cliphouse.server.column_models import MAX_CONTAINED
 
-OwnKind = Literal["own_contains", "own_values", "own_flag", "own_numbers", "own_days", "own_times"]
+OwnKind = Literal[
+    "own_folder",
+    "own_contains",
+    "own_values",
+    "own_flag",
+    "own_numbers",
+    "own_days",
+    "own_times",
+]
+_FOLDER = "folder"  # the column that `sync` and `embed` keep
 _ENDS: dict[OwnKind, tuple[str, ...]] = {
+    "own_folder": ("under",),
     "own_contains": ("contains",),
     "own_values": ("is",),
     "own_flag": ("is",),
@@ -36,6 +46,7 @@ class OwnControl(BaseModel):
     """A control for a filter on a column of a table's own. ``fields`` are the names of its inputs.
     It sets the filter that is named like the column, by its ``kind``:
 
+    - ``own_folder`` sets ``under``, one of the folders that /api/groups counts.
     - ``own_contains`` sets ``contains``, a text of at most ``max_length`` characters.
     - ``own_values`` sets a list with the chosen value, one of those that /api/facets counts.
     - ``own_flag`` sets a list with true or false.
@@ -60,6 +71,9 @@ def _control(column: NamedType) -> OwnControl | None:
     if column.name in _KNOWN or EMBEDDING.fullmatch(column.type):
         return None
     kind = _kind(column.type)
+    is_path = ValueType.of(column.type).is_text and not ValueType.of(column.type).is_list
+    if column.name == _FOLDER and is_path:
+        kind = "own_folder"
     if kind is None:
         return None
     return OwnControl(

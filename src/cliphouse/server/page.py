@@ -6,11 +6,13 @@ import hashlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from urllib.parse import quote
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from cliphouse.errors import MissingError
+from cliphouse.server.api import service_of
 
 router = APIRouter(include_in_schema=False)
 _FOLDER = Path(__file__).parent / "static"
@@ -29,6 +31,13 @@ _POLICY = (
 )
 
 
+_INDEX = "index.html"
+_ROOT = b"/page/"
+_NO_CACHE = "no-cache"  # the browser asks each time whether its copy is the newest
+_FOR_EVER = "public, max-age=31536000, immutable"
+_UNESCAPED = "!~*'()"  # by encodeURIComponent, which the page calls
+
+
 @dataclass(frozen=True)
 class PageFile:
     """A file of the page, its content type, and an ETag for this version."""
@@ -38,31 +47,63 @@ class PageFile:
     etag: str
 
 
+@dataclass(frozen=True)
+class PageFiles:
+    """The files of the page by name, and what their version is called. The index names the others
+    with the version, so a page never mixes versions."""
+
+    version: str
+    by_name: dict[str, PageFile]
+
+
 @cache
-def page_files() -> dict[str, PageFile]:
-    """Read the files of the page, by name."""
-    return {path.name: _read(path) for path in _FOLDER.iterdir() if path.suffix in _MEDIA_TYPES}
+def page_files() -> PageFiles:
+    """Read the files of the page."""
+    paths = sorted(path for path in _FOLDER.iterdir() if path.suffix in _MEDIA_TYPES)
+    texts = {path.name: path.read_bytes() for path in paths}
+    version = _digest(b"".join(texts.values()))[:12]
+    texts[_INDEX] = texts[_INDEX].replace(_ROOT, b"%s%s/" % (_ROOT, version.encode()))
+    return PageFiles(version, {name: _file(name, data) for name, data in texts.items()})
 
 
 @router.api_route("/", methods=["GET", "HEAD"])
 async def index(request: Request) -> Response:
-    return _send(request, "index.html")
+    """The page. The browser is told to ask for its first data at once, beside the scripts."""
+    answer = _send(request, _INDEX, _NO_CACHE)
+    if not service_of(request).settings.keys:  # the page alone can send one
+        first = f"<{_first_request(request)}>; rel=preload; as=fetch; crossorigin"
+        answer.headers["Link"] = first
+    return answer
 
 
 @router.api_route("/page/{name}", methods=["GET", "HEAD"])
 async def file(request: Request, name: str) -> Response:
-    return _send(request, name)
+    return _send(request, name, _NO_CACHE)
 
 
-def _send(request: Request, name: str) -> Response:
-    """Send a file. The browser revalidates its copy each time, so a page never mixes versions."""
-    found = page_files().get(name)
+@router.api_route("/page/{version}/{name}", methods=["GET", "HEAD"])
+async def versioned_file(request: Request, version: str, name: str) -> Response:
+    is_current = version == page_files().version
+    return _send(request, name, _FOR_EVER if is_current else _NO_CACHE)
+
+
+def _first_request(request: Request) -> str:
+    """What the page asks for first, as start.js says it."""
+    asked = request.query_params
+    path = "/api/start" if set(asked) <= {"table", "item"} else "/api/info"
+    table = asked.get("table")
+    return f"{path}?table={quote(table, safe=_UNESCAPED)}" if table else path
+
+
+def _send(request: Request, name: str, kept: str) -> Response:
+    """Send a file that the browser may keep as ``kept`` says."""
+    found = page_files().by_name.get(name)
     if found is None:
         raise MissingError("the page has no such file")
     headers = {
         "Content-Security-Policy": _POLICY,
         "ETag": found.etag,
-        "Cache-Control": "no-cache",
+        "Cache-Control": kept,
         "Cross-Origin-Resource-Policy": "same-origin",
     }
     if request.headers.get("if-none-match") == found.etag:
@@ -70,7 +111,9 @@ def _send(request: Request, name: str) -> Response:
     return Response(found.data, headers=headers, media_type=found.media_type)
 
 
-def _read(path: Path) -> PageFile:
-    data = path.read_bytes()
-    tag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
-    return PageFile(data, _MEDIA_TYPES[path.suffix], tag)
+def _file(name: str, data: bytes) -> PageFile:
+    return PageFile(data, _MEDIA_TYPES[Path(name).suffix], f'"{_digest(data)}"')
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:32]

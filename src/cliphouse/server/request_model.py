@@ -30,7 +30,8 @@ class RequestModel(Strict):
 
     def to_request(self) -> Request:
         """Make the Request. Raises QueryError if a value is out of range."""
-        return Request.read(self.model_dump(include=set(_OFFERED), exclude_none=True))
+        given = self.model_dump(include=set(_OFFERED), exclude_none=True, by_alias=True)
+        return Request.read(given)
 
 
 def _field(option: Option) -> tuple[Any, Any]:

@@ -8,11 +8,11 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from cliphouse.search.listing import MOST_ROWS, Listing
-from cliphouse.search.request import Request as SearchRequest
+from cliphouse.search.listing import MOST_ROWS, Listing, Start
 from cliphouse.server.api import service_of
-from cliphouse.server.column_models import FilterBody
+from cliphouse.server.column_models import MAX_CONTAINED
 from cliphouse.server.failures import RESPONSES, json_answer
+from cliphouse.server.filtered import Filtered
 from cliphouse.server.schema import Name
 from cliphouse.server.strict import Strict
 
@@ -20,22 +20,38 @@ router = APIRouter(prefix="/api", responses=RESPONSES)
 _Column = Annotated[str, Field(min_length=1, max_length=200)]
 
 
-class RowsBody(Strict):
+class StartBody(Strict):
+    """The place in the order before the first row with ``value`` or a later one; null stands for
+    the rows without a value, which come last."""
+
+    value: Annotated[str, Field(max_length=4000)] | int | float | None
+
+
+class RowsBody(Filtered):
     """Which rows to list, and in which order: ``k`` rows after the place that ``cursor`` marks,
     with the columns ``fields``, by the column ``sort``, or by the largest value first with a minus
-    before it."""
+    before it. Without a cursor the list begins at ``start``, or with ``before`` goes back from
+    there, the nearest row first. The caption, name, title or keywords of a row must have each word
+    of ``mention``."""
 
     sort: Annotated[str, Field(min_length=1, max_length=201)] = "id"
     k: Annotated[int, Field(ge=1, le=MOST_ROWS)] = 100
     fields: list[_Column] = Field(["url", "caption"], max_length=100)
-    filter: FilterBody | None = None
     cursor: Annotated[str, Field(max_length=20_000)] | None = None
+    start: StartBody | None = None
+    before: bool = False
+    mention: Annotated[str, Field(max_length=MAX_CONTAINED)] = ""
     table: Name | None = None
 
     def to_listing(self) -> Listing:
         """Make the Listing. Raises QueryError if a value of the filter is wrong."""
-        asked = SearchRequest.read(self.model_dump(include={"filter"}, exclude_none=True))
-        return Listing(self.k, self.sort, asked.filter, self.fields, self.cursor)
+        start = Start(self.start.value) if self.start else None
+        return Listing(
+            *(self.k, self.sort, self.to_filter(), self.fields, self.cursor),
+            start=start,
+            is_before=self.before,
+            mention=self.mention,
+        )
 
 
 class RowsAnswer(BaseModel):

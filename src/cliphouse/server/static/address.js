@@ -2,7 +2,8 @@
 
 import { fresh } from "./state.js";
 
-const SIMPLE = { q: "words", modality: "modality", mode: "mode", table: "table", view: "view", sort: "sort" };
+const SIMPLE = { q: "words", modality: "modality", mode: "mode", table: "table", view: "view", sort: "sort", by: "by", at: "at" };
+const VIEWS = ["search", "map", "dataset"];
 const OTHERS = ["part", "dedup", "item"];
 
 export function toAddress(state) {
@@ -28,7 +29,9 @@ export function fromAddress(search) {
     if (query.has(short)) state[name] = query.get(short);
   }
   if (!["image", "text"].includes(state.modality)) state.modality = "image";
-  if (state.view !== "dataset") state.view = "search";
+  if (!VIEWS.includes(state.view)) state.view = "search";
+  if (state.by !== "words") state.by = "meaning";
+  if (!/^(\d{4,6}-\d\d|none|-?\d+)$/.test(state.at)) state.at = "";
   state.parts = query.getAll("part").map(readPart).filter(Boolean);
   // Every other parameter may be a filter. main.js keeps those that the service offers.
   for (const [name, value] of query) {

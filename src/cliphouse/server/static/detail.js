@@ -1,7 +1,10 @@
-// The detail view of a row: its picture, all its columns, and its neighbours by picture and by text.
+// The detail view of a row: its picture, what is known of it, its place in the folder, its duplicates,
+// and its neighbours by picture and by text.
 
+import { about } from "./about.js";
 import { getJson, inTable } from "./api.js";
-import { $, copyText, el, toast, webAddress } from "./dom.js";
+import { duplicates, inFolder } from "./beside.js";
+import { $, copyText, el, grouped, toast, webAddress } from "./dom.js";
 import { isLocal, picture, saveOriginal } from "./picture.js";
 import { follow } from "./tile.js";
 import { Zoom } from "./zoom.js";
@@ -11,7 +14,8 @@ const PREVIEW = 1024; // pixels; the original follows when somebody enlarges the
 const TITLES = { image: "Similar pictures", text: "Similar captions" };
 
 export class Detail {
-  // `act` has href, open(hit), findSimilar, add, subtract, step(id, by), place(id) and close().
+  // `act` has href, open(hit), findSimilar, add, subtract, step(id, by), place(id), selectThese(hits), folder(path),
+  // folderHref(path), near(latitude, longitude) and close().
   constructor(act) {
     this.act = act;
     this.dialog = $("detail");
@@ -47,7 +51,13 @@ export class Detail {
       this.draw(hit ?? (await this.read(id, table, signal)), table, modalities);
       this.dialog.querySelector(`[data-control=${inDialog ?? "close"}]`)?.focus();
       if (hit) await this.read(id, table, signal);
-      await Promise.all(modalities.map((modality) => this.fillNeighbours(id, modality, table, signal)));
+      await Promise.all([
+        this.fillFolder(table, signal),
+        ...modalities.map(async (modality) => {
+          const hits = await this.fillNeighbours(id, modality, table, signal);
+          if (modality === "image") await this.fillDuplicates(hits, table, signal);
+        }),
+      ]);
     } catch (error) {
       if (error.name !== "AbortError") this.fail(error.message);
     }
@@ -57,8 +67,8 @@ export class Detail {
   async read(id, table, signal) {
     const row = await getJson(inTable(`/api/items/${id}`, table), signal);
     this.row = row;
-    this.dialog.querySelector(".known")?.replaceChildren(...known(row));
-    return { url: "", caption: "", ...row };
+    this.dialog.querySelector(".told")?.replaceChildren(...this.about(row));
+    return this.asHit();
   }
 
   draw(hit, table, modalities) {
@@ -82,13 +92,44 @@ export class Detail {
         el("div", { class: "about" },
           el("h2", { id: "detail-title" }, hit.caption || `Row ${hit.id}`),
           this.actions(hit),
-          el("dl", { class: "known" }, known(this.row?.id === hit.id ? this.row : hit)))),
+          el("div", { class: "buttons in-folder", role: "group", "aria-label": "In its folder", hidden: true }),
+          el("div", { class: "told" }, this.about(this.row?.id === hit.id ? this.row : hit)))),
+      el("section", { class: "neighbours duplicates", "aria-label": "Duplicates", hidden: true }),
       ...modalities.map((modality) => el("section", { class: "neighbours", "data-modality": modality, "aria-label": TITLES[modality] },
         el("h3", {}, TITLES[modality]), el("ul", { role: "list", tabindex: 0, "aria-label": TITLES[modality] }))),
     );
     this.table = table;
     this.showPlace();
     this.dialog.scrollTop = 0;
+  }
+
+  asHit() {
+    return { url: "", caption: "", score: null, folded: 0, ...this.row };
+  }
+
+  about(row) {
+    return about(row, { folder: this.act.folder, folderHref: this.act.folderHref, place: this.act.near }).filter(Boolean);
+  }
+
+  // The pictures before and after it in its folder.
+  async fillFolder(table, signal) {
+    const { before, after } = await inFolder(this.row, table, signal);
+    const to = (hit, text) => el("button", {
+      type: "button", class: "plain", disabled: hit === null, title: hit?.file_name, onclick: () => this.act.open({ caption: "", url: "", ...hit }),
+    }, text);
+    const box = this.dialog.querySelector(".in-folder");
+    box.hidden = before === null && after === null;
+    box.replaceChildren(to(before, "‹ Previous in the folder"), to(after, "Next in the folder ›"));
+  }
+
+  async fillDuplicates(near, table, signal) {
+    const found = await duplicates(this.row, near, table, signal);
+    const box = this.dialog.querySelector(".duplicates");
+    box.hidden = found.length === 0;
+    box.replaceChildren(
+      el("h3", {}, found.length === 1 ? "1 duplicate" : `${grouped(found.length)} duplicates`),
+      el("button", { type: "button", class: "plain", onclick: () => this.act.selectThese([this.asHit(), ...found]) }, "Select all of them"),
+      el("ul", { role: "list", tabindex: 0, "aria-label": "Duplicates" }, found.map((hit) => this.neighbour(hit, table))));
   }
 
   // The box with the picture: first a preview, then the original if somebody enlarges it.
@@ -157,6 +198,7 @@ export class Detail {
     const list = this.dialog.querySelector(`[data-modality=${modality}] ul`);
     list.replaceChildren(...hits.map((hit) => this.neighbour(hit, table)));
     if (!hits.length) list.replaceChildren(el("li", { class: "note" }, "No neighbours found."));
+    return hits;
   }
 
   neighbour(hit, table) {
@@ -165,7 +207,7 @@ export class Detail {
       el("a", { href: this.act.href(hit), onclick: follow(() => this.act.open(hit)), title: hit.caption },
         image,
         el("span", { class: "words" }, hit.caption || "no caption"),
-        hit.score !== null && el("span", { class: "match" }, hit.score.toFixed(3))));
+        hit.note ? el("span", { class: "match" }, hit.note) : hit.score !== null && el("span", { class: "match" }, hit.score.toFixed(3))));
     image.addEventListener("error", () => { item.hidden = true; }, { once: true });
     return item;
   }
@@ -199,20 +241,4 @@ export class Detail {
     work();
     return true;
   }
-}
-
-function written(value) {
-  if (value === null || value === "") return "—";
-  if (typeof value === "object") return JSON.stringify(value);
-  return Number.isInteger(value) || typeof value !== "number" ? String(value) : String(Number(value.toPrecision(6)));
-}
-
-// A term and a value for each column. The url is a link if it is a web address.
-function known(row) {
-  return Object.entries(row).filter(([name]) => name !== "folded" && name !== "distance").flatMap(([name, value]) => {
-    const text = written(value);
-    const address = name === "url" && webAddress(text);
-    const shown = address ? el("a", { href: address, target: "_blank", rel: "noopener noreferrer" }, text) : text;
-    return [el("dt", {}, name), el("dd", {}, shown)];
-  });
 }

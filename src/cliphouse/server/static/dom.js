@@ -70,3 +70,12 @@ export function saveFile(blob, name) {
 }
 
 export const grouped = (number) => number.toLocaleString("en-US");
+
+// The time of a frame in its video, as 1:02:03.
+export function clock(seconds) {
+  if (typeof seconds !== "number" || !(seconds >= 0)) return null;
+  const whole = Math.floor(seconds);
+  const two = (number) => String(number).padStart(2, "0");
+  const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];
+  return `${hours ? `${hours}:${two(minutes)}` : minutes}:${two(whole % 60)}`;
+}

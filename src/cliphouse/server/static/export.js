@@ -2,14 +2,14 @@
 
 import { hasKey, linkWithKey } from "./api.js";
 import { $, copyText, saveFile, toast } from "./dom.js";
-import { isAsking, isPrivate } from "./state.js";
+import { isAsking, isNaming, isPrivate } from "./state.js";
 
 const LABELS = { command: "Command", python: "Python", sql: "SQL" };
 
 export function offerExport(results, current) {
   const run = (work) => async (event) => {
     const button = event.currentTarget;
-    if (!isAsking(current()) && !(button.dataset.code in LINKS)) return toast("Search for something first");
+    if (!isAsking(current()) && !(button.dataset.code in LINKS)) return toast(isNaming(current()) ? "Only a search by meaning can be exported" : "Search for something first");
     button.disabled = true;
     try {
       await work(button.dataset);

@@ -11,6 +11,12 @@ const counted = new Map(); // by table and kinds
 // The facets of the columns whose filters are menus. `info` is the answer of /api/info.
 export const readMenus = (info, table) => read(info, table, MENUS);
 
+// The folders with their rows, if the table has any.
+export async function readFolders(info, table) {
+  if (!info.fields.own.some(({ kind }) => kind === "own_folder")) return null;
+  return (await postJson("/api/groups", { column: "folder", ...(table && { table }) })).groups;
+}
+
 // The facets of the columns that have charts, in the order of their filters.
 export async function readCharts(info, table) {
   const facets = (await Promise.all([readMenus(info, table), read(info, table, CHARTS)])).flat();

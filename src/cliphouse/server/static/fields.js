@@ -9,6 +9,7 @@ const CHOICES = { hide: ["strict", "show"], own_flag: ["yes", "no"] };
 // What an own filter asks of its column, by its kind; a value that is not set is undefined.
 const bounds = (min, max) => ({ min, max });
 const OWN = {
+  own_folder: (under) => ({ under }),
   own_contains: (contains) => ({ contains }),
   own_values: (value) => [value],
   own_flag: (value) => [value === "yes"],

@@ -1,7 +1,8 @@
 // The filter form and the other search options: modality, mode, near-duplicates, table.
 
-import { $, el } from "./dom.js";
+import { $, el, grouped } from "./dom.js";
 import { HIDE, known, namesOf, offeredBy } from "./fields.js";
+import { FOLDER } from "./folders.js";
 import { offerModes } from "./modes.js";
 
 const WAIT = 250;
@@ -63,6 +64,25 @@ export class Filters {
     }
   }
 
+  // Fill the menu of folders with those in `groups`, from /api/groups, and the folders around them.
+  offerFolders(groups, chosen) {
+    const counts = new Map();
+    for (const { value, rows } of groups) {
+      const parts = value ? value.split("/") : [];
+      for (let depth = 1; depth <= parts.length; depth += 1) {
+        const path = parts.slice(0, depth).join("/");
+        counts.set(path, (counts.get(path) ?? 0) + rows);
+      }
+    }
+    const paths = [...counts.keys()].toSorted();
+    const name = (path) => `${"\u2003".repeat(path.split("/").length - 1)}${path.split("/").at(-1)} (${grouped(counts.get(path))})`;
+    if (chosen[FOLDER] && !counts.has(chosen[FOLDER])) paths.push(chosen[FOLDER]);
+    const options = paths.map((path) => el("option", { value: path }, counts.has(path) ? name(path) : path));
+    const menu = $("filters").elements[FOLDER];
+    menu.replaceChildren(el("option", { value: "" }, "any"), ...options);
+    menu.value = chosen[FOLDER] ?? "";
+  }
+
   read() {
     const fields = [...$("filters").elements].filter((field) => field.name && field.validity.valid);
     return known(Object.fromEntries(fields.map((field) => [field.name, field.value])), this.filters);
@@ -119,6 +139,7 @@ const CONTROLS = {
     ["show", "show"],
   ]),
   range: pair("number"),
+  own_folder: (filter) => select(filter, [["", "any"]]),
   own_contains: (filter) => text(filter),
   own_values: (filter) => select(filter, [["", "any"]]),
   own_flag: (filter) => select(filter, [["", "any"], ["yes", "yes"], ["no", "no"]]),

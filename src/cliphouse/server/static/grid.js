@@ -63,6 +63,15 @@ export class Grid {
     this.layOut();
   }
 
+  // Put hits before the first one, without moving what is in the window.
+  prepend(hits) {
+    const first = this.cells[0];
+    const before = first ? this.lines[first.line].top : 0;
+    this.cells.unshift(...hits.map((hit) => this.cell(hit)));
+    this.layOut();
+    if (first) window.scrollBy(0, this.lines[first.line].top - before);
+  }
+
   // Put hits behind another one, in its group.
   insert(id, hits) {
     const at = this.cells.findIndex(({ hit }) => hit.id === id);
@@ -216,6 +225,19 @@ export class Grid {
   firstSeen() {
     const nodes = [...this.list.querySelectorAll(".tile:not([hidden])")];
     return nodes.find((node) => node.getBoundingClientRect().bottom > 0) ?? nodes[0];
+  }
+
+  // The first picture that the window shows, below the header.
+  firstShown() {
+    const above = 80 - this.list.getBoundingClientRect().top;
+    return this.lines.find(({ top, height, cells }) => cells.length && top + height > above)?.cells[0];
+  }
+
+  // Scroll to a picture's line, with its heading.
+  scrollTo(cell) {
+    const line = this.lines[cell.line - 1]?.label ? cell.line - 1 : cell.line;
+    window.scrollTo(0, this.list.getBoundingClientRect().top + scrollY + this.lines[line].top - 90);
+    this.mount();
   }
 
   focus(id) {

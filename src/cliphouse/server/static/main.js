@@ -2,22 +2,29 @@
 
 import { fromAddress, toAddress } from "./address.js";
 import { getJson, inTable } from "./api.js";
-import { readCharts, readMenus } from "./facets.js";
+import { readCharts, readFolders, readMenus } from "./facets.js";
 import { Detail } from "./detail.js";
-import { $, toast } from "./dom.js";
+import { $, grouped, toast } from "./dom.js";
+import { excluded } from "./excluded.js";
 import { known, offeredBy } from "./fields.js";
+import { FOLDER, boxFilter, showWithin } from "./folders.js";
+import { Kinds } from "./kinds.js";
 import { isMode } from "./modes.js";
 import { Filters } from "./filters.js";
 import { Grid } from "./grid.js";
 import { Query } from "./query.js";
 import { Listing, Results, SORTED } from "./results.js";
+import { Scrubber } from "./scrubber.js";
 import { Selection } from "./selection.js";
 import { Sorting } from "./sorting.js";
-import { fresh, isAsking, isPrivate, toBody, toListing } from "./state.js";
+import { readInfo } from "./start.js";
+import { fresh, isAsking, isNaming, isPrivate, toBody, toListing } from "./state.js";
 import { showCount, showEngine, clearStatus, showProblem } from "./status.js";
 import { offerExport } from "./export.js";
 import { MEMBERS, STACK, follow } from "./tile.js";
 import { isKept } from "./uploads.js";
+
+const NEAR = 0.02; // degrees, some two kilometres
 
 let state = fresh();
 let info = null;
@@ -29,9 +36,13 @@ const statistics = new Map(); // by table
 
 const results = new Results(listener(() => results));
 const listing = new Listing(listener(() => listing)); // all pictures, shown if nothing is searched for
+const naming = new Listing(listener(() => naming)); // those whose names or captions have the words
+let shownSource = listing;
 
-// What is shown: the search, or all pictures.
-const current = () => (isAsking(state) ? results : listing);
+const sourceOf = (one) => (isAsking(one) ? results : isNaming(one) ? naming : listing);
+
+// What is shown: the search, the words in names and captions, or all pictures.
+const current = () => sourceOf(state);
 
 function listener(source) {
   return {
@@ -40,7 +51,7 @@ function listener(source) {
       if (current() !== source()) return;
       $("grid").removeAttribute("aria-busy");
       showProblem("");
-      if (isFirst && source() === listing && sorting.isUndated(answer.hits, state.sort)) {
+      if (isFirst && source() === listing && !listing.body.start && sorting.isUndated(answer.hits, state.sort)) {
         sorting.show(state.sort, false);
         showPictures();
         return;
@@ -48,10 +59,10 @@ function listener(source) {
       if (isFirst) grid.replace(answer.hits, state.table);
       else grid.append(answer.hits);
       if (isFirst && answer.search) showEngine(answer.search, milliseconds);
+      if (isFirst) countKinds(answer);
       showStatus();
-      // An observer reports changes only. Observe again, in case the page is still too short.
-      watcher.unobserve($("more"));
-      watcher.observe($("more"));
+      scrubber.follow();
+      watchEnd();
       detail.showPlace();
     },
     failed(message, isFirst) {
@@ -97,8 +108,19 @@ const act = {
   isSelected: (id) => selection.has(id),
   isSelecting: () => selection.isSelecting,
   select: (hit, isRange) => selection.toggle(hit, state.table, isRange),
+  selectThese(hits) {
+    selection.add(hits, state.table);
+    act.close();
+  },
+  near(latitude, longitude) {
+    const [south, north, west, east] = [[latitude, -1], [latitude, 1], [longitude, -1], [longitude, 1]].map(([value, side]) => Number((value + side * NEAR).toFixed(5)));
+    change({ ...asking([]), words: "", filters: { ...state.filters, ...boxFilter({ south, west, north, east }) } }, "step");
+  },
   extend: (from, to) => selection.extend(from, to, state.table),
   selectAll: (hits) => selection.add(hits, state.table),
+  folder: (path) => change({ ...asking([]), words: "", filters: { ...state.filters, [FOLDER]: path } }, "step"),
+  folderHref: (path) => toAddress({ ...fresh(), table: state.table, filters: { ...state.filters, [FOLDER]: path } }),
+  leave: (names) => change({ filters: without(state.filters, names) }, "step"),
   close() {
     const { item } = state;
     if (item === null) return;
@@ -114,19 +136,43 @@ const selection = new Selection({
   refresh: () => grid.markSelected(),
   focusGrid: () => grid.focusStop(),
   searchBy: (hits) => change({ ...asking([]), parts: hits.map((hit) => rowPart(hit, 1)) }, "step"),
+  partCount: () => (isAsking(state) ? state.parts.length + (state.words.trim() ? 1 : 0) : 0),
+  subtract: (hits) => change(asking([...state.parts, ...hits.map((hit) => rowPart(hit, -1))]), "step"),
+  exclude,
 });
 const detail = new Detail(act);
 const query = new Query(change);
 const filters = new Filters(change);
 const sorting = new Sorting(change);
+const kinds = new Kinds(change);
+const scrubber = new Scrubber({
+  stops: (groups) => sorting.stops(groups, sorting.listed(state.sort)),
+  shownStop(stops) {
+    const cell = grid.firstShown();
+    return cell ? stops.findIndex(({ value }) => value === sorting.valueOf(cell.hit, sorting.listed(state.sort))) : -1;
+  },
+  jump(stop, place) {
+    const cell = grid.cells.find(({ hit }) => sorting.valueOf(hit, sorting.listed(state.sort)) === stop.value);
+    if (cell) grid.scrollTo(cell);
+    else change({ at: place === 0 ? "" : stop.at }, "replace");
+  },
+});
 const watcher = new IntersectionObserver((entries) => {
   if (entries.some((entry) => entry.isIntersecting)) current().more();
 }, { rootMargin: "900px" });
+
+// An observer reports changes only. Observe again, in case the page is still too short.
+function watchEnd() {
+  watcher.unobserve($("more"));
+  watcher.observe($("more"));
+}
 
 function asking(parts) {
   const words = parts.length ? state.words : "";
   return { parts, words, item: null, view: "search" };
 }
+
+const without = (values, names) => Object.fromEntries(Object.entries(values).filter(([name]) => !names.includes(name)));
 
 function rowPart(hit, weight) {
   rows.set(hit.id, hit);
@@ -137,7 +183,9 @@ function rowPart(hit, weight) {
 function change(patch, kind, hit) {
   const opened = state.item === null ? 0 : history.state?.depth;
   state = { ...state, ...patch };
-  if ("words" in patch) state.view = "search";
+  if ("words" in patch || "parts" in patch) state.view = "search";
+  if (!state.words.trim() || state.parts.length) state.by = "meaning";
+  if (["sort", "table", "filters"].some((name) => name in patch)) state.at = "";
   const address = toAddress(state);
   const isNew = address !== location.pathname + location.search || isPrivate(state);
   if (kind === "replace" || (kind === "typing" && isTyping)) {
@@ -156,6 +204,45 @@ function showStatus() {
   const order = !isAsking(state) ? sorted && `, sorted by ${sorted}` : state.sort ? `: ${hits.length < SORTED ? "all that were found" : `the ${SORTED} nearest`}, sorted by ${sorted}` : "";
   showCount(hits.length - grid.hiddenCount, grid.hiddenCount, cursor !== null, order);
   $("more").hidden = cursor === null;
+  $("earlier").hidden = !current().hasEarlier;
+  $("restore").hidden = excluded.size === 0;
+  $("restore").textContent = `Show ${grouped(excluded.size)} hidden`;
+}
+
+// Hide pictures until they are shown again.
+function exclude(hits) {
+  const ids = new Set(hits.map(({ id }) => id));
+  for (const id of ids) excluded.add(id);
+  for (const source of [results, listing, naming]) source.remove(ids);
+  if (listing.left) listing.left.content.cells = listing.left.content.cells.filter(({ hit }) => !ids.has(hit.id));
+  grid.remove(ids);
+  showStatus();
+  watchEnd();
+}
+
+function restore() {
+  excluded.clear();
+  shownBody = null;
+  listing.text = null;
+  show();
+}
+
+// Say in how many names and captions the words are, once a search has answered.
+function countKinds(answer) {
+  if (isNaming(state)) kinds.tell(state.words, `${answer.hits.length}${answer.cursor ? "+" : ""}`);
+  else if (isAsking(state) && !state.parts.length) kinds.count(toListing(state, offeredBy(info), columnNames(), "id"), info.summary.rows);
+}
+
+// Load what comes before the first picture, which stays where it is.
+async function showEarlier() {
+  const source = current();
+  try {
+    const hits = await source.earlier();
+    if (hits && current() === source) grid.prepend(hits);
+  } catch (error) {
+    toast(error.message);
+  }
+  showStatus();
 }
 
 // Show the near-duplicates of a hit beside it.
@@ -184,19 +271,23 @@ function fold(hit) {
 }
 
 async function show(hit) {
-  const isDataset = state.view === "dataset";
+  const { view } = state;
+  const isDataset = view === "dataset";
+  document.body.dataset.view = view;
   $("dataset").hidden = !isDataset;
-  $("search-view").hidden = isDataset;
+  $("map").hidden = view !== "map";
+  $("search-view").hidden = view !== "search";
   $("controls").hidden = isDataset;
-  mark($("to-dataset"), isDataset);
-  mark($("to-search"), !isDataset);
+  for (const name of ["search", "map", "dataset"]) mark($(`to-${name}`), view === name);
   $("to-search").href = toAddress({ ...state, view: "search", item: null });
+  $("to-map").href = toAddress({ ...state, view: "map", item: null });
   $("to-dataset").href = toAddress({ ...fresh(), table: state.table, view: "dataset" });
   $("private").hidden = !isPrivate(state);
   query.show(state, rows, state.table);
   filters.show(state);
+  kinds.show(state);
   document.title = titleOf(state);
-  $("title").textContent = isDataset ? "The dataset" : "Search pictures";
+  $("title").textContent = { dataset: "The dataset", map: "Map" }[view] ?? "Search pictures";
   try {
     await prepare();
   } catch (error) {
@@ -205,42 +296,45 @@ async function show(hit) {
   }
   filters.show(state);
   sorting.show(state.sort, isAsking(state));
+  showWithin(state.filters, act);
   if (isDataset) await showDataset();
+  else if (view === "map") await showMap();
   else showPictures();
+  if (view !== "search" || current() !== listing) scrubber.hide();
   showItem(hit);
 }
 
 const mark = (link, isCurrent) => (isCurrent ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current"));
 
 function titleOf({ view, words, parts }) {
-  if (view === "dataset") return "Dataset – cliphouse";
+  if (view !== "search") return `${view === "map" ? "Map" : "Dataset"} – cliphouse`;
   const named = words.trim() || (parts.length ? "More like this" : "");
   return named ? `${named} – cliphouse` : "cliphouse";
 }
 
+const columnNames = () => new Set(info.summary.columns.map((column) => column.name));
+
 function showPictures() {
-  const columns = new Set(info.summary.columns.map((column) => column.name));
-  const isSearch = isAsking(state);
-  const offered = offeredBy(info);
-  const body = isSearch ? toBody(state, offered, columns) : toListing(state, offered, columns, sorting.listed(state.sort));
-  const text = (isSearch ? "search " : "list ") + JSON.stringify(body);
-  if (text === shownBody) return;
-  if (shownBody?.startsWith("list ")) listing.left = { top: scrollY, content: grid.content };
+  const source = current();
+  const sort = sorting.listed(state.sort);
+  const [offered, columns] = [offeredBy(info), columnNames()];
+  const body = source === results ? toBody(state, offered, columns) : toListing(state, offered, columns, sort, sorting.start(state.at, sort));
+  if (source === listing) scrubber.show(sorting.groups(sort), body, info.summary.rows);
+  const text = JSON.stringify(body);
+  if (source === shownSource && text === shownBody) return;
+  if (shownBody !== null && shownSource === listing) listing.left = { top: scrollY, content: grid.content };
+  if (shownSource !== source) shownSource[shownSource === listing ? "pause" : "reset"]();
+  shownSource = source;
   shownBody = text;
-  $("welcome").hidden = isSearch;
-  $("grid").setAttribute("aria-label", isSearch ? "Results" : "All pictures");
-  if (isSearch) {
-    listing.pause();
-    window.scrollTo(0, 0);
-    results.start(body);
-  } else {
-    clearStatus();
-    results.reset();
+  $("welcome").hidden = source !== listing;
+  $("grid").setAttribute("aria-label", source === listing ? "All pictures" : "Results");
+  if (source !== results) clearStatus();
+  if (source === listing) {
     if (text === listing.text && listing.hits.length) return showAgain();
     listing.text = text;
-    window.scrollTo(0, 0);
-    listing.start(body);
   }
+  window.scrollTo(0, 0);
+  source.start(body);
   return undefined;
 }
 
@@ -249,6 +343,19 @@ function showAgain() {
   grid.restore(listing.left.content, state.table);
   showStatus();
   window.scrollTo(0, listing.left.top);
+}
+
+async function showMap() {
+  try {
+    const { showMap: draw } = await import("./map.js");
+    const { filter, table } = toListing({ ...state, words: "" }, offeredBy(info), columnNames(), "id");
+    draw({ filter, table }, {
+      isLocked: Object.keys(state.filters).some((name) => name in boxFilter({})),
+      open: (box) => change({ ...asking([]), words: "", filters: { ...state.filters, ...boxFilter(box) } }, "step"),
+    });
+  } catch (error) {
+    showProblem(error.message);
+  }
 }
 
 async function showDataset() {
@@ -275,8 +382,9 @@ async function readStatistics() {
 }
 
 async function readValues() {
-  const [, facets] = await Promise.all([readStatistics(), readMenus(info, state.table)]);
+  const [, facets, folders] = await Promise.all([readStatistics(), readMenus(info, state.table), readFolders(info, state.table)]);
   filters.offerOwnValues(facets, state.filters);
+  if (folders) filters.offerFolders(folders, state.filters);
 }
 
 // Load the table's description. It is asked for once, however many changes wait for it: the filters
@@ -284,7 +392,7 @@ async function readValues() {
 async function describe() {
   const { table } = state;
   if (info !== null && (table || info.tables[0]) === info.summary.table) return;
-  if (awaited?.table !== table) awaited = { table, answer: getJson(inTable("/api/info", table)) };
+  if (awaited?.table !== table) awaited = { table, answer: readInfo(table) };
   const mine = awaited;
   try {
     const answer = await mine.answer;
@@ -294,6 +402,8 @@ async function describe() {
       filters.offer(info);
       sorting.offer(info);
       selection.clear();
+      excluded.clear();
+      $("to-map").hidden = !["latitude", "longitude"].every((name) => columnNames().has(name));
     }
   } finally {
     if (awaited === mine) awaited = null;
@@ -324,8 +434,11 @@ function listen() {
   addEventListener("popstate", (event) => enter(event.state?.state ?? fromAddress(location.search)));
   $("home").addEventListener("click", follow(() => change({ ...fresh(), table: state.table }, "step")));
   $("to-search").addEventListener("click", follow(() => change({ view: "search" }, "step")));
+  $("to-map").addEventListener("click", follow(() => change({ view: "map", item: null }, "step")));
   $("to-dataset").addEventListener("click", follow(() => change({ view: "dataset", item: null }, "step")));
   $("more").addEventListener("click", () => current().more());
+  $("earlier").addEventListener("click", showEarlier);
+  $("restore").addEventListener("click", restore);
   addEventListener("keydown", (event) => {
     if (event.key !== "/" || event.target.matches("input, textarea, select") || document.querySelector("dialog[open]")) return;
     event.preventDefault();

@@ -23,7 +23,7 @@ export function sourceOf(row, table, size) {
 }
 
 // Whether the picture is a file of the service's machine.
-export const isLocal = ({ url }) => url.startsWith("/") || url.startsWith("file://");
+export const isLocal = ({ url }) => ["/", "file://", "root:"].some((start) => url.startsWith(start));
 
 // The path of a local file; another address as it is.
 export function pathOf({ url }) {

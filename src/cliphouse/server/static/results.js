@@ -1,12 +1,14 @@
 // Runs the newest search, or lists all pictures, page by page, and drops repeated rows.
 
 import { post, postJson } from "./api.js";
+import { excluded } from "./excluded.js";
+import { takeListed } from "./start.js";
 
 const FIRST = 30;
 const NEXT = 60;
 const FOLDED = 200;
 const WEAK = "Less alike: some may have nothing to do with it";
-const SHOWN = ["url", "caption", "width", "height"]; // the columns that a tile needs
+const SHOWN = ["url", "caption", "width", "height", "folder", "frame_time"]; // what tiles and headings need
 export const SORTED = 200; // so many of the nearest are sorted by a column
 
 export class Results {
@@ -36,6 +38,11 @@ export class Results {
     return this.load(FIRST);
   }
 
+  // Whether there is anything before the first hit.
+  get hasEarlier() {
+    return false;
+  }
+
   // Give up what is loading, and keep what is loaded.
   pause() {
     this.controller?.abort();
@@ -47,10 +54,15 @@ export class Results {
     return this.cursor === null || this.isLoading ? Promise.resolve() : this.load(NEXT);
   }
 
+  // The columns to ask for, as far as the table has them.
+  get fields() {
+    return SHOWN.filter((name) => this.body.columns.has(name));
+  }
+
   // A page of the search. Each page would be sorted by itself, so a sorted search has only one.
   async page(k, cursor, signal) {
     const { sort } = this.body;
-    const body = { ...this.body, k: sort ? SORTED : k, fields: SHOWN.join(), count: true, weak: !cursor && !sort, ...(cursor && { cursor }) };
+    const body = { ...this.body, k: sort ? SORTED : k, fields: this.fields.join(), count: true, weak: !cursor && !sort, ...(cursor && { cursor }) };
     const answer = await postJson("/api/search", body, signal);
     return sort ? { ...answer, cursor: null } : answer;
   }
@@ -79,8 +91,7 @@ export class Results {
       this.seen = new Set();
     }
     // If the table changed in between, a page can overlap the previous one.
-    const hits = answer.hits.filter(({ id }) => !this.seen.has(id));
-    for (const { id } of hits) this.seen.add(id);
+    const hits = this.unseen(answer.hits);
     this.hits.push(...hits);
     if (isFirst) this.weakBelow = answer.search?.weak_below ?? null;
     this.cursor = answer.cursor;
@@ -88,12 +99,19 @@ export class Results {
     this.listener.found({ ...answer, hits }, isFirst, milliseconds);
   }
 
+  // Those of `hits` that are not shown yet and that nobody has hidden.
+  unseen(hits) {
+    const fresh = hits.filter(({ id }) => !this.seen.has(id) && !excluded.has(id));
+    for (const { id } of fresh) this.seen.add(id);
+    return fresh;
+  }
+
   // The near-duplicates of a hit that are folded into it, nearest first, without what is shown.
   async folded(hit, threshold) {
     const { operands, dedup, sort, ...rest } = this.body;
-    const body = { ...rest, operands: [{ id: hit.id }], min_score: threshold, k: FOLDED, fields: SHOWN.join() };
+    const body = { ...rest, operands: [{ id: hit.id }], min_score: threshold, k: FOLDED, fields: this.fields.join() };
     const { hits } = await postJson("/api/search", body);
-    return hits.filter(({ id }) => !this.seen.has(id));
+    return hits.filter(({ id }) => !this.seen.has(id) && !excluded.has(id));
   }
 
   // The heading of the hits that are no better than unrelated pictures; null for the others.
@@ -123,11 +141,52 @@ export class Results {
 
 // All pictures of a table that meet the filter, in the order of a column.
 export class Listing extends Results {
-  async page(k, cursor, signal) {
+  reset() {
+    super.reset();
+    this.back = null; // the cursor of what comes before the first; undefined at the first one
+  }
+
+  get hasEarlier() {
+    return this.back !== null;
+  }
+
+  start(body) {
+    this.back = body.start ? undefined : null;
+    return super.start(body);
+  }
+
+  get fields() {
     const { sort, columns } = this.body;
-    const fields = [...new Set([...SHOWN, sort.replace(/^-/, "")])].filter((name) => columns.has(name));
-    const { table, filter } = this.body;
-    const answer = await postJson("/api/rows", { table, filter, sort, fields, k: 2 * k, ...(cursor && { cursor }) }, signal);
-    return { hits: answer.rows.map((row) => ({ url: "", caption: "", ...row, score: null, folded: 0 })), cursor: answer.cursor, search: null };
+    return [...new Set([...super.fields, sort.replace(/^-/, "")])].filter((name) => columns.has(name));
+  }
+
+  async page(k, cursor, signal) {
+    const { sort, table, filter, start, mention } = this.body;
+    const ready = !cursor && !start && !mention && takeListed(table, sort, filter);
+    const answer = ready || (await this.rows({ k: 2 * k, ...(cursor && { cursor }) }, signal));
+    return { hits: answer.rows.map(asHit), cursor: answer.cursor, search: null };
+  }
+
+  // The pictures before the first, in their order, or null if there are none or they are on their way.
+  async earlier() {
+    if (this.back === null || this.isLoading) return null;
+    this.isLoading = true;
+    const { body } = this;
+    try {
+      const answer = await this.rows({ before: true, k: 2 * NEXT, ...(this.back && { cursor: this.back }) });
+      if (body !== this.body) return null;
+      this.back = answer.cursor;
+      const hits = this.unseen(answer.rows.map(asHit).toReversed());
+      this.hits.unshift(...hits);
+      return hits;
+    } finally {
+      if (body === this.body) this.isLoading = false;
+    }
+  }
+
+  rows(more, signal) {
+    return postJson("/api/rows", { ...this.body, fields: this.fields, ...more }, signal);
   }
 }
+
+const asHit = (row) => ({ url: "", caption: "", ...row, score: null, folded: 0 });

@@ -7,7 +7,8 @@ import { pathOf } from "./picture.js";
 const MOST_SUMMED = 16; // what a search may sum
 
 export class Selection {
-  // `act` has shownHits(), refresh() to show what is selected, searchBy(hits) and focusGrid().
+  // `act` has shownHits(), refresh() to show what is selected, searchBy(hits), subtract(hits),
+  // partCount(), the number of parts of the search, exclude(hits) and focusGrid().
   constructor(act) {
     this.act = act;
     this.hits = new Map();
@@ -19,16 +20,25 @@ export class Selection {
       this.act.focusGrid();
     });
     $("save-selected").addEventListener("click", () => this.save());
-    $("copy-selected").addEventListener("click", () => copyText([...this.hits.values()].map(pathOf).join("\n"), this.hits.size === 1 ? "Path" : "Paths"));
-    $("like-selected").addEventListener("click", () => {
-      const hits = [...this.hits.values()];
-      this.clear();
-      this.act.searchBy(hits);
-    });
+    $("copy-selected").addEventListener("click", () => copyText(this.lines(), this.hits.size === 1 ? "Path" : "Paths"));
+    $("list-selected").addEventListener("click", () => saveFile(new Blob([`${this.lines()}\n`], { type: "text/plain" }), "cliphouse.txt"));
+    for (const [id, work] of [["like-selected", "searchBy"], ["unlike-selected", "subtract"], ["hide-selected", "exclude"]]) {
+      $(id).addEventListener("click", () => {
+        const hits = [...this.hits.values()];
+        this.clear();
+        this.act[work](hits);
+      });
+    }
     document.addEventListener("keydown", (event) => {
       if (event.key !== "Escape" || !this.isSelecting || event.defaultPrevented || document.querySelector("dialog[open], details[open]")) return;
       this.clear();
     });
+  }
+
+  // The paths or addresses, one a line. A name with a line break is written as an address.
+  lines() {
+    const paths = [...this.hits.values()].map(pathOf);
+    return paths.map((path) => (/[\r\n]/.test(path) ? `file://${encodeURI(path)}` : path)).join("\n");
   }
 
   get isSelecting() {
@@ -88,9 +98,11 @@ export class Selection {
     $("select").setAttribute("aria-pressed", this.isSelecting);
     $("selected").hidden = !this.isSelecting;
     $("selected-count").textContent = count === 0 ? "Choose pictures" : `${grouped(count)} selected`;
-    for (const id of ["save-selected", "copy-selected"]) $(id).disabled = count === 0;
-    $("like-selected").disabled = count === 0 || count > MOST_SUMMED;
-    $("like-selected").title = count > MOST_SUMMED ? `At most ${MOST_SUMMED} pictures can be searched by` : "Search by the mean of the selected pictures";
+    for (const id of ["save-selected", "list-selected", "copy-selected", "hide-selected"]) $(id).disabled = count === 0;
+    const room = MOST_SUMMED - this.act.partCount();
+    offer($("like-selected"), count, MOST_SUMMED, "Search by the mean of the selected pictures");
+    offer($("unlike-selected"), count, room === MOST_SUMMED ? 0 : room, "Subtract them from the search");
+    if (room === MOST_SUMMED) $("unlike-selected").title = "Search for something first, and then subtract pictures from it";
     this.act.refresh();
   }
 
@@ -108,4 +120,10 @@ export class Selection {
       $("save-selected").disabled = this.hits.size === 0;
     }
   }
+}
+
+// A button that takes one to `most` of the selected pictures.
+function offer(button, count, most, title) {
+  button.disabled = count === 0 || count > most;
+  button.title = count > most ? `A search has at most ${MOST_SUMMED} parts` : title;
 }

@@ -8,17 +8,20 @@ export function fresh() {
     view: "search",
     table: "",
     words: "",
+    by: "meaning", // or "words": what names and captions contain
     parts: [], // { kind: "words" | "row" | "url" | "upload", value, weight }
     modality: "image",
     mode: "auto",
     dedup: 0.99,
     sort: "", // a column, with a minus before it for the largest value first; see sorting.js
+    at: "", // where all pictures begin: a month, "none" for those without a date, or an id
     filters: {}, // values by name: see fields.js
     item: null,
   };
 }
 
-export const isAsking = (state) => state.words.trim() !== "" || state.parts.length > 0;
+export const isNaming = (state) => state.by === "words" && state.words.trim() !== "" && state.parts.length === 0;
+export const isAsking = (state) => !isNaming(state) && (state.words.trim() !== "" || state.parts.length > 0);
 export const isPrivate = (state) => state.parts.some((part) => part.kind === "upload");
 
 // The body of /api/search for a table with `columns` and a service that offers `filters`.
@@ -28,16 +31,21 @@ export function toBody(state, filters, columns) {
   if (state.words.trim()) body.operands.unshift({ words: state.words });
   if (state.dedup !== null) body.dedup = state.dedup;
   if (state.sort) body.sort = state.sort;
-  return withFilter(body, state, filters, columns);
+  return withFilter(withColumns(body, columns), state, filters, columns);
 }
 
-// What /api/rows is asked for all pictures in the order of `sort`; `columns` says which it may name.
-export function toListing(state, filters, columns, sort) {
+// What /api/rows is asked for all pictures in the order of `sort`, from `start` on, or for those whose
+// names or captions have the words.
+export function toListing(state, filters, columns, sort, start) {
   const body = { sort };
   if (state.table) body.table = state.table;
-  Object.defineProperty(body, "columns", { value: columns }); // no part of what is sent
-  return withFilter(body, state, filters, columns);
+  if (state.words.trim()) body.mention = state.words;
+  else if (start) body.start = start;
+  return withFilter(withColumns(body, columns), state, filters, columns);
 }
+
+// The names of the columns that it may ask for. They are no part of what is sent.
+const withColumns = (body, columns) => Object.defineProperty(body, "columns", { value: columns });
 
 function withFilter(body, state, filters, columns) {
   const filter = toFilter(state.filters, filters, columns);

@@ -1,6 +1,6 @@
 // A tile of the grid: a picture that links to its details, its caption, and its buttons.
 
-import { el } from "./dom.js";
+import { clock, el } from "./dom.js";
 import { picture, thumbnailSize } from "./picture.js";
 
 // Of a hit: the ids of the near-duplicates that are shown beside it, and the id of the hit that it is
@@ -33,6 +33,7 @@ export function tile(hit, table, height, act, broken, shaped) {
       onclick: (event) => act.select(hit, event.shiftKey),
     }, el("span", { "aria-hidden": "true" }, "✓")),
     hit.folded > 0 && stack(hit, act),
+    frame(hit),
     el("span", { class: "acts" },
       button("≈", `More like this: ${name}`, "More like this", () => act.findSimilar(hit)),
       button("+", `Add to the search: ${name}`, "Add to the search", () => act.add(hit)),
@@ -60,6 +61,12 @@ function clicked(hit, act) {
 
 const figure = (note) => note && el("span", { class: "match", title: note.title },
   el("span", { class: "hidden" }, `, ${note.name} `), note.text);
+
+// Where in its video a frame is.
+function frame({ frame_time: seconds }) {
+  const time = clock(seconds);
+  return time && el("span", { class: "at-time" }, el("span", { class: "hidden" }, "frame at "), `▶ ${time}`);
+}
 
 function stack(hit, act) {
   const isOpen = Boolean(hit[MEMBERS]);

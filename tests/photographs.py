@@ -1,0 +1,88 @@
+"""Two tables of photographs, as `sync` fills them: `laion` with dates, places, folders and
+duplicates, `plain` with folders alone. Some of their texts are hostile."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from browser import ELSEWHERE
+from cliphouse.table import Table
+from shard_files import make_shard
+
+ROWS = 400
+PLAIN = 130
+EVIL = "<img src=x onerror='window.pwned=1'>"
+FOLDERS = ("", "2016", "2016/Rome", "2016/Rome/Day 1", f"2017/{EVIL}")
+TOWNS = ((41.9, 12.5), (52.5, 13.4), (-33.9, 151.2))
+SAME, NEAR = (10, 11), 12  # rows with the same bytes, and one that looks like them
+FRAME = 5
+SECONDS = 83.4
+
+
+def taken(row: int) -> datetime | None:
+    """Three years of months, in another order than that of the rows; the last rows have no date."""
+    if row >= ROWS - 40:
+        return None
+    month = row * 7 % 36
+    day = datetime(2016 + month // 12, month % 12 + 1, row % 28 + 1)
+    return day + timedelta(hours=12, minutes=row % 60, seconds=row // 60)
+
+
+def town(row: int) -> tuple[float, float] | None:
+    """Where it was taken, to some hundred metres; one row in four does not know."""
+    if row % 4 == 3:
+        return None
+    latitude, longitude = TOWNS[row % 4]
+    return latitude + (row % 10) / 1000, longitude + (row % 7) / 1000
+
+
+DAYS = [taken(row) for row in range(ROWS)]
+PLACES = [town(row) for row in range(ROWS)]
+FOLDER = [FOLDERS[row % len(FOLDERS)] for row in range(ROWS)]
+NAMES = [f"IMG_{1000 + row}.jpg" for row in range(ROWS)]
+CAPTIONS = ["a needle" if row % 50 == 0 else f"picture {row}" for row in range(ROWS)]
+KEYWORDS = [["Holiday", EVIL] if row % 40 == 7 else [] for row in range(ROWS)]
+TITLES = ["Needle and thread" if row == 77 else None for row in range(ROWS)]
+CAMERAS = [None if row % 2 else f"Camera {EVIL}" for row in range(ROWS)]
+LATITUDES = [place[0] if place else None for place in PLACES]
+LONGITUDES = [place[1] if place else None for place in PLACES]
+IN_ORDER = [FOLDERS[row * len(FOLDERS) // PLAIN] for row in range(PLAIN)]  # of the table plain
+
+
+def load_photographs(folder: Path) -> Path:
+    """Load them; returns the database's folder."""
+    metadata: dict[str, Any] = {
+        "url": [f"{ELSEWHERE}{row}.png" for row in range(ROWS)],
+        "caption": CAPTIONS,
+        "width": [320] * ROWS,
+        "height": [240] * ROWS,
+        "taken": pa.array(DAYS, pa.timestamp("s")),
+        "folder": FOLDER,
+        "file_name": NAMES,
+        "file_bytes": [1_234_567] * ROWS,
+        "file_hash": [f"{SAME[0] if row in SAME else row:032x}" for row in range(ROWS)],
+        "latitude": LATITUDES,
+        "longitude": LONGITUDES,
+        "camera": CAMERAS,
+        "title": pa.array(TITLES, pa.string()),
+        "keywords": pa.array(KEYWORDS, pa.list_(pa.string())),
+        "frame_time": [SECONDS if row == FRAME else None for row in range(ROWS)],
+    }
+    made = make_shard(folder / "dated", rows=ROWS, dim=512, metadata=metadata)
+    made.image[SAME[1]] = made.image[NEAR] = made.image[SAME[0]]
+    made.image[NEAR][:5] = 0
+    np.save(folder / "dated" / "img_emb" / "img_emb_0.npy", made.image)
+    plain = {
+        name: values[:PLAIN] for name, values in metadata.items() if name in ("url", "file_name")
+    }
+    plain |= {"caption": CAPTIONS[:PLAIN], "folder": IN_ORDER}
+    listed = make_shard(folder / "plain", rows=PLAIN, dim=512, metadata=plain)
+    for name, shard in (("laion", made), ("plain", listed)):
+        with Table(folder / "photographs.chdb", name, model="tiny") as table:
+            table.ingest(shard.folder)
+    return folder / "photographs.chdb"
