@@ -6,7 +6,8 @@ TREE := src tests tools benchmarks
 # Modules are compiled once, not in each of the processes that the tests start.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo serve-demo test browser check lint types rooms format docs site screenshots \
+.PHONY: demo serve-demo test test-firefox browser check lint types rooms format docs site \
+  screenshots \
   bench-ingest bench-search bench-layout bench-encode bench-plan bench-recall bench-centred bench-serve \
   bench-page bench-cli bench-large bench-columns bench-words bench-embed bench-sync clean
 
@@ -20,6 +21,10 @@ serve-demo: $(VENV)/.installed
 
 test: check browser
 	$(BIN)/pytest
+
+# The page's main ways in a Firefox that is installed. CI has none, so it is no part of `make test`.
+test-firefox: $(VENV)/.test-installed
+	$(BIN)/python tools/check_firefox.py
 
 # The page is tested in a real browser, which pip does not have: get one if there is none.
 browser: $(VENV)/.test-installed

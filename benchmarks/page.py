@@ -67,7 +67,8 @@ MEASURE = """() => {
 LOADED = """() => performance.getEntriesByType("resource")
   .concat(performance.getEntriesByType("navigation"))
   .filter((entry) => !new URL(entry.name).pathname.startsWith("/api/"))
-  .map((entry) => ({ name: new URL(entry.name).pathname, bytes: entry.decodedBodySize }))"""
+  .map((entry) => ({ path: new URL(entry.name).pathname, bytes: entry.decodedBodySize }))
+  .map(({ path, bytes }) => ({ name: path.replace(/^\\/page\\/\\w+\\//, "/page/"), bytes }))"""
 
 # The pictures that are in the window, all of them painted.
 FIRST = """() => {

@@ -100,6 +100,12 @@ def list_rows(table: TableHandle, listing: Listing) -> RowPage:
     return RowPage(rows, _Place(shown[-1]["id"], value, listing.order).to_token())
 
 
+def has_value(table: TableHandle, column: str) -> bool:
+    """Whether any row has a value of ``column``."""
+    sql = f"SELECT 1 FROM {table.sql} WHERE isNotNull({backquote(column)}) LIMIT 1"
+    return bool(table.connection.rows(sql))
+
+
 def _beginning(order: _Order, listing: Listing) -> Condition | None:
     """What the rows behind the place meet at which the page begins."""
     if listing.cursor:

@@ -11,10 +11,11 @@ from starlette.responses import Response
 
 from cliphouse.search.column_filter import ValueType
 from cliphouse.search.filter import Filter, filter_fields
-from cliphouse.search.listing import ID, Listing
+from cliphouse.search.listing import ID, Listing, has_value
 from cliphouse.server.api import TableName, describe, service_of
 from cliphouse.server.failures import RESPONSES, json_answer
 from cliphouse.server.service import Service
+from cliphouse.table import Table
 
 router = APIRouter(prefix="/api", responses=RESPONSES, include_in_schema=False)
 _TAKEN = "taken"
@@ -36,14 +37,15 @@ async def _first_rows(service: Service, table: str | None) -> dict[str, Any]:
     columns = service.columns(table)
     filter = _usual_filter(columns)
     fields = [name for name in _SHOWN if name in columns]
-    page = None
-    if ValueType.of(columns.get(_TAKEN, "")).is_time:
+    sort = ID
+    if ValueType.of(columns.get(_TAKEN, "")).is_time and await service.read(table, _is_dated):
         sort = f"-{_TAKEN}"
-        page = await service.rows(table, Listing(_ROWS, sort, filter, fields))
-    if page is None or not page.rows or page.rows[0][_TAKEN] is None:
-        sort = ID
-        page = await service.rows(table, Listing(_ROWS, sort, filter, fields))
+    page = await service.rows(table, Listing(_ROWS, sort, filter, fields))
     return {"sort": sort, "filter": filter.to_dict(), "rows": page.rows, "cursor": page.cursor}
+
+
+def _is_dated(table: Table) -> bool:
+    return has_value(table.handle, _TAKEN)
 
 
 def _usual_filter(columns: Collection[str]) -> Filter:

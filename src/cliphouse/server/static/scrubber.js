@@ -42,6 +42,8 @@ export class Scrubber {
     this.hide();
     this.asked = text;
     if (!column || rows > LARGEST) return;
+    await idle(); // the pictures come first
+    if (this.asked !== text) return;
     try {
       const { groups, are_all: areAll } = await postJson("/api/groups", body);
       if (this.asked !== text) return;
@@ -159,3 +161,8 @@ export class Scrubber {
     this.bubble.style.top = `${event.clientY - $("scrubber").getBoundingClientRect().top}px`;
   }
 }
+
+const idle = () => new Promise((resolve) => {
+  if (window.requestIdleCallback) requestIdleCallback(resolve, { timeout: 500 });
+  else setTimeout(resolve, 200);
+});
