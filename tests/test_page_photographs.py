@@ -348,6 +348,7 @@ def test_one_photograph_in_its_folder_with_its_duplicates(watch: Watched, tmp_pa
 
 def test_folders_without_dates(watch: Watched) -> None:
     page = watch.open("/?table=plain")
+    expect(page.get_by_role("link", name="Map")).to_be_hidden()
     scrubber = page.get_by_role("slider", name="Go to")
     expect(scrubber).to_have_attribute("aria-valuemax", str(len(FOLDERS) - 1))
     expect(page.locator("#grid .group").first).to_have_text("2016")

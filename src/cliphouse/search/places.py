@@ -39,6 +39,19 @@ class Place:
     picture: dict[str, Any]
 
 
+def one_has_place(table: TableHandle) -> bool:
+    """Whether any row of the table has a latitude and a longitude."""
+    if not _has_columns(table):
+        return False
+    known = f"isNotNull({LATITUDE}) AND isNotNull({LONGITUDE})"
+    return bool(table.connection.rows(f"SELECT 1 FROM {table.sql} WHERE {known} LIMIT 1"))
+
+
+def _has_columns(table: TableHandle) -> bool:
+    types = (ValueType.of(table.columns.get(name, "")) for name in (LATITUDE, LONGITUDE))
+    return all(kind.base in _NUMBERS and not kind.is_list for kind in types)
+
+
 def list_places(
     table: TableHandle, box: Box, cell: float, filter: Filter | None = None
 ) -> list[Place]:
@@ -47,9 +60,8 @@ def list_places(
 
     Raises QueryError if the table has no latitude and longitude.
     """
-    for name in (LATITUDE, LONGITUDE):
-        if ValueType.of(table.columns.get(name, "")).base not in _NUMBERS:
-            raise QueryError(f"places: the table has no column {name} with numbers")
+    if not _has_columns(table):
+        raise QueryError(f"places: the table has no columns {LATITUDE} and {LONGITUDE} of numbers")
     edges = {"south": box.south, "west": box.west, "north": box.north, "east": box.east}
     condition = every(filter.condition(table.columns) if filter else None)
     where = f"{condition.sql} AND " if condition else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from starlette.responses import Response
 
 import cliphouse
 from cliphouse.errors import MissingError
+from cliphouse.search.places import one_has_place
 from cliphouse.search.query.operand import Operand
 from cliphouse.search.request import Request as SearchRequest
 from cliphouse.search.results import SearchResult
@@ -121,12 +123,15 @@ async def info(request: Request, table: TableName = None) -> Response:
 
 async def describe(service: Service, table: str | None) -> dict[str, Any]:
     """The answer of /api/info, without the path or the address of the database."""
-    described = await service.info(table)
+    described, has_places = await asyncio.gather(
+        service.info(table), service.read(table, lambda one: one_has_place(one.handle))
+    )
     return {
         "version": cliphouse.__version__,
         "tables": service.tables,
         "summary": asdict(described) | {"database": ""},
         "fields": describe_fields(there=described.columns).model_dump(),
+        "places": has_places,
     }
 
 

@@ -100,9 +100,11 @@ class InfoAnswer(BaseModel):
 
     ``tables`` are the names that a search accepts; the first is the default. ``summary`` is what
     ``cliphouse info --json`` prints. ``fields`` are the filters, statistics and modes on offer.
+    ``places`` says whether any row knows where it was taken.
     """
 
     version: str
     tables: list[str]
     summary: dict[str, object]
     fields: FieldsAnswer
+    places: bool

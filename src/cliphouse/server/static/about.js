@@ -14,8 +14,8 @@ export function about(row, act) {
     const value = fact(row, act);
     return value ? [el("dt", {}, name), el("dd", {}, value)] : [];
   });
-  const all = el("details", { class: "all", open: isOpen ?? facts.length <= 4, ontoggle: (event) => { isOpen = event.target.open; } },
-    el("summary", {}, "All columns"),
+  const all = el("details", { class: "all", open: isOpen ?? facts.length <= 4 },
+    el("summary", { onclick: () => { isOpen = !all.open; } }, "All columns"),
     el("dl", { class: "known" }, columns(row)));
   return [facts.length > 0 && el("dl", { class: "facts-of" }, facts), all];
 }

@@ -2,9 +2,8 @@
 
 import { fromAddress, toAddress } from "./address.js";
 import { getJson, inTable } from "./api.js";
-import { readCharts, readFolders, readMenus } from "./facets.js";
 import { Detail } from "./detail.js";
-import { $, grouped, toast } from "./dom.js";
+import { $, grouped } from "./dom.js";
 import { excluded } from "./excluded.js";
 import { known, offeredBy } from "./fields.js";
 import { FOLDER, boxFilter, showWithin } from "./folders.js";
@@ -16,6 +15,7 @@ import { Query } from "./query.js";
 import { Listing, Results, SORTED } from "./results.js";
 import { Scrubber } from "./scrubber.js";
 import { Selection } from "./selection.js";
+import { Shown } from "./shown.js";
 import { Sorting } from "./sorting.js";
 import { readInfo } from "./start.js";
 import { fresh, isAsking, isNaming, isPrivate, toBody, toListing } from "./state.js";
@@ -23,6 +23,7 @@ import { showCount, showEngine, clearStatus, showProblem } from "./status.js";
 import { offerExport } from "./export.js";
 import { MEMBERS, STACK, follow } from "./tile.js";
 import { isKept } from "./uploads.js";
+import { Views, columnsOf } from "./views.js";
 
 const NEAR = 0.02; // degrees, some two kilometres
 
@@ -32,7 +33,6 @@ let awaited = null; // a table whose description is on its way, and the promise 
 let shownBody = null; // the request body of the displayed search, as text
 let isTyping = false; // whether the newest history entry is still being typed
 const rows = new Map(); // the rows of the query, by id
-const statistics = new Map(); // by table
 
 const results = new Results(listener(() => results));
 const listing = new Listing(listener(() => listing)); // all pictures, shown if nothing is searched for
@@ -104,7 +104,7 @@ const act = {
     if (state.sort) return sorting.note(hit, state.sort);
     return hit.score === null ? null : { name: "score", title: "score: cosine similarity to the query", text: hit.score.toFixed(3) };
   },
-  unfold: (hit) => (hit[MEMBERS] ? fold(hit) : unfold(hit)),
+  unfold: (hit) => (hit[MEMBERS] ? shown.fold(hit) : shown.unfold(hit, state.dedup)),
   isSelected: (id) => selection.has(id),
   isSelecting: () => selection.isSelecting,
   select: (hit, isRange) => selection.toggle(hit, state.table, isRange),
@@ -112,9 +112,10 @@ const act = {
     selection.add(hits, state.table);
     act.close();
   },
+  showBox: (box) => change({ ...asking([]), words: "", filters: { ...state.filters, ...boxFilter(box) } }, "step"),
   near(latitude, longitude) {
     const [south, north, west, east] = [[latitude, -1], [latitude, 1], [longitude, -1], [longitude, 1]].map(([value, side]) => Number((value + side * NEAR).toFixed(5)));
-    change({ ...asking([]), words: "", filters: { ...state.filters, ...boxFilter({ south, west, north, east }) } }, "step");
+    act.showBox({ south, west, north, east });
   },
   extend: (from, to) => selection.extend(from, to, state.table),
   selectAll: (hits) => selection.add(hits, state.table),
@@ -138,13 +139,27 @@ const selection = new Selection({
   searchBy: (hits) => change({ ...asking([]), parts: hits.map((hit) => rowPart(hit, 1)) }, "step"),
   partCount: () => (isAsking(state) ? state.parts.length + (state.words.trim() ? 1 : 0) : 0),
   subtract: (hits) => change(asking([...state.parts, ...hits.map((hit) => rowPart(hit, -1))]), "step"),
-  exclude,
+  exclude: (hits) => shown.exclude(hits),
 });
 const detail = new Detail(act);
 const query = new Query(change);
 const filters = new Filters(change);
 const sorting = new Sorting(change);
 const kinds = new Kinds(change);
+const shown = new Shown({
+  grid, results, current,
+  sources: [results, listing, naming],
+  changed() {
+    showStatus();
+    watchEnd();
+  },
+});
+const views = new Views({
+  get state() { return state; },
+  get info() { return info; },
+  filters,
+  showBox: act.showBox,
+});
 const scrubber = new Scrubber({
   stops: (groups) => sorting.stops(groups, sorting.listed(state.sort)),
   shownStop(stops) {
@@ -209,17 +224,6 @@ function showStatus() {
   $("restore").textContent = `Show ${grouped(excluded.size)} hidden`;
 }
 
-// Hide pictures until they are shown again.
-function exclude(hits) {
-  const ids = new Set(hits.map(({ id }) => id));
-  for (const id of ids) excluded.add(id);
-  for (const source of [results, listing, naming]) source.remove(ids);
-  if (listing.left) listing.left.content.cells = listing.left.content.cells.filter(({ hit }) => !ids.has(hit.id));
-  grid.remove(ids);
-  showStatus();
-  watchEnd();
-}
-
 function restore() {
   excluded.clear();
   shownBody = null;
@@ -230,44 +234,7 @@ function restore() {
 // Say in how many names and captions the words are, once a search has answered.
 function countKinds(answer) {
   if (isNaming(state)) kinds.tell(state.words, `${answer.hits.length}${answer.cursor ? "+" : ""}`);
-  else if (isAsking(state) && !state.parts.length) kinds.count(toListing(state, offeredBy(info), columnNames(), "id"), info.summary.rows);
-}
-
-// Load what comes before the first picture, which stays where it is.
-async function showEarlier() {
-  const source = current();
-  try {
-    const hits = await source.earlier();
-    if (hits && current() === source) grid.prepend(hits);
-  } catch (error) {
-    toast(error.message);
-  }
-  showStatus();
-}
-
-// Show the near-duplicates of a hit beside it.
-async function unfold(hit) {
-  try {
-    const found = await results.folded(hit, state.dedup);
-    if (current() !== results || !results.hits.includes(hit)) return;
-    if (!found.length) toast("They are not in the table any more");
-    const members = found.map((one) => ({ ...one, folded: 0, [STACK]: hit.id }));
-    hit[MEMBERS] = new Set(members.map(({ id }) => id));
-    results.insert(hit.id, members);
-    grid.insert(hit.id, members);
-    grid.refresh(hit.id);
-    showStatus();
-  } catch (error) {
-    toast(error.message);
-  }
-}
-
-function fold(hit) {
-  results.remove(hit[MEMBERS]);
-  grid.remove(hit[MEMBERS]);
-  hit[MEMBERS] = undefined;
-  grid.refresh(hit.id);
-  showStatus();
+  else if (isAsking(state) && !state.parts.length) kinds.count(toListing(state, offeredBy(info), columnsOf(info), "id"), info.summary.rows);
 }
 
 async function show(hit) {
@@ -297,8 +264,8 @@ async function show(hit) {
   filters.show(state);
   sorting.show(state.sort, isAsking(state));
   showWithin(state.filters, act);
-  if (isDataset) await showDataset();
-  else if (view === "map") await showMap();
+  if (isDataset) await views.showDataset();
+  else if (view === "map") await views.showMap();
   else showPictures();
   if (view !== "search" || current() !== listing) scrubber.hide();
   showItem(hit);
@@ -312,12 +279,10 @@ function titleOf({ view, words, parts }) {
   return named ? `${named} – cliphouse` : "cliphouse";
 }
 
-const columnNames = () => new Set(info.summary.columns.map((column) => column.name));
-
 function showPictures() {
   const source = current();
   const sort = sorting.listed(state.sort);
-  const [offered, columns] = [offeredBy(info), columnNames()];
+  const [offered, columns] = [offeredBy(info), columnsOf(info)];
   const body = source === results ? toBody(state, offered, columns) : toListing(state, offered, columns, sort, sorting.start(state.at, sort));
   if (source === listing) scrubber.show(sorting.groups(sort), body, info.summary.rows);
   const text = JSON.stringify(body);
@@ -345,46 +310,9 @@ function showAgain() {
   window.scrollTo(0, listing.left.top);
 }
 
-async function showMap() {
-  try {
-    const { showMap: draw } = await import("./map.js");
-    const { filter, table } = toListing({ ...state, words: "" }, offeredBy(info), columnNames(), "id");
-    draw({ filter, table }, {
-      isLocked: Object.keys(state.filters).some((name) => name in boxFilter({})),
-      open: (box) => change({ ...asking([]), words: "", filters: { ...state.filters, ...boxFilter(box) } }, "step"),
-    });
-  } catch (error) {
-    showProblem(error.message);
-  }
-}
-
-async function showDataset() {
-  try {
-    const [stats, facets, drawing] = await Promise.all([readStatistics(), readCharts(info, state.table), import("./dataset.js")]);
-    drawing.showDataset(info, stats, facets);
-  } catch (error) {
-    showProblem(error.message);
-  }
-}
-
 function showItem(hit) {
   if (state.item === null) detail.hide();
   else detail.show(state.item, hit ?? current().hits.find((one) => one.id === state.item), { table: state.table, modalities: info.summary.modalities });
-}
-
-async function readStatistics() {
-  const { table } = state;
-  if (!statistics.has(table)) {
-    statistics.set(table, await getJson(inTable("/api/stats", table)));
-  }
-  filters.offerValues(statistics.get(table), state.filters);
-  return statistics.get(table);
-}
-
-async function readValues() {
-  const [, facets, folders] = await Promise.all([readStatistics(), readMenus(info, state.table), readFolders(info, state.table)]);
-  filters.offerOwnValues(facets, state.filters);
-  if (folders) filters.offerFolders(folders, state.filters);
 }
 
 // Load the table's description. It is asked for once, however many changes wait for it: the filters
@@ -403,7 +331,7 @@ async function describe() {
       sorting.offer(info);
       selection.clear();
       excluded.clear();
-      $("to-map").hidden = !["latitude", "longitude"].every((name) => columnNames().has(name));
+      $("to-map").hidden = !info.places;
     }
   } finally {
     if (awaited === mine) awaited = null;
@@ -437,7 +365,7 @@ function listen() {
   $("to-map").addEventListener("click", follow(() => change({ view: "map", item: null }, "step")));
   $("to-dataset").addEventListener("click", follow(() => change({ view: "dataset", item: null }, "step")));
   $("more").addEventListener("click", () => current().more());
-  $("earlier").addEventListener("click", showEarlier);
+  $("earlier").addEventListener("click", () => shown.showEarlier());
   $("restore").addEventListener("click", restore);
   addEventListener("keydown", (event) => {
     if (event.key !== "/" || event.target.matches("input, textarea, select") || document.querySelector("dialog[open]")) return;
@@ -447,7 +375,7 @@ function listen() {
   offerExport(results, () => state);
   // The menus' values need statistics, so count them only when somebody opens the filters.
   $("filters-menu").addEventListener("toggle", () => {
-    if ($("filters-menu").open) readValues().catch((error) => showProblem(error.message));
+    if ($("filters-menu").open) views.readValues().catch((error) => showProblem(error.message));
   });
 }
 

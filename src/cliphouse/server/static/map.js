@@ -13,11 +13,11 @@ const WHOLE = { x: 0, y: 0, width: 360 }; // the middle in degrees, and the widt
 
 let map = null;
 
-// Show the rows that `asked`, with filter and table, means. `act` has open(box), which shows the
-// pictures of a part of the world, and isLocked, whether they are those of a part already.
+// Show where the rows are that `asked`, with filter and table, means. `act` has open(box), which shows
+// the pictures of a part of the world.
 export function showMap(asked, act) {
   map ??= new WorldMap($("map"));
-  map.show(asked, act);
+  return map.show(asked, act);
 }
 
 class WorldMap {
