@@ -6,14 +6,16 @@ const NAME = "file_name";
 const ALIKE = 0.97; // from this cosine similarity two pictures are taken for copies, as by cliphouse duplicates
 const MOST = 100;
 const SHOWN = ["url", "caption", NAME];
+const SAME_NAME = 200; // rows of one name that are looked through: a video has one for each frame
 
 // The pictures of the same folder before and after a row, by the names of their files; null if there
 // is none, and both if the table has no folders.
 export async function inFolder(row, table, signal) {
   if (typeof row.folder !== "string" || typeof row[NAME] !== "string") return { before: null, after: null };
   const body = { sort: NAME, start: { value: row[NAME] }, filter: { folder: { in: [row.folder] } }, fields: SHOWN, ...(table && { table }) };
-  const [ahead, behind] = await Promise.all([{ k: 10 }, { k: 1, before: true }].map((more) => postJson("/api/rows", { ...body, ...more }, signal)));
+  const [ahead, behind] = await Promise.all([{ k: SAME_NAME }, { k: 1, before: true }].map((more) => postJson("/api/rows", { ...body, ...more }, signal)));
   const at = ahead.rows.findIndex(({ id }) => id === row.id);
+  if (at < 0) return { before: null, after: null };
   return { before: ahead.rows[at - 1] ?? behind.rows[0] ?? null, after: ahead.rows[at + 1] ?? null };
 }
 
@@ -30,7 +32,10 @@ export async function duplicates(row, near, table, signal) {
 }
 
 async function sameBytes(row, table, signal) {
-  const body = { filter: { file_hash: { in: [row.file_hash] } }, fields: ["url", "caption"], k: MOST, ...(table && { table }) };
+  const isFrame = (row.frame_time ?? null) !== null; // all frames of a video have its hash
+  const fields = ["url", "caption", ...(isFrame ? ["frame_time"] : [])];
+  const body = { filter: { file_hash: { in: [row.file_hash] } }, fields, k: isFrame ? 10 * MOST : MOST, ...(table && { table }) };
   const { rows } = await postJson("/api/rows", body, signal);
-  return rows.filter(({ id }) => id !== row.id).map((one) => ({ url: "", caption: "", ...one, score: null, folded: 0 }));
+  const copies = rows.filter((one) => one.id !== row.id && (!isFrame || one.frame_time === row.frame_time));
+  return copies.map((one) => ({ url: "", caption: "", ...one, score: null, folded: 0 }));
 }
