@@ -3,14 +3,15 @@ duplicates, `plain` with folders alone. Some of their texts are hostile."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from PIL import Image
 
-from browser import ELSEWHERE
 from cliphouse.table import Table
 from shard_files import make_shard
 
@@ -54,10 +55,26 @@ LONGITUDES = [place[1] if place else None for place in PLACES]
 IN_ORDER = [FOLDERS[row * len(FOLDERS) // PLAIN] for row in range(PLAIN)]  # of the table plain
 
 
-def load_photographs(folder: Path) -> Path:
-    """Load them; returns the database's folder."""
+@dataclass(frozen=True)
+class Photographs:
+    """The database, and the folder of the pictures, all of which look alike."""
+
+    db: Path
+    pictures: Path
+
+    def path(self, row: int) -> Path:
+        return self.pictures / NAMES[row]
+
+
+def load_photographs(folder: Path) -> Photographs:
+    """Draw and load them."""
+    made = Photographs(folder / "photographs.chdb", folder / "pictures")
+    made.pictures.mkdir()
+    Image.linear_gradient("L").resize((64, 48)).save(made.path(0))
+    for row in range(1, ROWS):
+        made.path(row).hardlink_to(made.path(0))
     metadata: dict[str, Any] = {
-        "url": [f"{ELSEWHERE}{row}.png" for row in range(ROWS)],
+        "url": [str(made.path(row)) for row in range(ROWS)],
         "caption": CAPTIONS,
         "width": [320] * ROWS,
         "height": [240] * ROWS,
@@ -73,16 +90,16 @@ def load_photographs(folder: Path) -> Path:
         "keywords": pa.array(KEYWORDS, pa.list_(pa.string())),
         "frame_time": [SECONDS if row == FRAME else None for row in range(ROWS)],
     }
-    made = make_shard(folder / "dated", rows=ROWS, dim=512, metadata=metadata)
-    made.image[SAME[1]] = made.image[NEAR] = made.image[SAME[0]]
-    made.image[NEAR][:5] = 0
-    np.save(folder / "dated" / "img_emb" / "img_emb_0.npy", made.image)
+    dated = make_shard(folder / "dated", rows=ROWS, dim=512, metadata=metadata)
+    dated.image[SAME[1]] = dated.image[NEAR] = dated.image[SAME[0]]
+    dated.image[NEAR][:5] = 0
+    np.save(folder / "dated" / "img_emb" / "img_emb_0.npy", dated.image)
     plain = {
         name: values[:PLAIN] for name, values in metadata.items() if name in ("url", "file_name")
     }
     plain |= {"caption": CAPTIONS[:PLAIN], "folder": IN_ORDER}
     listed = make_shard(folder / "plain", rows=PLAIN, dim=512, metadata=plain)
-    for name, shard in (("laion", made), ("plain", listed)):
-        with Table(folder / "photographs.chdb", name, model="tiny") as table:
+    for name, shard in (("laion", dated), ("plain", listed)):
+        with Table(made.db, name, model="tiny") as table:
             table.ingest(shard.folder)
-    return folder / "photographs.chdb"
+    return made
