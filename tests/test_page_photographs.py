@@ -277,8 +277,6 @@ def _words_in_names_are_told_apart_from_meaning(watch: Watched) -> None:
     expect(page.locator("#engine")).to_contain_text("recall")
     page.go_back()
     expect(by_words).to_have_attribute("aria-pressed", "true")
-    page.set_viewport_size({"width": 390, "height": 844})
-    watch.shoot("kinds-phone-light")
     page.fill("#words", "")
     expect(page.locator("#welcome")).to_be_visible()
     expect(kinds).to_be_hidden()
