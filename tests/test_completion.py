@@ -34,6 +34,7 @@ def test_names_fit_their_place(table: Table) -> None:
     assert complete(table, "select * from DO") == ["dogs"]
     assert complete(table, "SELECT col", " FROM cats")[0] == "colour"
     assert "breed" not in complete(table, "SELECT b", " FROM cats")
+    assert complete(table, "SELECT bree")[0] == "breed"
     assert complete(table, "SELECT cats.") == ["id", "colour", "`my col`"]
     both = " FROM cats AS c JOIN dogs d ON c.id = d.id"
     assert complete(table, "SELECT c.co", both) == ["colour"]

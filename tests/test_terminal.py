@@ -338,8 +338,8 @@ def test_rows_as_blocks(drawn: Drawn, run: Run) -> None:
     assert found.stdout == (
         "Row 1:\n──────\na:  1\nbb: x\\G\n\nRow 2:\n──────\na:  2\nbb: two lines\n\nc\n3\n"
     )
-    chosen = run("sql", "SELECT 1 AS a", "--db", drawn.db, "--format", "vertical")
-    assert chosen.stdout == "Row 1:\n──────\na: 1\n\n"
+    chosen = run("sql", "SELECT NULL AS a", "--db", drawn.db, "--format", "vertical")
+    assert chosen.stdout == "Row 1:\n──────\na: NULL\n\n"
     refused = run("sql", r"SELECT 1\G", "--db", drawn.db, "--format", "csv")
     assert refused.returncode == 2
     assert "leave it out, or --format csv" in refused.stderr

@@ -107,7 +107,8 @@ class SqlCompleter(Completer):
     """Completes the word before the cursor, whatever the case of its letters.
 
     After FROM and its like come tables, after the name of a table and a dot its columns, elsewhere
-    the columns of the tables that the statement names, functions and keywords.
+    the columns of the tables that the statement names, or of all if it names none yet, functions
+    and keywords.
     """
 
     def __init__(self, names: Names) -> None:
@@ -131,6 +132,8 @@ class SqlCompleter(Completer):
             return
         used = names_in(document.text) | set(_DOTTED.findall(document.text))
         columns = [one for one in self._names.columns if one.table in used]
+        if not columns:  # SELECT is written before FROM
+            columns = [one for one in self._names.columns if "." not in one.table]
         seen = dict.fromkeys(one.name for one in columns)
         yield from _matching(word, seen, "column")
         if word:

@@ -134,6 +134,8 @@ def _paths(result: pa.Table, end: str) -> str:
 
 def shorten(value: object, limit: int = _SHORT) -> str:
     """A cell of a table: long values are cut, and line breaks become spaces."""
+    if value is None:
+        return "NULL"
     if isinstance(value, float):
         return f"{value:.6g}"
     text = " ".join(str(value).split())
