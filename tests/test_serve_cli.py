@@ -128,8 +128,8 @@ def test_search_and_info_go_through_the_service(
 
 def test_a_held_database_says_who_holds_it(drawn: Drawn, run: Run) -> None:
     with serve(drawn.folder, "--db", drawn.db) as service:
-        for arguments in (["search", "id:1"], ["serve", "--port", 0]):
-            result = run(*arguments, "--db", drawn.db)
+        for arguments in (["backup", "all.zip"], ["serve", "--port", 0]):
+            result = run(*arguments, "--db", drawn.db, "--wait", 0)
             assert (result.returncode, result.stdout) == (2, "")
             assert f"served at {service.address}" in result.stderr
             assert f"--server {service.address}" in result.stderr

@@ -12,6 +12,7 @@ from cliphouse.engine.address import Address, parse_address
 from cliphouse.engine.answer import Answer
 from cliphouse.engine.connection import Connection
 from cliphouse.engine.database import AGAIN, GOES_ON, Database
+from cliphouse.engine.occupant import WAIT_SECONDS, Patience
 from cliphouse.engine.quoting import identifier
 from cliphouse.engine.retry import RETRY_TIMES, RetryTimes
 from cliphouse.errors import CliphouseError, QueryError
@@ -77,13 +78,16 @@ class Table(LoadingTable):
         retry: RetryTimes = RETRY_TIMES,
         device: Device = "auto",
         threads: int | None = None,
+        wait: float | Patience = WAIT_SECONDS,
     ) -> None:
         """``model`` is the encoder if the table does not say which made it, or the folder of its
-        files; ``model_dir`` holds models. It runs on ``device`` in at most ``threads`` threads."""
+        files; ``model_dir`` holds models. It runs on ``device`` in at most ``threads`` threads.
+        A folder that another process has open is waited for, for ``wait`` seconds."""
         identifier(table)
         self.name = table
         self._encoders = TableEncoders(model, model_dir, device, threads)
-        self._database = Database(parse_address(str(db)), self._prepare, retry)
+        patience = wait if isinstance(wait, Patience) else Patience(wait)
+        self._database = Database(parse_address(str(db)), self._prepare, retry, patience)
         self._search = TableSearch(lambda: self.handle, self._encoders)
         self._user_sql = UserSql()
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cliphouse.cli import options, show
+from cliphouse.cli.opening import patience
 from cliphouse.engine.address import parse_address
 from cliphouse.wording import counted
 
@@ -22,7 +23,7 @@ def command(
     """
     from cliphouse.engine.backup import back_up
 
-    report = back_up(parse_address(db), file)
+    report = back_up(parse_address(db), file, patience(for_engine=True))
     show.out.print(
         f"{report.file}: {show.size(report.bytes)}, {counted(len(report.tables), 'table')}, "
         f"{counted(sum(report.tables.values()), 'row')}, in {show.seconds(report.seconds)}",

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-import cliphouse
 from cliphouse.cli import options, show
+from cliphouse.cli.opening import open_table, patience
 from cliphouse.engine.address import FolderAddress, parse_address
 from cliphouse.json_text import to_json
 from cliphouse.shards.numbering import parse_shard_numbers
@@ -60,7 +60,7 @@ def command(
             f"{db}: there is no database here; only the shards are checked", markup=False
         )
     else:
-        with cliphouse.open(db, table) as opened:
+        with open_table(db, table, wait=patience(for_engine=repair)) as opened:
             if repair and (removed := remove_deleted(opened.handle)):
                 show.err.print(f"{counted(removed, 'deleted row')} removed from the files")
             readable = places if places and reports["shards"].is_good else []

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-import cliphouse
 from cliphouse.cli import options, show
+from cliphouse.cli.opening import open_table, patience
 from cliphouse.wording import counted
 
 
@@ -20,7 +20,7 @@ def command(
 
     Files of shards stay, so that the table can be loaded again.
     """
-    with cliphouse.open(db, table) as opened:
+    with open_table(db, table, wait=patience(for_engine=True)) as opened:
         rows = opened.summary().rows
         question = f"drop table {table} of {opened.address.shown} with {counted(rows, 'row')}?"
         if not yes and not typer.confirm(question, err=True):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-import cliphouse
 from cliphouse.cli import options, show
+from cliphouse.cli.opening import open_table
 from cliphouse.json_text import to_json
 from cliphouse.wording import counted
 
@@ -32,7 +32,7 @@ def command(
 ) -> None:
     """List groups of pictures that are the same, byte by byte, or nearly. It deletes nothing."""
     with (
-        cliphouse.open(db, table) as opened,
+        open_table(db, table) as opened,
         show.progress("duplicates") as advance,
     ):
         groups = opened.duplicates(threshold, where, advance)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-import cliphouse
 from cliphouse.cli import options, show
+from cliphouse.cli.opening import open_table
 from cliphouse.errors import QueryError
 from cliphouse.export import FORMATS
 from cliphouse.wording import counted
@@ -44,7 +44,7 @@ def command(
     """Export the table, part of it, or the results of a search, to files."""
     form = _format(chosen, output)
     with (
-        cliphouse.open(db, table, model, options.folder(model_dir)) as opened,
+        open_table(db, table, model, options.folder(model_dir)) as opened,
         show.progress("export") as advance,
     ):
         ids = None

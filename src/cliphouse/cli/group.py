@@ -32,6 +32,7 @@ COMMANDS = {
     "udf": "Install encode_text and encode_image on a server.",
     "models": "List the models for words and pictures, or fetch one.",
 }
+_MAKES_ITS_OWN = ("restore",)  # a database that nobody can have open
 
 
 class LateGroup(TyperGroup):
@@ -58,6 +59,9 @@ def _load(name: str) -> Any:
     app = getattr(module, "app", None)
     if app is None:
         # Help without rich's panels is read as easily, and half of its time was their import.
+        from cliphouse.cli.opening import waiting
+
         app = typer.Typer(add_completion=False, rich_markup_mode=None)
-        app.command(name)(module.command)
+        command = module.command if name in _MAKES_ITS_OWN else waiting(module.command)
+        app.command(name)(command)
     return typer.main.get_command(app)

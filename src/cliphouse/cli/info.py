@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-import cliphouse
 from cliphouse.cli import options, show
+from cliphouse.cli.opening import open_table
 from cliphouse.cli.recall import draw
 from cliphouse.json_text import to_json
 from cliphouse.schema.columns import GRANULE_ROWS
@@ -34,7 +34,7 @@ def command(
         with Client(server, api_key) as service:
             summary = service.info(options.given(context, "table", table))
     else:
-        with cliphouse.open(db, table) as opened:
+        with open_table(db, table) as opened:
             summary = opened.summary()
     if json:
         print(to_json(asdict(summary)))

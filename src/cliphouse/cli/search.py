@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-import cliphouse
 from cliphouse.cli import options, show
 from cliphouse.cli.formats import PATH_FORMATS, Format, choose_format, write
 from cliphouse.cli.hit_pictures import Source, find_screen, open_page, open_sheet, show_pictures
 from cliphouse.cli.hits import draw_hits, way
+from cliphouse.cli.opening import open_table
 from cliphouse.cli.request import takes_request
 from cliphouse.errors import QueryError
 from cliphouse.search.query.operand import operands_of
@@ -102,7 +102,7 @@ def command(
             named = options.given(context, "table", table)
             results = service.search_many(searched, request, named)
     else:
-        with cliphouse.open(db, table, model, options.folder(model_dir), device=device) as opened:
+        with open_table(db, table, model, options.folder(model_dir), device=device) as opened:
             results = opened.search_many(searched, request, count=True)
     if show_sql:
         for result in results:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from cliphouse.cli import options, show
+from cliphouse.cli.opening import patience
 from cliphouse.errors import UserError
 from cliphouse.server.settings import DEFAULT_TABLES, PORT, Limits, ServeSettings
 
@@ -134,6 +135,7 @@ def command(
         log_queries=log_queries,
         sync=sync,
         sync_to=sync_to,
+        patience=patience(for_engine=True),
     )
 
     def announce(ready: Ready) -> None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-import cliphouse
 from cliphouse.cli import options, show
 from cliphouse.cli.formats import Format, check_output, choose_format, draw_rows, write, write_bytes
+from cliphouse.cli.opening import open_table
 from cliphouse.cli.timing import timing_line
 from cliphouse.engine.answer import Answer
 from cliphouse.engine.arrays import as_rows
@@ -101,9 +101,7 @@ def command(
     printer = Printer(choose_format(chosen, json, output), output)
     text = _text(statement, file, output)
     statements = None if text is None else _several(text, output)
-    with cliphouse.open(
-        db, model=model, model_dir=options.folder(model_dir), device=device
-    ) as opened:
+    with open_table(db, model=model, model_dir=options.folder(model_dir), device=device) as opened:
         parameters = _parameters(param, opened)
         if statements is None:
             from cliphouse.cli.prompt import run_prompt  # slow to import, and seldom needed

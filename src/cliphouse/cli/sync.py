@@ -10,6 +10,7 @@ import typer
 
 import cliphouse
 from cliphouse.cli import options, passed_over, show
+from cliphouse.cli.opening import open_table, patience
 from cliphouse.errors import UserError
 from cliphouse.json_text import to_json
 from cliphouse.pictures.formats import MAX_PIXELS
@@ -77,8 +78,14 @@ def command(
         every=every,
     )
     chosen = SyncOptions(to, name, embed)
-    with cliphouse.open(
-        db, table, model, options.folder(model_dir), device=device, threads=threads
+    with open_table(
+        db,
+        table,
+        model,
+        options.folder(model_dir),
+        device=device,
+        threads=threads,
+        wait=patience(for_ever=wait, for_engine=True),
     ) as opened:
         with show.progress("sync", "pictures") as advance:
             done = opened.sync(pictures or place, chosen, advance)

@@ -70,7 +70,7 @@ def run_statement(
             "them "
             f"with: cliphouse ingest FILE.csv --db {connection.address.shown}"
         )
-    meter = ReadingMeter(connection) if metered and connection.is_embedded else None
+    meter = ReadingMeter(connection) if metered and connection.is_alone else None
     started = time.perf_counter()
     try:
         rows, written = _run(connection, only, parameters, settings)

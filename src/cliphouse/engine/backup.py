@@ -16,6 +16,7 @@ from pathlib import Path
 
 from cliphouse.engine.address import Address, FolderAddress
 from cliphouse.engine.connection import Connection
+from cliphouse.engine.occupant import PATIENCE, Patience
 from cliphouse.engine.opening import open_connection
 from cliphouse.engine.quoting import backquote, quote
 from cliphouse.errors import EngineError, TableError
@@ -35,7 +36,7 @@ class BackupReport:
     seconds: float
 
 
-def back_up(address: Address, file: Path) -> BackupReport:
+def back_up(address: Address, file: Path, patience: Patience = PATIENCE) -> BackupReport:
     """Write all tables of an embedded database to one .zip, with their indexes, and read all of it
     back. The file appears whole or not at all.
 
@@ -51,7 +52,7 @@ def back_up(address: Address, file: Path) -> BackupReport:
     started = time.monotonic()
     folder, part = (_beside(file, ending) for ending in (".parts", ".part"))
     with disk_errors(file), _removed(folder), _removed(part):
-        with closing(open_connection(source)) as connection:
+        with closing(open_connection(source, patience=patience)) as connection:
             tables = _rows(connection)
             names = ", ".join(f"DATABASE {backquote(name)}" for name in _databases(connection))
             connection.command(f"BACKUP {names} TO File({quote(str(folder))})")

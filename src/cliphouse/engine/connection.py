@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from clickhouse_connect.driver.client import Client
 
+    from cliphouse.udf import EncoderSettings
+
 _CHUNK = 2**20
 _T = TypeVar("_T")
 
@@ -35,6 +37,7 @@ class Connection(ABC):
     """
 
     is_embedded: ClassVar[bool]
+    is_alone: ClassVar[bool] = False  # whether the engine's counters count nobody else's statements
     address: Address
 
     def __init__(self, client: Client) -> None:
@@ -198,6 +201,11 @@ class Connection(ABC):
         if self.features.may_set(SKIP_SHARDS, 1):
             other.keep_setting(SKIP_SHARDS, 1)
         return other
+
+    @abstractmethod
+    def use_encoder(self, settings: EncoderSettings) -> None:
+        """Let encode_text and encode_image use ``settings`` from their next call on. A server has
+        its own."""
 
     @abstractmethod
     def at(self, host: str) -> Connection:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from cliphouse.engine.address import Address, FolderAddress
 from cliphouse.engine.connection import Connection
+from cliphouse.engine.occupant import PATIENCE, Patience
 from cliphouse.engine.opening import open_connection
 from cliphouse.engine.retry import RETRY_TIMES, RetryTimes
 from cliphouse.errors import UnreachableError
@@ -24,8 +25,10 @@ class Database:
         address: Address,
         prepare: Callable[[Connection], None],
         retry: RetryTimes = RETRY_TIMES,
+        patience: Patience = PATIENCE,
     ) -> None:
         self.address = address
+        self._patience = patience
         self._prepare = prepare
         self._open: Connection | None = None
         self._retry = retry
@@ -46,15 +49,14 @@ class Database:
         """The open connection. Raises TableError if there is no database or another process has it
         open, UnreachableError if no server answers."""
         if self._open is None:
-            self._open = open_connection(self.address, retry_seconds=self._retry_seconds)
+            self._open = self._connect()
             self._prepare(self._open)
         return self._open
 
     def create(self) -> Connection:
         """The open connection, of a folder that is made if it does not exist."""
         if self._open is None:
-            seconds = self._retry_seconds
-            self._open = open_connection(self.address, create=True, retry_seconds=seconds)
+            self._open = self._connect(create=True)
         return self._open
 
     def create_for(self, precision: Precision | None, codes: Codes | None) -> Connection:
@@ -82,6 +84,9 @@ class Database:
             raise UnreachableError(f"{error}; {advice}", error.may_have_run) from error
         finally:
             self._set_retry_seconds(self._retry.short)
+
+    def _connect(self, create: bool = False) -> Connection:
+        return open_connection(self.address, create, self._retry_seconds, self._patience)
 
     def _set_retry_seconds(self, seconds: float) -> None:
         self._retry_seconds = seconds

@@ -11,13 +11,13 @@ after the engine had started may not use or open it.
 from __future__ import annotations
 
 import atexit
-import fcntl
 import os
 import re
 import shutil
 import threading
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import clickhouse_connect
 from clickhouse_connect.driver import exceptions
@@ -27,6 +27,13 @@ from cliphouse.engine.address import FolderAddress
 from cliphouse.engine.copied import find_lost_links
 from cliphouse.engine.error_translation import clean_message
 from cliphouse.engine.lockfile import read_lock_file
+from cliphouse.engine.occupant import (
+    OccupiedError,
+    describe_occupant,
+    is_open_elsewhere,
+    turn,
+)
+from cliphouse.engine.roles import READER, write_roles
 from cliphouse.engine.workspace import make_workspace
 from cliphouse.errors import EngineError, TableError
 from cliphouse.shards.disk import DiskError
@@ -45,22 +52,51 @@ _ENGINE_FILES = frozenset(
 _LEAST_ROOM = 2**20
 
 _lock = threading.Lock()
+_opening = threading.Lock()  # the engine must not open two at the same time
 _open_here: Counter[Path] = Counter()
 _changes: Counter[Path] = Counter()  # statements that may have changed a database
 _functions: Path | None = None  # the folder with the engine's configuration, while one is open
+_has_readers = False  # whether the engine is opened with the role of readers
 _process: int | None = None  # the process in which the engine has started
 
 
 def open_client(address: FolderAddress) -> Client:
     """A client of the engine on an existing folder.
 
-    Raises TableError if another process has the folder open, or this process has another folder
-    open or was forked from one with an engine, and EngineError if the engine cannot open it.
+    Raises OccupiedError if another process has the folder open, TableError if this process has
+    another folder open or was forked from one with an engine, and EngineError if the engine cannot
+    open it.
     """
+    check_process(address.shown)
+    with _opening:
+        if _open_here[address.folder] > 0:  # its own lock would look like another's
+            return _open(address)
+        with turn(address.folder) as is_mine:
+            if not is_mine or is_open_elsewhere(address.folder):
+                raise _busy(address)
+            return _open(address)
+
+
+def prepare_readers() -> None:
+    """Have the engine know the role of readers when it is opened the next time."""
+    global _has_readers
+    _has_readers = True
+
+
+def open_reader(folder: Path) -> Any:
+    """A connection of the engine's own package, whose results are bytes in any format. It may only
+    read tables, and change settings; see ``prepare_readers``."""
+    import chdb
+
+    with _opening:
+        connection = chdb.connect(str(folder))
+    connection.query(f"SET ROLE {READER}")
+    connection.query("SET readonly = 2")
+    return connection
+
+
+def _open(address: FolderAddress) -> Client:
     folder, shown = address.folder, address.shown
-    check_process(shown)
-    if _is_open_elsewhere(folder):
-        raise _busy(address)
     config = _enter(folder)
     try:
         return clickhouse_connect.get_client(
@@ -68,8 +104,8 @@ def open_client(address: FolderAddress) -> Client:
         )
     except exceptions.Error as error:
         leave(folder)
-        if _is_open_elsewhere(folder):
-            raise _busy(address) from error  # another process opened it after the check above
+        if _open_here[folder] <= 0 and is_open_elsewhere(folder):
+            raise _busy(address) from error  # a program of another kind has just opened it
         message = str(error)
         if match := re.search(r"already initialized with path '([^']*)'", message):
             raise TableError(
@@ -79,14 +115,14 @@ def open_client(address: FolderAddress) -> Client:
         raise EngineError(f"{shown}: cannot be opened: {clean_message(message)}") from error
 
 
-def _busy(address: FolderAddress) -> TableError:
+def _busy(address: FolderAddress) -> OccupiedError:
     service = read_lock_file(address.folder)
     if service is None:
-        return TableError(
-            f"{address.shown}: in use by another process, and one process at a time can open an "
-            "embedded database. Wait for it to end, or stop it"
+        return OccupiedError(
+            f"{address.shown}: in use by {describe_occupant(address.folder)}, and one process at a "
+            "time can open an embedded database. Wait longer for its end, or stop it"
         )
-    return TableError(
+    return OccupiedError(
         f"{address.shown}: served at {service.address} by process {service.pid}; ask the service "
         f"(search and info take --server {service.address}), or stop it"
     )
@@ -209,6 +245,8 @@ def _enter(folder: Path) -> Path:
             atexit.register(_remove, _functions)
             _write_cache_size(_functions)
             _allow_backups(_functions)
+            if _has_readers:
+                write_roles(_functions)
             write_functions(_functions)
         return _functions / CONFIG_FILE
 
@@ -240,20 +278,3 @@ def _allow_backups(folder: Path) -> None:
     (folder / "config.d" / "backups.xml").write_text(
         "<clickhouse>\n    <backups><allowed_path>/</allowed_path></backups>\n</clickhouse>\n"
     )
-
-
-def _is_open_elsewhere(folder: Path) -> bool:
-    """Whether another process holds the engine's lock on its folder.
-
-    This is checked first because the engine gives the reason only on standard error. It is not
-    checked if this process has the folder open, because its own lock would look the same.
-    """
-    status = folder / "status"
-    if _open_here[folder] > 0 or not status.exists():
-        return False
-    with status.open("rb") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False

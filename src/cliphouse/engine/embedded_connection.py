@@ -23,13 +23,14 @@ from cliphouse.engine.quoting import settings_list
 from cliphouse.engine.staging import StagedFile, StagedRows, write_staged_file
 from cliphouse.engine.statements import only_reads
 from cliphouse.errors import EngineError
+from cliphouse.udf import EncoderSettings
 
 _T = TypeVar("_T")
 # Statements by which room can be made, and those that write nothing.
 _NEEDS_NO_ROOM = re.compile(r"\s*(DROP|TRUNCATE|SET|USE|SYSTEM|KILL)\b", re.IGNORECASE)
 # The engine compiles an expression when it is used for the third time, which takes 30 ms, and does
 # so again each time that it is started. Over ten million rows compiled ones are no faster.
-_COMPILING = (
+COMPILING = (
     *("compile_expressions", "compile_aggregate_expressions", "compile_sort_description"),
     "compile_regular_expressions",
 )
@@ -39,6 +40,7 @@ class EmbeddedConnection(Connection):
     """A connection to the engine in this process. It always answers, so nothing is sent again."""
 
     is_embedded = True
+    is_alone = True
     address: FolderAddress
 
     def __init__(self, address: FolderAddress, create: bool = False) -> None:
@@ -51,7 +53,7 @@ class EmbeddedConnection(Connection):
         embedded.check_folder(address, create)
         with quiet_driver():
             super().__init__(embedded.open_client(address))
-            self._client.command(f"SET {settings_list(dict.fromkeys(_COMPILING, 0))}")
+            self._client.command(f"SET {settings_list(dict.fromkeys(COMPILING, 0))}")
 
     @cached_property
     def features(self) -> Features:
@@ -93,6 +95,9 @@ class EmbeddedConnection(Connection):
 
     def stage(self, rows: pa.Table, folder: Path) -> StagedFile:
         return write_staged_file(rows, folder)
+
+    def use_encoder(self, settings: EncoderSettings) -> None:
+        embedded.set_encoder(settings)
 
     def at(self, host: str) -> Connection:
         raise EngineError(f"{self.address.shown}: an embedded database has no other node {host}")

@@ -41,10 +41,7 @@ def choose_encoder(
         problem = unreadable or problem
     folder = None if model_dir is None else str(Path(model_dir).absolute())
     settings = EncoderSettings(absolute_model(model), folder, (str(Path.cwd()),), problem, device)
-    if connection.is_embedded:
-        from cliphouse.engine.embedded import set_encoder
-
-        set_encoder(settings)
+    connection.use_encoder(settings)
     return settings
 
 

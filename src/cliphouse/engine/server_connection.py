@@ -24,6 +24,7 @@ from cliphouse.engine.error_translation import clean_message, server_error
 from cliphouse.engine.retry import RETRY_SECONDS, with_retries
 from cliphouse.engine.staging import StagedTable
 from cliphouse.errors import EngineError
+from cliphouse.udf import EncoderSettings
 
 # How long a server may take to accept a connection, to answer the first questions about itself,
 # and to send the next bytes of an answer. While it computes it sends some headers, unless the user
@@ -75,6 +76,9 @@ class ServerConnection(Connection):
 
     def stage(self, rows: pa.Table, folder: Path) -> StagedTable:
         return StagedTable(rows)
+
+    def use_encoder(self, settings: EncoderSettings) -> None:
+        pass
 
     def at(self, host: str) -> ServerConnection:
         return ServerConnection(self.address.at(host))

@@ -33,6 +33,8 @@ _INSERTS = re.compile(r"INSERT\b|WITH\b.*\bINSERT\s+INTO\b", re.IGNORECASE | re.
 _INSERT = re.compile(r"\bINSERT\b", re.IGNORECASE)
 _INFILE = re.compile(r"\s*INSERT\b.*?\bFROM\s+INFILE\b", re.IGNORECASE | re.DOTALL)
 
+_OUTFILE = re.compile(r"\bINTO\s+OUTFILE\b", re.IGNORECASE)
+
 
 def split_statements(text: str) -> list[str]:
     """The statements of ``text`` without their semicolons, but with a VERTICAL at the end; comments
@@ -128,6 +130,11 @@ def names_in(statement: str) -> set[str]:
 def reads_local_file(statement: str) -> bool:
     """Whether a statement is INSERT ... FROM INFILE, which a client runs and a server does not."""
     return _INFILE.match(_bare(statement)) is not None
+
+
+def writes_local_file(statement: str) -> bool:
+    """Whether a statement is SELECT ... INTO OUTFILE, whose file a client writes."""
+    return _OUTFILE.search(_bare(statement)) is not None
 
 
 def replace_outside_strings(statement: str, pattern: str, replacement: str) -> str:

@@ -84,7 +84,7 @@ class Searcher:
 
         Raises QueryError if the request's mode is one that the table does not support.
         """
-        meter = ReadingMeter(self._connection) if count and self._facts.is_embedded else None
+        meter = ReadingMeter(self._connection) if count and self._connection.is_alone else None
         started = time.perf_counter()
         order = order_of(self._facts, request)
         page = self._paged(vector, request)

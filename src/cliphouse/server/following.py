@@ -33,6 +33,7 @@ class Follower:
             settings.model_dir,
             device=settings.device,
             threads=settings.threads,
+            wait=settings.patience,
         )
         self._options = SyncOptions(settings.sync_to)
         self._stop = threading.Event()

@@ -11,12 +11,17 @@ from dataclasses import dataclass
 
 import uvicorn
 import uvloop
+from starlette.types import ASGIApp
 
 from cliphouse.engine.address import FolderAddress, parse_address
+from cliphouse.engine.door import HOST, Door, door_file
+from cliphouse.engine.embedded import prepare_readers
 from cliphouse.engine.lockfile import lock_file
+from cliphouse.engine.reading_session import ReadingSessions
 from cliphouse.errors import UserError
 from cliphouse.server.app import create_app
 from cliphouse.server.following import Follower
+from cliphouse.server.owner import OwnerApp, OwnersDoor
 from cliphouse.server.service import Service
 from cliphouse.server.settings import ServeSettings
 from cliphouse.vocabulary import Progress
@@ -44,6 +49,7 @@ def serve(
     port, TableError if a table does not exist or cannot be opened, and what Table.sync raises.
     """
     follower = None if settings.sync is None else Follower(settings, settings.sync)
+    prepare_readers()
     with _listen(settings) as listener:
         address = _shown(settings.host, listener.getsockname()[1])
         service = Service(settings)
@@ -51,26 +57,51 @@ def serve(
             follower.sync(progress)
         problems = service.start()
         try:
-            config = uvicorn.Config(
-                create_app(settings, service),
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                http="httptools",
-                ws="none",
-                timeout_graceful_shutdown=_FINISH_SECONDS,
-            )
-            server = _Server(config, lambda: announce(Ready(address, problems)))
-            db = parse_address(settings.db)
-            with (
-                lock_file(db.folder, address) if isinstance(db, FolderAddress) else nullcontext(),
-                _end_quietly(),
-                follower or nullcontext(),
-            ):
-                uvloop.run(server.serve(sockets=[listener]))
+            with _front(settings, create_app(settings, service), address) as front:
+                server = _Server(_config(front.app), lambda: announce(Ready(address, problems)))
+                with _end_quietly(), follower or nullcontext():
+                    uvloop.run(server.serve(sockets=[listener, *front.sockets]))
         finally:
             service.close()
+
+
+@dataclass(frozen=True)
+class _Front:
+    """What is served, and the sockets that it has beside that of clients."""
+
+    app: ASGIApp
+    sockets: Sequence[socket.socket] = ()
+
+
+@contextmanager
+def _front(settings: ServeSettings, public: ASGIApp, address: str) -> Iterator[_Front]:
+    """``public``, and for an embedded database the owner's way in. Files beside the folder tell
+    other processes of both."""
+    db = parse_address(settings.db)
+    if not isinstance(db, FolderAddress):
+        yield _Front(public)
+        return
+    with _listen_on(HOST, 0) as own:
+        door = Door.make(own.getsockname()[1], address)
+        owner = OwnerApp(ReadingSessions(db.folder), door)
+        try:
+            with lock_file(db.folder, address), door_file(db.folder, door):
+                yield _Front(OwnersDoor(public, owner.app, door), (own,))
+        finally:
+            owner.close()
+
+
+def _config(app: ASGIApp) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        http="httptools",
+        ws="none",
+        timeout_graceful_shutdown=_FINISH_SECONDS,
+    )
 
 
 class _Server(uvicorn.Server):
@@ -96,21 +127,22 @@ def _end_quietly() -> Iterator[None]:
 
 
 def _listen(settings: ServeSettings) -> socket.socket:
-    host = settings.host.strip("[]")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listener = socket.create_server(
-            (host, settings.port), family=family, backlog=_BACKLOG, reuse_port=False
-        )
-        # asyncio sets this only if the socket names TCP as its protocol, which this one does not.
-        # Without it, the second part of a response waits 40 ms for the first to be acknowledged.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return listener
+        return _listen_on(settings.host.strip("[]"), settings.port)
     except (OSError, OverflowError) as error:
         raise UserError(
             f"--host {settings.host} --port {settings.port}: cannot listen there "
             f"({getattr(error, 'strerror', None) or error}); choose another, or --port 0 for any"
         ) from error
+
+
+def _listen_on(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.create_server((host, port), family=family, backlog=_BACKLOG, reuse_port=False)
+    # asyncio sets this only if the socket names TCP as its protocol, which this one does not.
+    # Without it, the second part of a response waits 40 ms for the first to be acknowledged.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def _shown(host: str, port: int) -> str:

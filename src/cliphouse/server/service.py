@@ -252,6 +252,7 @@ class Service:
                     settings.model_dir,
                     device=settings.device,
                     threads=settings.threads or THREADS,
+                    wait=settings.patience,
                 )
                 _ = opened[name].info  # raises TableError now if the table does not exist
         except BaseException:

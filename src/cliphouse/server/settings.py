@@ -6,6 +6,7 @@ import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cliphouse.engine.occupant import PATIENCE, Patience
 from cliphouse.errors import UserError
 from cliphouse.models import Device
 from cliphouse.vocabulary import DEFAULT_DB, DEFAULT_TABLE
@@ -45,7 +46,8 @@ class ServeSettings:
     ``threads`` are those of the encoder, half of the cores if None. ``workers`` is the number of
     parallel searches. With ``log_queries`` the log contains queries. The first table follows the
     folder of pictures ``sync``, whose files the service may send; the shards are in ``sync_to``, by
-    default beside an embedded database.
+    default beside an embedded database. A database that another process has open is waited for with
+    ``patience``.
     """
 
     db: str = field(default=DEFAULT_DB, repr=False)  # it may have a password
@@ -67,6 +69,7 @@ class ServeSettings:
     log_queries: bool = False
     sync: Path | None = None
     sync_to: Path | None = None
+    patience: Patience = PATIENCE
 
     def __post_init__(self) -> None:
         """Raises UserError if the service would be open to the network without a key."""

@@ -41,10 +41,16 @@ class EncoderSettings:
     def read(cls, path: Path) -> EncoderSettings:
         """Read the settings that ``write`` wrote. Raises ModelError if that is not possible."""
         try:
-            values = json.loads(path.read_text())
-            return cls(**{**values, "folders": tuple(values["folders"])})
+            return cls.from_json(path.read_text())
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelError(
                 f"{path}: the encoder's settings cannot be read: {error}; on a server, run "
                 "cliphouse udf install again"
             ) from error
+
+    @classmethod
+    def from_json(cls, text: str) -> EncoderSettings:
+        """The settings that ``to_json`` has written. Raises ValueError, KeyError or TypeError if
+        they are none."""
+        values = json.loads(text)
+        return cls(**{**values, "folders": tuple(values["folders"])})

@@ -1,0 +1,256 @@
+"""Statements that other processes of the owner have a service's embedded engine run, which may only
+read."""
+
+from __future__ import annotations
+
+import io
+import re
+import threading
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from cliphouse.engine import embedded
+from cliphouse.engine.embedded_connection import COMPILING
+from cliphouse.engine.quoting import settings_list
+from cliphouse.engine.statements import returns_rows, writes_local_file
+from cliphouse.engine.workspace import is_running
+from cliphouse.errors import OverloadError, QueryError
+from cliphouse.udf import EncoderSettings
+
+# What a result in a format with a head or a foot of the user's own may take in memory. The others
+# are sent while they are made.
+MOST_BYTES = 10**9
+_MOST_SESSIONS = 256
+_BUSY_SECONDS = 30.0
+_PIECE = 2**20
+_FORMAT = re.compile(r"\bFORMAT\s+(\w+)\s*;?\s*\Z", re.IGNORECASE)
+# Formats whose blocks can stand behind one another, and those that cliphouse asks for itself, for
+# few rows.
+_IN_ROWS = frozenset(("CSV", "JSONEachRow", "TabSeparated", "TSV", "RowBinary"))
+_ARROW = frozenset(("Arrow", "ArrowStream"))
+_STREAMED = _IN_ROWS | _ARROW
+_NOT_STREAMED = "Streaming query is not supported"  # as EXISTS, which gives a row
+_SMALL = frozenset(("Native", "TabSeparated"))
+_CUT_OFF = {"max_result_bytes": MOST_BYTES, "result_overflow_mode": "throw"}
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A statement with its parameters, as their text, and its settings. ``format`` is that of the
+    result, unless the statement names one."""
+
+    sql: str
+    format: str = "TabSeparated"
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def chosen_format(self) -> str:
+        match = _FORMAT.search(self.sql)
+        return match[1] if match else self.format
+
+
+class ReadingSession:
+    """A connection of one caller, which keeps what its statements SET. The engine lets them change
+    nothing else: it has been told that they read (see cliphouse.engine.embedded.open_reader)."""
+
+    def __init__(self, folder: Path) -> None:
+        self._connection = embedded.open_reader(folder)
+        self._connection.query(f"SET {settings_list(dict.fromkeys(COMPILING, 0))}")
+        self._busy = threading.Lock()
+        self._given: Mapping[str, str] = {}  # the settings of the statement before
+        self._before: Mapping[str, str] = {}  # what they were without it
+        self.encoder: EncoderSettings | None = None
+        self.failure = ""  # why the last answer broke off
+
+    def run(self, statement: Statement) -> Generator[bytes, None, None]:
+        """The result, in pieces as they are made. Raises RuntimeError with the engine's message,
+        QueryError if it would be written to a file, and OverloadError if another statement of the
+        session does not end."""
+        if writes_local_file(statement.sql):
+            raise QueryError("INTO OUTFILE writes a file: give the command --output FILE instead")
+        if not self._busy.acquire(timeout=_BUSY_SECONDS):
+            raise OverloadError("another statement of the same session is running")
+        try:
+            self.failure = ""
+            self._keep(statement.settings)
+            with (
+                self._encoding(statement.sql),
+                closing(self._pieces(statement)) as pieces,
+            ):
+                yield from pieces
+        except RuntimeError as error:
+            self.failure = str(error)
+            raise
+        finally:
+            self._busy.release()
+
+    def close(self) -> None:
+        with self._busy:
+            self._connection.close()
+
+    def _pieces(self, statement: Statement) -> Generator[bytes, None, None]:
+        chosen = statement.chosen_format
+        if chosen in _STREAMED and returns_rows(statement.sql):
+            try:
+                yield from self._streamed(statement, chosen)
+            except RuntimeError as error:
+                if _NOT_STREAMED not in str(error):
+                    raise
+            else:
+                return
+        if chosen in _SMALL:
+            yield from _cut(self._query(statement))
+        else:
+            with self._cut_off():
+                whole = self._query(statement)
+            yield from _cut(whole)
+
+    def _streamed(self, statement: Statement, chosen: str) -> Iterator[bytes]:
+        if chosen in _ARROW:
+            yield from self._arrow(statement, is_file=chosen == "Arrow")
+            return
+        with closing(self._send(statement, chosen)) as stream:
+            yield from (block.bytes() for block in stream)
+
+    def _arrow(self, statement: Statement, is_file: bool) -> Iterator[bytes]:
+        """Each block that the engine gives is a stream of its own: they become one result."""
+        sink, writer = _Sink(), None
+        bare = Statement(_FORMAT.sub("", statement.sql), "ArrowStream", statement.parameters)
+        with closing(self._send(bare, "ArrowStream")) as blocks:
+            for block in blocks:
+                with pa.ipc.open_stream(pa.py_buffer(block.bytes())) as batches:
+                    if writer is None:
+                        make = pa.ipc.new_file if is_file else pa.ipc.new_stream
+                        writer = make(sink, batches.schema)
+                    for batch in batches:
+                        writer.write_batch(batch)
+                yield sink.take()
+        if writer is None:  # no row, and so no block
+            yield from _cut(self._query(statement))
+            return
+        writer.close()
+        yield sink.take()
+
+    def _send(self, statement: Statement, form: str) -> Any:
+        return self._connection.send_query(statement.sql, form, params=dict(statement.parameters))
+
+    def _query(self, statement: Statement) -> bytes:
+        result = self._connection.query(
+            statement.sql, statement.format, params=dict(statement.parameters)
+        )
+        return bytes(result.bytes() or b"")
+
+    def _keep(self, settings: Mapping[str, str]) -> None:
+        """Set what a statement has set for itself, and what the one before had as it was. Most have
+        the same."""
+        if settings != self._given:
+            self._set(self._before)
+            self._given, self._before = {}, self._set(settings)
+            self._given = settings
+
+    @contextmanager
+    def _cut_off(self) -> Iterator[None]:
+        """Refuse a result that takes too much memory."""
+        before = self._set(_CUT_OFF)
+        try:
+            yield
+        finally:
+            self._set(before)
+
+    def _set(self, settings: Mapping[str, Any]) -> dict[str, str]:
+        """Set them all; returns what they were."""
+        if not settings:
+            return {}
+        values = ", ".join(f"toString(getSetting('{name}'))" for name in settings)
+        found = self._connection.query(f"SELECT {values}", "TSVRaw").bytes().decode()
+        self._connection.query(f"SET {settings_list(settings)}")
+        return dict(zip(settings, found.rstrip("\n").split("\t"), strict=True))
+
+    @contextmanager
+    def _encoding(self, sql: str) -> Iterator[None]:
+        """Let the functions that encode use the caller's model and folder, while no other does."""
+        if self.encoder is None or "encode_" not in sql:
+            yield
+            return
+        with _encoding:
+            embedded.set_encoder(self.encoder)
+            yield
+
+
+_encoding = threading.Lock()
+
+
+class ReadingSessions:
+    """The sessions of all callers. Their names begin with the callers' processes: those of
+    processes that have ended are closed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._sessions: dict[str, ReadingSession] = {}
+
+    def session(self, name: str) -> ReadingSession:
+        """The session of this name, which is begun if it is new. Raises OverloadError if there are
+        too many."""
+        with self._lock:
+            if name not in self._sessions:
+                self._close_left()
+                if len(self._sessions) >= _MOST_SESSIONS:
+                    raise OverloadError(f"{_MOST_SESSIONS} sessions are open, the most allowed")
+                self._sessions[name] = ReadingSession(self._folder)
+            return self._sessions[name]
+
+    def end(self, name: str) -> None:
+        """Close a session, if there is one of this name."""
+        with self._lock:
+            ended = self._sessions.pop(name, None)
+        if ended is not None:
+            ended.close()
+
+    def close(self) -> None:
+        for name in list(self._sessions):
+            self.end(name)
+
+    def _close_left(self) -> None:
+        for name in list(self._sessions):
+            process = name.partition("-")[0]
+            if not process.isdigit() or not is_running(int(process)):
+                self._sessions.pop(name).close()
+
+
+class _Sink(io.RawIOBase):
+    """A file whose contents are taken while it is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        piece = bytes(data)
+        self._pieces.append(piece)
+        self._size += len(piece)
+        return len(piece)
+
+    def tell(self) -> int:
+        return self._size
+
+    def take(self) -> bytes:
+        """What was written since it was called before."""
+        taken = b"".join(self._pieces)
+        self._pieces.clear()
+        return taken
+
+
+def _cut(data: bytes) -> Iterator[bytes]:
+    for start in range(0, len(data), _PIECE):
+        yield data[start : start + _PIECE]

@@ -1,0 +1,191 @@
+"""A connection to an embedded engine that a service of the same user has open, for reading."""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import clickhouse_connect
+import httpx
+import pyarrow as pa
+from clickhouse_connect.driver import exceptions
+from clickhouse_connect.driver.httpclient import HttpClient
+from clickhouse_connect.driver.httputil import get_pool_manager
+from urllib3 import Timeout
+from urllib3.exceptions import HTTPError
+
+from cliphouse.engine.address import FolderAddress
+from cliphouse.engine.connection import Connection, Parameters
+from cliphouse.engine.door import HOST, Door
+from cliphouse.engine.driver_log import quiet_driver
+from cliphouse.engine.error_translation import clean_message, engine_error
+from cliphouse.engine.features import EVERYTHING, Features
+from cliphouse.engine.staging import StagedRows
+from cliphouse.errors import CliphouseError, EngineError, ServiceError, TableError
+from cliphouse.udf import EncoderSettings
+
+_CONNECT_SECONDS = 5.0
+_NO_GRANT, _READ_ONLY, _TOO_LARGE = 497, 164, 396
+_T = TypeVar("_T")
+
+
+class ServedConnection(Connection):
+    """A connection through the service that has the folder open. Statements may only read."""
+
+    is_embedded = True
+    is_alone = False
+    address: FolderAddress
+
+    def __init__(self, address: FolderAddress, door: Door) -> None:
+        """Raises ServiceError if the service does not answer."""
+        self.address, self._door = address, door
+        self._process = os.getpid()
+        self._session = f"/sessions/{self._process}-{uuid.uuid4()}"
+        self._encoder: EncoderSettings | None = None
+        with self._translated_errors():
+            super().__init__(_open_client(door, self._session))
+
+    @cached_property
+    def features(self) -> Features:
+        return replace(EVERYTHING, version=str(self._client.server_version))
+
+    def command(
+        self,
+        sql: str,
+        parameters: Parameters | None = None,
+        settings: Parameters | None = None,
+        in_session: bool = False,
+    ) -> Any:
+        self._send_encoder(sql)
+        return super().command(sql, parameters, settings, in_session)
+
+    def query(
+        self, sql: str, parameters: Parameters | None = None, in_session: bool = False
+    ) -> pa.Table:
+        self._send_encoder(sql)
+        return super().query(sql, parameters, in_session)
+
+    def raw(
+        self,
+        sql: str,
+        parameters: Parameters | None = None,
+        settings: Parameters | None = None,
+        fmt: str | None = None,
+    ) -> bytes:
+        self._send_encoder(sql)
+        return super().raw(sql, parameters, settings, fmt)
+
+    def use_encoder(self, settings: EncoderSettings) -> None:
+        self._encoder = settings
+
+    def stage(self, rows: pa.Table, folder: Path) -> StagedRows:
+        raise self._only_reads()
+
+    def insert(self, table: str, rows: StagedRows, settings: Parameters) -> None:
+        raise self._only_reads()
+
+    def at(self, host: str) -> Connection:
+        raise EngineError(f"{self.address.shown}: an embedded database has no other node {host}")
+
+    def close(self) -> None:
+        if self._process == os.getpid():
+            with suppress(ServiceError):
+                self._ask("DELETE")
+            super().close()
+
+    def _reopen(self) -> ServedConnection:
+        return ServedConnection(self.address, self._door)
+
+    def _run(self, action: Callable[[], _T], repeatable: bool) -> _T:
+        with self._translated_errors():
+            return action()
+
+    def _send_encoder(self, sql: str) -> None:
+        """The service has the encoder for SQL, but the caller's model and folder count."""
+        if "encode_" in sql and self._encoder is not None:
+            self._ask("PUT", "/encoder", self._encoder.to_json())
+            self._encoder = None
+
+    def _ask(self, method: str, path: str = "", content: str | None = None) -> str:
+        url = f"http://{self._door.host}{self._session}{path}"
+        headers = {"Authorization": f"Bearer {self._door.token}"}
+        with httpx.Client(trust_env=False, headers=headers, timeout=_CONNECT_SECONDS) as http:
+            try:
+                return http.request(method, url, content=content).raise_for_status().text
+            except httpx.HTTPError as error:
+                raise ServiceError(
+                    f"{self.address.shown}: the service at {self._door.service} (pid "
+                    f"{self._door.pid}), which has it open, does not answer: "
+                    f"{type(error).__name__}; run the command again"
+                ) from error
+
+    @contextmanager
+    def _translated_errors(self) -> Iterator[None]:
+        if self._process != os.getpid():
+            raise TableError(
+                f"{self.address.shown}: was opened before this process was forked, and answers to "
+                "both would be mixed up: open it again"
+            )
+        try:
+            with quiet_driver():
+                yield
+        except exceptions.Error as error:
+            if error.code is None:
+                raise self._broken_off() from error
+            raise self._translated(str(error), error.code) from error
+        except HTTPError as error:  # while an answer is read
+            raise self._broken_off() from error
+
+    def _broken_off(self) -> CliphouseError:
+        """Why an answer has no end, which its beginning could not say."""
+        message = self._ask("GET", "/failure")
+        if not message:
+            return ServiceError(f"{self.address.shown}: the service's answer broke off; try again")
+        match = re.search(r"Code: (\d+)", message)
+        return self._translated(message, int(match[1]) if match else None)
+
+    def _translated(self, message: str, code: int | None) -> CliphouseError:
+        if code in (_READ_ONLY, _NO_GRANT):
+            return self._only_reads(_refusal(message))
+        if code == _TOO_LARGE:
+            message += "; leave FORMAT out, and give --format"
+        return engine_error(message, code, self.address.shown)
+
+    def _only_reads(self, refusal: str = "") -> TableError:
+        why = f" ({refusal})" if refusal else ""
+        return TableError(
+            f"{self.address.shown}: served at {self._door.service} by process {self._door.pid}, "
+            f"through which statements can only read tables{why}: stop the service to do more"
+        )
+
+
+def _refusal(message: str) -> str:
+    """Why the engine refuses a statement. What is no table it takes for a file."""
+    if re.search(r"\bREAD ON FILE\b", message):
+        return "there is no such table, and files are not read"
+    return clean_message(message)
+
+
+def _open_client(door: Door, session: str) -> HttpClient:
+    client = clickhouse_connect.get_client(
+        host=HOST,
+        port=door.port,
+        interface="http",
+        access_token=door.token,
+        proxy_path=session,
+        compress=False,
+        query_retries=0,
+        form_encode_query_params=True,  # vectors are long
+        pool_mgr=get_pool_manager(),  # the driver's own would use a proxy of the environment
+    )
+    assert isinstance(client, HttpClient)
+    client.timeout = Timeout(connect=_CONNECT_SECONDS, read=None)
+    client.http_retries = 0
+    return client
