@@ -15,11 +15,14 @@ from cliphouse.search.query.encoders import TableEncoders
 from cliphouse.vocabulary import Codes, Precision, Progress
 
 if TYPE_CHECKING:
+    from cliphouse.jobs import TableJobs
     from cliphouse.loading.drop import DroppedTable
     from cliphouse.loading.ingest import IngestReport
-    from cliphouse.loading.options import LoadSettings
+    from cliphouse.loading.options import IngestOptions, LoadSettings
     from cliphouse.loading.scheduler import OnWait
     from cliphouse.loading.sync import SyncOptions, SyncReport
+    from cliphouse.schema.index_spec import Extension
+    from cliphouse.shards.roots import Root
 
 
 class LoadingTable:
@@ -45,7 +48,6 @@ class LoadingTable:
     ) -> IngestReport:
         """Load the shards below ``folders`` (see cliphouse.loading.ingest.ingest and
         IngestOptions)."""
-        from cliphouse.loading.ingest import ingest
         from cliphouse.loading.options import LOAD_SETTINGS, IngestOptions
         from cliphouse.shards.manifest import MANIFEST_NAME
         from cliphouse.shards.one_writer import no_writer
@@ -56,17 +58,33 @@ class LoadingTable:
             shards, model, precision, codes, replace, cluster, settings, keep, add_columns
         )
 
-        def connect() -> Connection:
-            return self._database.create_for(precision, codes)
-
         places = list(map(str, folders))
         with self._database.long_retries(GOES_ON), ExitStack() as locks:
             for place in places:
                 if (Path(place) / MANIFEST_NAME).is_file():  # embed may write there again
                     locks.enter_context(no_writer(Path(place), "ingest"))
-            report = ingest(connect, self.name, places, options, progress, waiting)
+            report = self.load(places, options, progress, waiting)
         self._note_model()
         return report
+
+    def load(
+        self,
+        places: Sequence[str],
+        options: IngestOptions,
+        progress: Progress | None = None,
+        waiting: OnWait | None = None,
+    ) -> IngestReport:
+        """Load shards as ``ingest`` does, here or by the service that has the database. Whoever
+        writes to the shards is not looked for."""
+        from cliphouse.loading.ingest import ingest
+
+        if (jobs := self._jobs()) is not None:
+            return jobs.ingest(places, options, progress, waiting)
+
+        def connect() -> Connection:
+            return self._database.create_for(options.precision, options.codes)
+
+        return ingest(connect, self.name, places, options, progress, waiting)
 
     def sync(
         self,
@@ -83,7 +101,6 @@ class LoadingTable:
         pictures and ``options`` do not allow that; UserError if there is no such root, or the
         folder cannot be it.
         """
-        from cliphouse.indexing.extend import extend_indexes
         from cliphouse.loading.sync import SyncOptions, sync_folder
 
         self.refresh()
@@ -93,15 +110,26 @@ class LoadingTable:
                 self.name,
                 None if folder is None else Path(folder),
                 self._encoders.for_new,
+                self.load,
                 options or SyncOptions(),
                 progress,
             )
         if report.rows is None:
             return report
         self._note_model()
+        return replace(report, extended=self.settle(report.folder, report.pictures.root))
+
+    def settle(self, folder: Path, root: Root | None) -> Extension | None:
+        """After a sync of ``folder``, which is now ``root``: forget roots within it that no row
+        names any more, and extend the indexes; here, or by the service that has the database."""
+        from cliphouse.indexing.extend import extend_indexes
+        from cliphouse.loading.roots import drop_swallowed
+
+        if (jobs := self._jobs()) is not None:
+            return jobs.settle(folder, root)
         with self._database.long_retries(GOES_ON):
-            table = open_table(self._database.connection, self.name)
-            return replace(report, extended=extend_indexes(table))
+            drop_swallowed(open_table(self._database.connection, self.name), folder, root)
+            return extend_indexes(open_table(self._database.connection, self.name))
 
     def drop(self) -> DroppedTable:
         """Drop the table with its ledger (see cliphouse.loading.drop.drop_table). Files of shards
@@ -116,6 +144,15 @@ class LoadingTable:
     def refresh(self) -> None:
         """Read the table anew for the next search."""
         raise NotImplementedError
+
+    def _jobs(self) -> TableJobs | None:
+        """The service's way to change the table, if one has the database open."""
+        served = self._database.served
+        if served is None:
+            return None
+        from cliphouse.jobs import TableJobs
+
+        return TableJobs(served, self.name)
 
     def _note_model(self) -> None:
         """The table may say now which model it is, which SQL functions want to know."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cliphouse.cli import options, show
-from cliphouse.cli.opening import open_table, patience
+from cliphouse.cli.opening import open_table
 from cliphouse.cli.recall import draw
 from cliphouse.errors import QueryError
 from cliphouse.schema.index_spec import DEFAULT_EF_CONSTRUCTION, DEFAULT_M, IndexSpec
@@ -72,7 +72,7 @@ def command(
         _captions(db, table, drop)
         return
     modalities: tuple[Modality, ...] = ("image", "text") if what == "both" else (what,)
-    with open_table(db, table, wait=patience(for_engine=True)) as opened:
+    with open_table(db, table) as opened:
         for modality in modalities:
             if drop:
                 had = opened.drop_index(modality, metric)
@@ -85,7 +85,7 @@ def command(
 
 
 def _captions(db: str, table: str, drop: bool) -> None:
-    with open_table(db, table, wait=patience(for_engine=True)) as opened:
+    with open_table(db, table) as opened:
         if drop:
             had = opened.drop_index("captions")
             show.out.print(f"captions: {'dropped' if had else 'there is no index to drop'}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cliphouse.cli import options, show
-from cliphouse.cli.opening import open_table, patience
+from cliphouse.cli.opening import open_table
 from cliphouse.json_text import to_json
 from cliphouse.shards.numbering import parse_shard_numbers
 
@@ -99,7 +99,7 @@ def command(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     numbers = parse_shard_numbers(shards)
     with (
-        open_table(db, table, model, wait=patience(for_engine=True)) as opened,
+        open_table(db, table, model) as opened,
         show.progress("ingest") as advance,
     ):
         report = opened.ingest(

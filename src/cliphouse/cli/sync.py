@@ -85,7 +85,7 @@ def command(
         options.folder(model_dir),
         device=device,
         threads=threads,
-        wait=patience(for_ever=wait, for_engine=True),
+        wait=patience(for_ever=wait),
     ) as opened:
         with show.progress("sync", "pictures") as advance:
             done = opened.sync(pictures or place, chosen, advance)

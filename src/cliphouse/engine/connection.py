@@ -38,6 +38,7 @@ class Connection(ABC):
 
     is_embedded: ClassVar[bool]
     is_alone: ClassVar[bool] = False  # whether the engine's counters count nobody else's statements
+    is_served: ClassVar[bool] = False  # whether it goes through a service, which has the engine
     address: Address
 
     def __init__(self, client: Client) -> None:

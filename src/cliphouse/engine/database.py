@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, cast
 
 from cliphouse.engine.address import Address, FolderAddress
 from cliphouse.engine.connection import Connection
+from cliphouse.engine.door import read_door
 from cliphouse.engine.occupant import PATIENCE, Patience
 from cliphouse.engine.opening import open_connection
 from cliphouse.engine.retry import RETRY_TIMES, RetryTimes
 from cliphouse.errors import UnreachableError
 from cliphouse.vocabulary import Codes, Precision
+
+if TYPE_CHECKING:
+    from cliphouse.engine.served_connection import ServedConnection
 
 GOES_ON = "run the same command again: it goes on where it stopped"
 AGAIN = "run the same command again"
@@ -52,6 +57,19 @@ class Database:
             self._open = self._connect()
             self._prepare(self._open)
         return self._open
+
+    @property
+    def served(self) -> ServedConnection | None:
+        """The connection, if it goes through a service, which alone can write then."""
+        address = self.address
+        if self._open is None and (
+            not isinstance(address, FolderAddress)
+            or self._patience.for_engine
+            or read_door(address.folder) is None
+        ):
+            return None
+        connection = self.connection
+        return cast("ServedConnection", connection) if connection.is_served else None
 
     def create(self) -> Connection:
         """The open connection, of a folder that is made if it does not exist."""

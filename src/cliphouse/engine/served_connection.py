@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
@@ -28,7 +29,7 @@ from cliphouse.engine.driver_log import quiet_driver
 from cliphouse.engine.error_translation import clean_message, engine_error
 from cliphouse.engine.features import EVERYTHING, Features
 from cliphouse.engine.staging import StagedRows
-from cliphouse.errors import CliphouseError, EngineError, ServiceError, TableError
+from cliphouse.errors import CliphouseError, EngineError, ServiceError, TableError, error_class
 from cliphouse.udf import EncoderSettings
 
 _CONNECT_SECONDS = 5.0
@@ -40,7 +41,7 @@ class ServedConnection(Connection):
     """A connection through the service that has the folder open. Statements may only read."""
 
     is_embedded = True
-    is_alone = False
+    is_served = True
     address: FolderAddress
 
     def __init__(self, address: FolderAddress, door: Door) -> None:
@@ -85,6 +86,28 @@ class ServedConnection(Connection):
     def use_encoder(self, settings: EncoderSettings) -> None:
         self._encoder = settings
 
+    def do(self, job: Mapping[str, Any], hear: Callable[[dict[str, Any]], None]) -> Any:
+        """Have the service do a job (see cliphouse.jobs); ``hear`` gets what it tells meanwhile. If
+        this is interrupted, the job is.
+
+        Raises the error that the job fails with, UserError if another job is being done, and
+        ServiceError if the service ends.
+        """
+        url, told = f"http://{self._door.host}/jobs", {**job, "process": self._process}
+        with self._http(None) as http:
+            try:
+                with http.stream("POST", url, json=told) as response:
+                    for line in response.iter_lines():
+                        event = json.loads(line) if line else {}
+                        if "done" in event:
+                            return event["done"]
+                        if "error" in event:
+                            raise self._failed_job(**event["error"])
+                        hear(event)
+            except httpx.HTTPError as error:
+                raise self._gone(error) from error
+        raise ServiceError(f"{self.address.shown}: the service ended before the job was done")
+
     def stage(self, rows: pa.Table, folder: Path) -> StagedRows:
         raise self._only_reads()
 
@@ -115,16 +138,26 @@ class ServedConnection(Connection):
 
     def _ask(self, method: str, path: str = "", content: str | None = None) -> str:
         url = f"http://{self._door.host}{self._session}{path}"
-        headers = {"Authorization": f"Bearer {self._door.token}"}
-        with httpx.Client(trust_env=False, headers=headers, timeout=_CONNECT_SECONDS) as http:
+        with self._http(_CONNECT_SECONDS) as http:
             try:
                 return http.request(method, url, content=content).raise_for_status().text
             except httpx.HTTPError as error:
-                raise ServiceError(
-                    f"{self.address.shown}: the service at {self._door.service} (pid "
-                    f"{self._door.pid}), which has it open, does not answer: "
-                    f"{type(error).__name__}; run the command again"
-                ) from error
+                raise self._gone(error) from error
+
+    def _http(self, seconds: float | None) -> httpx.Client:
+        """A client that waits for ``seconds``. It uses no proxy of the environment."""
+        headers = {"Authorization": f"Bearer {self._door.token}"}
+        timeout = httpx.Timeout(seconds, connect=_CONNECT_SECONDS)
+        return httpx.Client(trust_env=False, headers=headers, timeout=timeout)
+
+    def _gone(self, error: Exception) -> ServiceError:
+        return ServiceError(
+            f"{self.address.shown}: the service at {self._door.service} (pid {self._door.pid}), "
+            f"which has it open, does not answer: {type(error).__name__}; run the command again"
+        )
+
+    def _failed_job(self, code: str, message: str) -> CliphouseError:
+        return (error_class(code) or ServiceError)(message)
 
     @contextmanager
     def _translated_errors(self) -> Iterator[None]:

@@ -11,12 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cliphouse.engine.address import Address, FolderAddress
-from cliphouse.engine.connection import Connection
 from cliphouse.engine.database import Database
 from cliphouse.errors import UserError
-from cliphouse.loading.ingest import IngestReport, ingest
+from cliphouse.loading.ingest import IngestReport
 from cliphouse.loading.options import IngestOptions
-from cliphouse.loading.roots import check_may_keep, drop_swallowed
+from cliphouse.loading.roots import check_may_keep
 from cliphouse.models import Encoder
 from cliphouse.pictures.embed import (
     EMBED_OPTIONS,
@@ -25,7 +24,7 @@ from cliphouse.pictures.embed import (
     follow_folder,
 )
 from cliphouse.pictures.roots import RootWish, root_called
-from cliphouse.schema.handle import find_table, open_table
+from cliphouse.schema.handle import find_table
 from cliphouse.schema.index_spec import Extension
 from cliphouse.schema.info import TableInfo, rows_by_shard
 from cliphouse.shards.manifest import read_manifest
@@ -36,6 +35,7 @@ from cliphouse.vocabulary import Progress
 _LOAD = IngestOptions(replace=True)
 
 EncoderFor = Callable[[str, TableInfo | None], Encoder]
+Load = Callable[[list[str], IngestOptions], IngestReport]
 
 
 @dataclass(frozen=True)
@@ -78,17 +78,19 @@ def sync_folder(
     name: str,
     folder: Path | None,
     encoder_for: EncoderFor,
+    load: Load,
     options: SyncOptions,
     progress: Progress | None = None,
 ) -> SyncReport:
     """Make the shards what ``folder`` is, and then the table called ``name`` what they are; without
     a folder, that of the root ``options.root``. ``encoder_for`` gives the encoder of that table, of
-    which it is told the name and, if it has been made, the description.
+    which it is told the name and, if it has been made, the description. ``load`` loads shards into
+    it.
 
     Raises what `embed_folder` and `ingest` raise, and UserError if there is no such root.
     """
     shards = shards_folder(database.address, name, options.shards)
-    embed, load = options.embed, replace(options.load, move_roots=True)
+    embed, chosen = options.embed, replace(options.load, move_roots=True)
 
     def follow() -> tuple[Path, EmbedReport]:
         table = find_table(database.connection, name) if database.exists else None
@@ -110,12 +112,7 @@ def sync_folder(
         place, pictures = follow()
         if not any((shards / "metadata").glob("metadata_*.parquet")):
             return SyncReport(place, shards, pictures)
-
-        def connect() -> Connection:
-            return database.create_for(load.precision, load.codes)
-
-        rows = ingest(connect, name, [str(shards)], load)
-        drop_swallowed(open_table(database.connection, name), place, pictures.root)
+        rows = load([str(shards)], chosen)
         return SyncReport(place, shards, pictures, rows)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import json
 import logging
 import re
 import threading
@@ -27,7 +28,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from cliphouse.engine.door import HOST, Door
 from cliphouse.engine.reading_session import ReadingSessions, Statement
 from cliphouse.engine.statements import returns_rows
-from cliphouse.errors import OverloadError, QueryError
+from cliphouse.errors import OverloadError, QueryError, UserError
+from cliphouse.server.jobs import Jobs
 from cliphouse.udf import EncoderSettings
 
 log = logging.getLogger("cliphouse.server")
@@ -89,15 +91,17 @@ class OwnerOnly:
 
 
 class OwnerApp:
-    """Runs the owner's statements, each in a thread."""
+    """Runs the owner's statements, each in a thread, and does the owner's jobs."""
 
-    def __init__(self, sessions: ReadingSessions, door: Door) -> None:
+    def __init__(self, sessions: ReadingSessions, jobs: Jobs, door: Door) -> None:
         self._sessions = sessions
+        self._jobs = jobs
         self._threads = ThreadPoolExecutor(_THREADS, "owner")
         self.app = Starlette(
             routes=[
                 Route("/sessions/{name}", self._run, methods=["GET", "POST"]),
                 Route("/sessions/{name}", self._end, methods=["DELETE"]),
+                Route("/jobs", self._do, methods=["POST"]),
                 Route("/sessions/{name}/failure", self._tell_failure),
                 Route("/sessions/{name}/encoder", self._use_encoder, methods=["PUT"]),
             ],
@@ -105,9 +109,19 @@ class OwnerApp:
         )
 
     def close(self) -> None:
-        """Close the sessions, when the statements that run have ended."""
+        """Close the sessions, when the statements and the job that run have ended."""
+        self._jobs.close()
         self._threads.shutdown()
         self._sessions.close()
+
+    async def _do(self, request: Request) -> Response:
+        """Do a job, and tell of it in lines of JSON."""
+        try:
+            job = self._jobs.begin(await request.json())
+        except UserError as error:
+            refused = {"error": {"code": error.code, "message": str(error)}}
+            return PlainTextResponse(json.dumps(refused) + "\n")
+        return StreamingResponse(job.lines(), media_type="application/jsonl")
 
     async def _run(self, request: Request) -> Response:
         statement = await _read(request)

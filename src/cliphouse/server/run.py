@@ -21,6 +21,7 @@ from cliphouse.engine.reading_session import ReadingSessions
 from cliphouse.errors import UserError
 from cliphouse.server.app import create_app
 from cliphouse.server.following import Follower
+from cliphouse.server.jobs import Jobs
 from cliphouse.server.owner import OwnerApp, OwnersDoor
 from cliphouse.server.service import Service
 from cliphouse.server.settings import ServeSettings
@@ -58,7 +59,8 @@ def serve(
         problems = service.start()
         try:
             with _front(settings, create_app(settings, service), address) as front:
-                server = _Server(_config(front.app), lambda: announce(Ready(address, problems)))
+                ready = Ready(address, problems)
+                server = _Server(_config(front.app), lambda: announce(ready), front.stop)
                 with _end_quietly(), follower or nullcontext():
                     uvloop.run(server.serve(sockets=[listener, *front.sockets]))
         finally:
@@ -67,10 +69,12 @@ def serve(
 
 @dataclass(frozen=True)
 class _Front:
-    """What is served, and the sockets that it has beside that of clients."""
+    """What is served, the sockets that it has beside that of clients, and what ends work that
+    would go on for long."""
 
     app: ASGIApp
     sockets: Sequence[socket.socket] = ()
+    stop: Callable[[], None] = lambda: None
 
 
 @contextmanager
@@ -83,10 +87,11 @@ def _front(settings: ServeSettings, public: ASGIApp, address: str) -> Iterator[_
         return
     with _listen_on(HOST, 0) as own:
         door = Door.make(own.getsockname()[1], address)
-        owner = OwnerApp(ReadingSessions(db.folder), door)
+        jobs = Jobs(settings)
+        owner = OwnerApp(ReadingSessions(db.folder), jobs, door)
         try:
             with lock_file(db.folder, address), door_file(db.folder, door):
-                yield _Front(OwnersDoor(public, owner.app, door), (own,))
+                yield _Front(OwnersDoor(public, owner.app, door), (own,), jobs.stop)
         finally:
             owner.close()
 
@@ -105,13 +110,20 @@ def _config(app: ASGIApp) -> uvicorn.Config:
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, started: Callable[[], None], stopping: Callable[[], None]
+    ) -> None:
         super().__init__(config)
         self._on_started = started
+        self._on_stopping = stopping
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._on_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_stopping()
+        await super().shutdown(sockets)
 
 
 @contextmanager
