@@ -9,7 +9,7 @@ export PYTHONDONTWRITEBYTECODE :=
 .PHONY: demo serve-demo test test-firefox browser check lint types rooms format docs site \
   screenshots \
   bench-ingest bench-search bench-layout bench-encode bench-plan bench-recall bench-centred bench-serve \
-  bench-page bench-cli bench-large bench-columns bench-words bench-embed bench-sync clean
+  bench-page bench-cli bench-large bench-columns bench-words bench-embed bench-sync soak clean
 
 demo: $(VENV)/.installed
 	$(BIN)/cliphouse demo --dir demo
@@ -92,6 +92,10 @@ bench-page: browser
 
 bench-cli: $(VENV)/.test-installed
 	$(BIN)/python benchmarks/cli.py
+
+# Eight processes search and one loads for two minutes: no error, no row lost or doubled.
+soak: $(VENV)/.test-installed
+	$(BIN)/python benchmarks/soak.py
 
 docs: $(VENV)/.test-installed
 	$(BIN)/python -m typer cliphouse.cli.app utils docs --name cliphouse --output docs/commands.md
