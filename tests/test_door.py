@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from cliphouse.engine.door import Door, door_file, read_door
 from cliphouse.errors import ServiceError, TableError
 from serving import Drawn
 from test_serve_cli import ask, serve
-from test_waiting import held
+from test_waiting import command, held
 
 
 def _rows(db: Path) -> int:
@@ -88,3 +90,26 @@ def _end(drawn: Drawn) -> None:
         if psutil.pid_exists(values["pid"]):
             psutil.wait_procs([psutil.Process(values["pid"])], timeout=30)
         path.unlink()
+
+
+_LONG = "SELECT sum(cityHash64(number, 'never ends')) FROM numbers(1000000000000)"
+_RUNNING = "SELECT count() AS n FROM system.processes WHERE query LIKE '%never en' || 'ds%'"
+
+
+def _wait_until(table: cliphouse.Table, running: int) -> None:
+    for _ in range(600):
+        if table.sql(_RUNNING).column("n").to_pylist() == [running]:
+            return
+        threading.Event().wait(0.05)
+    raise AssertionError(f"not {running} statements run")
+
+
+def test_a_statement_ends_with_its_caller(drawn: Drawn) -> None:
+    with serve(drawn.folder, "--db", drawn.db), cliphouse.open(drawn.db) as table:
+        for number, code in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
+            asking = command("sql", _LONG, db=drawn.db)
+            _wait_until(table, 1)
+            asking.send_signal(number)
+            _, told = asking.communicate(timeout=60)
+            assert asking.returncode in (code, 128 + signal.SIGKILL), told
+            _wait_until(table, 0)

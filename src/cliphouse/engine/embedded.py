@@ -33,7 +33,7 @@ from cliphouse.engine.occupant import (
     is_open_elsewhere,
     turn,
 )
-from cliphouse.engine.roles import READER, write_roles
+from cliphouse.engine.roles import write_roles
 from cliphouse.engine.workspace import make_workspace
 from cliphouse.errors import EngineError, TableError
 from cliphouse.shards.disk import DiskError
@@ -83,16 +83,13 @@ def prepare_readers() -> None:
     _has_readers = True
 
 
-def open_reader(folder: Path) -> Any:
-    """A connection of the engine's own package, whose results are bytes in any format. It may only
-    read tables, and change settings; see ``prepare_readers``."""
+def open_bare(folder: Path) -> Any:
+    """Another connection to the engine on the folder that this process has open, without the
+    driver: one of the engine's own package, whose results are bytes in any format."""
     import chdb
 
     with _opening:
-        connection = chdb.connect(str(folder))
-    connection.query(f"SET ROLE {READER}")
-    connection.query("SET readonly = 2")
-    return connection
+        return chdb.connect(str(folder))
 
 
 def _open(address: FolderAddress) -> Client:

@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from cliphouse.engine import embedded
 from cliphouse.engine.embedded_connection import COMPILING
-from cliphouse.engine.quoting import settings_list
+from cliphouse.engine.quoting import quote, settings_list
+from cliphouse.engine.roles import READER
 from cliphouse.engine.statements import returns_rows, writes_local_file
 from cliphouse.engine.workspace import is_running
 from cliphouse.errors import OverloadError, QueryError
@@ -27,6 +28,7 @@ from cliphouse.udf import EncoderSettings
 MOST_BYTES = 10**9
 _MOST_SESSIONS = 256
 _BUSY_SECONDS = 30.0
+_MARK = "cliphouse reads for "  # and the name of a session, in the engine's notes
 _PIECE = 2**20
 _FORMAT = re.compile(r"\bFORMAT\s+(\w+)\s*;?\s*\Z", re.IGNORECASE)
 # Formats whose blocks can stand behind one another, and those that cliphouse asks for itself, for
@@ -57,11 +59,15 @@ class Statement:
 
 class ReadingSession:
     """A connection of one caller, which keeps what its statements SET. The engine lets them change
-    nothing else: it has been told that they read (see cliphouse.engine.embedded.open_reader)."""
+    nothing else. ``mark`` is what it notes of them in system.processes."""
 
-    def __init__(self, folder: Path) -> None:
-        self._connection = embedded.open_reader(folder)
-        self._connection.query(f"SET {settings_list(dict.fromkeys(COMPILING, 0))}")
+    def __init__(self, folder: Path, mark: str) -> None:
+        """The engine must have been told of readers (cliphouse.engine.embedded.prepare_readers)."""
+        self._connection = embedded.open_bare(folder)
+        settings = {**dict.fromkeys(COMPILING, 0), "log_comment": mark}
+        self._connection.query(f"SET {settings_list(settings)}")
+        self._connection.query(f"SET ROLE {READER}")
+        self._connection.query("SET readonly = 2")
         self._busy = threading.Lock()
         self._given: Mapping[str, str] = {}  # the settings of the statement before
         self._before: Mapping[str, str] = {}  # what they were without it
@@ -89,6 +95,11 @@ class ReadingSession:
             raise
         finally:
             self._busy.release()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a statement is running."""
+        return self._busy.locked()
 
     def close(self) -> None:
         with self._busy:
@@ -194,6 +205,8 @@ class ReadingSessions:
         self._folder = folder
         self._lock = threading.Lock()
         self._sessions: dict[str, ReadingSession] = {}
+        self._stopping = threading.Lock()
+        self._stopper: Any = None
 
     def session(self, name: str) -> ReadingSession:
         """The session of this name, which is begun if it is new. Raises OverloadError if there are
@@ -203,19 +216,34 @@ class ReadingSessions:
                 self._close_left()
                 if len(self._sessions) >= _MOST_SESSIONS:
                     raise OverloadError(f"{_MOST_SESSIONS} sessions are open, the most allowed")
-                self._sessions[name] = ReadingSession(self._folder)
+                self._sessions[name] = ReadingSession(self._folder, _MARK + name)
             return self._sessions[name]
 
+    def stop(self, name: str = "") -> None:
+        """Stop the statement that a session runs, if any, or those of all sessions."""
+        with self._stopping:
+            if self._stopper is None:
+                self._stopper = embedded.open_bare(self._folder)
+            mark = quote(_MARK + name)
+            self._stopper.query(
+                "KILL QUERY WHERE query_id IN (SELECT query_id FROM system.processes "
+                f"WHERE startsWith(Settings['log_comment'], {mark})) ASYNC"
+            )
+
     def end(self, name: str) -> None:
-        """Close a session, if there is one of this name."""
+        """Close a session, if there is one of this name. The statement that it runs is stopped."""
         with self._lock:
             ended = self._sessions.pop(name, None)
         if ended is not None:
+            if ended.is_busy:
+                self.stop(name)
             ended.close()
 
     def close(self) -> None:
         for name in list(self._sessions):
             self.end(name)
+        if self._stopper is not None:
+            self._stopper.close()
 
     def _close_left(self) -> None:
         for name in list(self._sessions):

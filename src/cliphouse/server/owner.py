@@ -109,8 +109,9 @@ class OwnerApp:
         )
 
     def close(self) -> None:
-        """Close the sessions, when the statements and the job that run have ended."""
+        """Stop the job and the statements that run, and close the sessions."""
         self._jobs.close()
+        self._sessions.stop()
         self._threads.shutdown()
         self._sessions.close()
 
@@ -124,24 +125,32 @@ class OwnerApp:
         return StreamingResponse(job.lines(), media_type="application/jsonl")
 
     async def _run(self, request: Request) -> Response:
-        statement = await _read(request)
-        pieces = _Pieces(self._sessions, request.path_params["name"], statement)
+        name, statement = request.path_params["name"], await _read(request)
+        pieces = _Pieces(self._sessions, name, statement)
+        first = asyncio.ensure_future(self._in_thread(pieces.next))
+        gone = asyncio.ensure_future(_disconnected(request))
+        await asyncio.wait({first, gone}, return_when=asyncio.FIRST_COMPLETED)
+        gone.cancel()
+        if not first.done():  # nobody waits for the result any more
+            await self._in_thread(lambda: self._sessions.stop(name))
         try:
-            first = await self._in_thread(pieces.next)
+            piece = await first
         except Exception as error:  # noqa: BLE001 - the engine's, which the caller translates
             return _failed(error)
-        has_result = first is not None or returns_rows(statement.sql)
+        has_result = piece is not None or returns_rows(statement.sql)
         headers = {"X-ClickHouse-Format": statement.chosen_format} if has_result else {}
-        return StreamingResponse(self._rest(first, pieces), headers=headers)
+        return StreamingResponse(self._rest(name, piece, pieces), headers=headers)
 
-    async def _rest(self, first: bytes | None, pieces: _Pieces) -> AsyncIterator[bytes]:
-        """All pieces. A caller who has gone ends the statement after the next one."""
+    async def _rest(self, name: str, first: bytes | None, pieces: _Pieces) -> AsyncIterator[bytes]:
+        """All pieces. A caller who goes ends the statement."""
+        piece = first
         try:
-            piece = first
             while piece is not None:
                 yield piece
                 piece = await self._in_thread(pieces.next)
         finally:
+            if piece is not None:
+                self._threads.submit(self._sessions.stop, name)
             self._threads.submit(pieces.close)
 
     async def _use_encoder(self, request: Request) -> Response:
@@ -186,6 +195,11 @@ class _Pieces:
         sessions: ReadingSessions, session: str, statement: Statement
     ) -> Generator[bytes, None, None]:
         yield from sessions.session(session).run(statement)
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _read(request: Request) -> Statement:
