@@ -30,7 +30,6 @@ IMAGES = ROOT / "docs" / "images"
 _DESKTOP: dict[str, Any] = {"viewport": {"width": 1200, "height": 760}}
 _PHONE: dict[str, Any] = {
     "viewport": {"width": 390, "height": 760},
-    "device_scale_factor": 2,
     "is_mobile": True,
     "has_touch": True,
 }
