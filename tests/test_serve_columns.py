@@ -48,6 +48,9 @@ def test_rest_counts_and_filters_by_any_column(served: Served) -> None:
     assert {hit["id"] for hit in hits} == expected
     assert {hit["language"] for hit in hits} == {"en"}
     assert all(hit["taken"].startswith("2020-") for hit in hits)
+    asked["filter"] = {"language": {"in": ["en", None], "not_in": ["de"]}}
+    hits = post(served, "/api/search", asked).json()["hits"]
+    assert {hit["language"] for hit in hits} == {"en", None}
 
 
 def test_rest_refuses_what_means_nothing(served: Served) -> None:
