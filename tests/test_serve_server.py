@@ -69,9 +69,13 @@ def test_a_server_that_goes_away_comes_back(behind: Behind) -> None:
         assert int(gone.headers["Retry-After"]) > 0
         assert gone.json()["error"]["type"] == "unreachable"
         assert READER.password not in gone.text
-        assert behind.service.http.get("/health").status_code == 200
+        health = behind.service.http.get("/health")
+        assert health.status_code == 503
+        assert health.json() == {"status": "failing", "reason": "the database does not answer"}
+        assert behind.service.http.get("/health/live").json() == {"status": "alive"}
     finally:
         behind.server.start()
+    assert behind.service.http.get("/health").json() == {"status": "ready"}
     for _ in range(3):  # every worker's connection was cut
         back = behind.service.http.post("/api/search", json={"id": 7, "k": 3})
         assert back.json()["hits"][0]["id"] == 7

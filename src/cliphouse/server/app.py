@@ -32,6 +32,7 @@ from cliphouse.server.body import BodyMiddleware
 from cliphouse.server.failures import handle_failures
 from cliphouse.server.images import Pictures
 from cliphouse.server.observe import ObserveMiddleware
+from cliphouse.server.pulse import Pulse
 from cliphouse.server.service import Service
 from cliphouse.server.settings import ServeSettings
 from cliphouse.server.stats import StatisticsCache
@@ -50,6 +51,7 @@ def create_app(settings: ServeSettings, service: Service | None = None) -> FastA
         if service is None:
             await asyncio.to_thread(app_service.start)
         yield
+        await asyncio.to_thread(app.state.pulse.close)
         if service is None:
             await asyncio.to_thread(app_service.close)
 
@@ -63,6 +65,7 @@ def create_app(settings: ServeSettings, service: Service | None = None) -> FastA
         redoc_url=None,
     )
     app.state.service = app_service
+    app.state.pulse = Pulse(app_service.open_tables)
     app.state.pictures = Pictures(settings.pictures, settings.limits)
     app.state.statistics = StatisticsCache(app_service)
     handle_failures(app)

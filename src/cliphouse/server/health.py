@@ -16,20 +16,24 @@ router = APIRouter()
 
 
 class HealthAnswer(BaseModel):
-    """``ready`` if searches are answered, ``waiting`` while the service starts or stops."""
+    """``ready`` if searches are answered, ``waiting`` while the service starts or stops, and
+    ``failing`` if the database cannot be read, with the ``reason``."""
 
-    status: Literal["ready", "waiting", "alive"]
+    status: Literal["ready", "waiting", "failing", "alive"]
+    reason: str | None = None
 
 
 @router.get("/health", response_model=HealthAnswer, responses={503: {"model": HealthAnswer}})
 async def ready(request: Request) -> Response:
-    """Report whether the service answers searches."""
-    if service_of(request).is_ready:
-        return json_answer({"status": "ready"})
-    return json_answer({"status": "waiting"}, 503, {"Retry-After": "2"})
+    """Report whether the service answers searches: it reads a row of every table."""
+    if not service_of(request).is_ready:
+        return json_answer({"status": "waiting"}, 503, {"Retry-After": "2"})
+    if reason := await request.app.state.pulse.trouble():
+        return json_answer({"status": "failing", "reason": reason}, 503, {"Retry-After": "2"})
+    return json_answer({"status": "ready"})
 
 
-@router.get("/health/live")
+@router.get("/health/live", response_model_exclude_none=True)
 async def live() -> HealthAnswer:
     """Report that the process runs."""
     return HealthAnswer(status="alive")

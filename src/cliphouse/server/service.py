@@ -86,13 +86,13 @@ class Service:
         Returns a line with the reason for each table that cannot be searched by words or by
         pictures. Raises TableError if a table does not exist or another process holds the database.
         """
-        tables = self._open_tables()
+        tables = self.open_tables()
         try:
             for name, table in tables.items():
                 self._encoders.load(table)
                 self._columns[name] = {c.name: c.type for c in table.summary().columns}
             self._encoding = EncoderThread(self.metrics)
-            self._workers = Workers(self._open_tables, self.settings.workers)
+            self._workers = Workers(self.open_tables, self.settings.workers)
         finally:
             for table in tables.values():
                 table.close()
@@ -240,7 +240,8 @@ class Service:
             raise MissingError(f"no table {table[:100]!r}; there are {', '.join(self.tables)}")
         return table
 
-    def _open_tables(self) -> Tables:
+    def open_tables(self) -> Tables:
+        """The served tables, for one thread. Raises TableError if one does not exist."""
         settings = self.settings
         opened: dict[str, Table] = {}
         try:
