@@ -141,6 +141,9 @@ def test_parameters(empty: Path, run: Run) -> None:
 def test_settings_last_from_one_statement_to_the_next(empty: Path, run: Run) -> None:
     told = run("sql", "SET param_target = [1, 2]; SELECT {target:Array(Float32)} AS t", "--json")
     assert json.loads(told.stdout) == [{"t": [1.0, 2.0]}]
+    distance = "SELECT 1 AS n ORDER BY L2Distance([1.0, 2.0], {target:Array(Float32)})"
+    told = run("sql", f"SET param_target = [1, 2]; {distance}", "--json")
+    assert json.loads(told.stdout) == [{"n": 1}]
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,11 @@ def test_deleted_rows_cost_no_others(table: Table, made: MadeShard) -> None:
         f"cliphouse check --repair --db {table.address.shown} removes them for good"
     )
     assert table.run("SELECT shard FROM laion_ledger ORDER BY L2Distance([1], [2])").hint is None
+    # The distance may be in a view, and in one that reads another.
+    table.sql(f"CREATE VIEW near AS {search.replace('{q:Array(Float32)}', str(a_query()))}")
+    table.sql("CREATE VIEW nearer AS SELECT id FROM near")
+    assert ids(table, "SELECT id FROM nearer") == order[30:40]
+    assert table.run("SELECT id FROM near").hint == answer.hint
 
 
 def test_the_users_own_settings_win_and_the_line_is_true(table: Table, made: MadeShard) -> None:
@@ -177,6 +182,9 @@ def test_on_a_server_too(server: StandIn, made: MadeShard) -> None:
             ids(owner, filtered)
         owner.sql(f"DELETE FROM laion WHERE id IN {tuple(order[:30])}")
         assert ids(owner, f"SELECT id FROM laion {BY} 10") == order[30:40]
+        sorting = BY.replace("{q:Array(Float32)}", str(a_query()))
+        owner.sql(f"CREATE VIEW near AS SELECT id FROM laion {sorting} 10")
+        assert ids(owner, "SELECT id FROM near") == order[30:40]
     rest: dict[str, Any] = {"id % 50 = 3": [row for row in order[30:] if row % 50 == 3][:10]}
     with cliphouse.open(server.url(name, SEARCHER)) as table:
         assert ids(table, f"SELECT id FROM laion {BY} 10") == order[30:40]

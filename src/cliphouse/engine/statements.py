@@ -124,7 +124,7 @@ def names_in(statement: str) -> set[str]:
     for piece in _PIECES.finditer(statement):
         if piece["text"] and piece["text"][0] in '"`“':
             names.add(piece["text"][1:-1])
-    return names | set(re.findall(r"\w+", _bare(statement)))
+    return names | set(re.findall(r"[^\W\d]\w*", _bare(statement)))
 
 
 def reads_local_file(statement: str) -> bool:

@@ -18,7 +18,7 @@ from cliphouse.cluster.placement import find_placement
 from cliphouse.engine.answer import Answer, run_statement
 from cliphouse.engine.connection import Connection
 from cliphouse.engine.features import STRATEGY, USE_INDEX
-from cliphouse.engine.quoting import settings_list
+from cliphouse.engine.quoting import quote, settings_list
 from cliphouse.engine.statements import find_name, is_set, names_in, sorts_by_distance
 from cliphouse.errors import CliphouseError, QueryError
 
@@ -30,10 +30,7 @@ _FREE = (
     "WHERE has({names:Array(String)}, name) AND NOT changed AND readonly = 0"
 )
 # A table is of this database, or of one that the statement names.
-_NAMED = (
-    "has({names:Array(String)}, table) "
-    "AND (database = currentDatabase() OR has({names:Array(String)}, database))"
-)
+_NAMED = "has({names}, table) AND (database = currentDatabase() OR has({names}, database))"
 # The tables of which rows are marked as deleted, and those of them that have an index.
 _DELETED = (
     f"SELECT DISTINCT table FROM system.parts WHERE active AND has_lightweight_delete AND {_NAMED}"
@@ -43,9 +40,14 @@ _INDEXED = (
     "SELECT DISTINCT table FROM system.data_skipping_indices WHERE type = 'vector_similarity' "
     f"AND {_NAMED}"
 )
+_VIEWS = (
+    "SELECT as_select FROM system.tables WHERE engine = 'View' "
+    "AND has({names}, name) "
+    "AND (database = currentDatabase() OR has({names}, database))"
+)
 _DISTRIBUTED = (
     "SELECT name FROM system.tables WHERE engine = 'Distributed' "
-    "AND database = currentDatabase() AND has({names:Array(String)}, name)"
+    "AND database = currentDatabase() AND has({names}, name)"
 )
 
 
@@ -103,19 +105,23 @@ class UserSql:
         free = self._free - own
         is_sent = STRATEGY in free and not connection.is_embedded
         settings = {STRATEGY: _WANTED[STRATEGY]} if is_sent else {}
-        if not sorts_by_distance(statement):
+        is_clean = self._is_clean(connection)
+        whole = statement if is_clean else _with_views(connection, statement)
+        if not sorts_by_distance(whole):
             return _Care(settings)
-        deleted = self._with_deleted_rows(connection, names_in(statement))
+        deleted = () if is_clean else self._with_deleted_rows(connection, names_in(whole))
         is_exact = bool(deleted) and USE_INDEX in free
         if is_exact:
             settings[USE_INDEX] = _WANTED[USE_INDEX]
         return _Care(settings, deleted, is_exact, STRATEGY not in free or len(deleted) > is_exact)
 
+    def _is_clean(self, connection: Connection) -> bool:
+        """Whether no row is marked as deleted, as far as is known without a question."""
+        return connection.changes is not None and connection.changes == self._clean_at
+
     def _with_deleted_rows(self, connection: Connection, names: set[str]) -> tuple[str, ...]:
         """Those of the tables that have an index, and rows that are marked as deleted."""
         changes = connection.changes
-        if changes is not None and changes == self._clean_at:
-            return ()
         with suppress(CliphouseError):  # a user may not be allowed to read these system tables
             marked = set(_listed(connection, _DELETED, names))
             if changes is not None and not marked and not _listed(connection, _ANY_DELETED, set()):
@@ -144,6 +150,19 @@ def _settings(
         connection.command(f"SET {defaults}", in_session=True)
 
 
+def _with_views(connection: Connection, statement: str) -> str:
+    """A statement, and the text of all views that it reads, also by way of one another."""
+    texts, asked = [statement], set[str]()
+    with suppress(CliphouseError):  # a user may not be allowed to read this system table
+        while names := names_in(texts[-1]) - asked:
+            asked |= names
+            found = _listed(connection, _VIEWS, names)
+            if not found:
+                break
+            texts.append("; ".join(found))
+    return "; ".join(texts)
+
+
 def _elsewhere(connection: Connection, names: set[str]) -> list[str]:
     """Those of the tables that are spread over a cluster and have rows marked as deleted."""
     if connection.is_embedded:
@@ -153,7 +172,9 @@ def _elsewhere(connection: Connection, names: set[str]) -> list[str]:
 
 
 def _listed(connection: Connection, sql: str, names: set[str]) -> list[str]:
-    rows = connection.rows(sql, {"names": sorted(names)})
+    # Parameters of this statement would end those that the user has SET.
+    listed = f"CAST([{', '.join(map(quote, sorted(names)))}], 'Array(String)')"
+    rows = connection.rows(sql.replace("{names}", listed))
     return [next(iter(row.values())).decode() for row in rows]
 
 
