@@ -26,4 +26,4 @@ def test_info_writes_counts_and_times_as_one_says_them(tmp_path: Path, run: Run)
     words = [line.split(maxsplit=1) for line in run("info").stdout.splitlines()]
     facts = dict(pair for pair in words if len(pair) == 2)
     assert facts["rows"].strip() == "20 in 1 part"
-    assert re.fullmatch(r"1, loaded \d{4}-\d\d-\d\d \d\d:\d\d", facts["shards"].strip())
+    assert re.fullmatch(r"1, loaded \d{4}-\d\d-\d\d \d\d:\d\d \w+", facts["shards"].strip())

@@ -27,7 +27,7 @@ def way(result: SearchResult) -> str:
     mode = describe(stats.mode, stats.width)
     recall = "recall not measured" if stats.recall is None else f"recall@k {stats.recall:.3f}"
     filtered = f"; filter: {stats.filtered}" if stats.filtered else ""
-    read = "" if stats.rows_read is None else f", {stats.rows_read:,} rows read"
+    read = "" if stats.rows_read is None else f", {counted(stats.rows_read, 'row')} read"
     return (
         f"{counted(len(result), 'row')}, {mode} ({stats.reason}{filtered}), {recall}{read}, "
         f"encoding {stats.encode_ms:.0f} ms, search {stats.search_ms:.0f} ms"

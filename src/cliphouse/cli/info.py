@@ -13,7 +13,7 @@ from cliphouse.cli.opening import open_table
 from cliphouse.cli.recall import draw
 from cliphouse.json_text import to_json
 from cliphouse.schema.columns import GRANULE_ROWS
-from cliphouse.wording import counted
+from cliphouse.wording import counted, moment
 
 if TYPE_CHECKING:
     from cliphouse.inspection.summary import NodeSize, RootSize, TableSummary
@@ -74,7 +74,7 @@ def _loaded(summary: TableSummary) -> str:
     """When the shards were loaded, to the minute: one time, or the first and the last."""
     if not (summary.first_load and summary.last_load):
         return ""
-    first, last = (f"{t:%Y-%m-%d %H:%M}" for t in (summary.first_load, summary.last_load))
+    first, last = moment(summary.first_load), moment(summary.last_load)
     return f", loaded {first}" if first == last else f", loaded from {first} to {last}"
 
 

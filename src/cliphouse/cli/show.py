@@ -231,8 +231,10 @@ def size(count: float) -> str:
 
 
 def seconds(count: float) -> str:
-    """A time as text, as in 0.8 s, 12 s or 3 min 5 s."""
+    """A time as text, as in 0.8 s, 12 s, 3 min 5 s or 2 h 10 min."""
     if count < 10:
         return f"{count:.1f} s"
     minutes, rest = divmod(round(count), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -141,6 +141,12 @@ class Placement:
         return f"{function}({quote(self.cluster.name)}, system.{name})"
 
     @property
+    def every_node(self) -> str:
+        """The SQL of the rows of all nodes, with each replica's; on a cluster alone."""
+        assert self.cluster is not None
+        return f"clusterAllReplicas({quote(self.cluster.name)}, {self.rows})"
+
+    @property
     def insert_settings(self) -> dict[str, int | str]:
         """Settings with which an insert is acknowledged when the shards have its rows, and not
         already when one node has accepted them for sending."""

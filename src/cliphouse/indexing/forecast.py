@@ -50,8 +50,7 @@ def forecast(table: TableHandle, spec: IndexSpec) -> IndexForecast:
     of the node with the least memory."""
     connection, placement, dim = table.connection, table.placement, table.info.dim
     shards = connection.query(
-        f"SELECT {placement.shard} AS place, sum(rows) AS rows FROM {placement.system('parts')} "
-        f"WHERE active AND {placement.is_rows} GROUP BY place"
+        f"SELECT {placement.shard} AS place, count() AS rows FROM {table.sql} GROUP BY place"
     )
     rows = max(shards.column("rows").to_pylist(), default=0)
     limits = {

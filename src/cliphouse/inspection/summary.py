@@ -112,7 +112,7 @@ def summarise(table: TableHandle) -> TableSummary:
 def _summarise(table: TableHandle, lost: Sequence[Node]) -> TableSummary:
     connection, placement, info = table.connection, table.placement, table.info
     totals = connection.query(
-        "SELECT sum(rows) AS rows, count() AS parts, sum(bytes_on_disk) AS bytes "
+        "SELECT count() AS parts, sum(bytes_on_disk) AS bytes "
         f"FROM {placement.system('parts')} WHERE active AND {placement.is_rows}"
     ).to_pylist()[0]
     columns = connection.query(
@@ -174,11 +174,19 @@ def _nodes(
     if placement.cluster is None:
         return ()
     found = connection.query(
-        "SELECT _shard_num AS place, sum(rows) AS rows, sum(bytes_on_disk) AS bytes "
+        "SELECT _shard_num AS place, sum(rows) AS rows, sum(bytes_on_disk) AS bytes, "
+        "max(has_lightweight_delete) AS has_deleted "
         f"FROM {placement.system('parts', replicas=True)} "
         f"WHERE active AND {placement.is_rows} GROUP BY place"
     ).to_pylist()
     sizes = {row["place"]: (row["rows"], row["bytes"]) for row in found}
+    if any(row["has_deleted"] for row in found):  # which the parts count, until they are merged
+        counted = connection.query(
+            f"SELECT _shard_num AS place, count() AS rows FROM {placement.every_node} "
+            "GROUP BY place"
+        ).to_pylist()
+        there = {row["place"]: row["rows"] for row in counted}
+        sizes = {place: (there.get(place, 0), size) for place, (_, size) in sizes.items()}
     return tuple(
         NodeSize(str(node), node.shard, node not in lost, *sizes.get(place, (0, 0)))
         for place, node in enumerate(placement.cluster.places, 1)

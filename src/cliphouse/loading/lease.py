@@ -26,6 +26,7 @@ from cliphouse.engine.retry import RETRY_SECONDS
 from cliphouse.engine.workspace import is_running
 from cliphouse.errors import CliphouseError
 from cliphouse.loading.ledger import Claim, Entry, Ledger, Line
+from cliphouse.wording import moment
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def active_load(
     worker = Worker.parse(claim.worker)
     if worker.has_ended(is_embedded, here):
         return None
-    since = f"{claim.claimed_at:%Y-%m-%d %H:%M:%S}"
+    since = moment(claim.claimed_at, seconds=True)
     return ActiveLoad(
         claim.shard, worker.host, worker.process, since, claim.seconds_since_heartbeat
     )

@@ -48,9 +48,9 @@ class VectorIndex:
 
 @dataclass(frozen=True)
 class TableFacts:
-    """A table as a search sees it. ``rows`` counts deleted rows too until they are merged away;
-    ``largest_part`` is in rows, 0 if the engine has no parts. ``granule`` is how many rows the
-    engine reads together, ``features`` are the engine's."""
+    """A table as a search sees it. ``stored`` counts deleted rows too until they are merged
+    away, and so does ``largest_part``, which is 0 if the engine has no parts. ``granule`` is how
+    many rows the engine reads together, ``features`` are the engine's."""
 
     info: TableInfo
     columns: Mapping[str, str]
@@ -61,11 +61,16 @@ class TableFacts:
     placement: Placement
     granule: int = GRANULE_ROWS
     features: Features = EVERYTHING
+    stored: int = 0
 
     @property
     def vector_bytes(self) -> int:
         """Bytes of one modality's vectors, which an exact search reads."""
-        return self.rows * self.info.dim * (2 if self.info.precision == "bfloat16" else 4)
+        return (
+            max(self.rows, self.stored)
+            * self.info.dim
+            * (2 if self.info.precision == "bfloat16" else 4)
+        )
 
     def index(self, modality: Modality, metric: Metric) -> VectorIndex | None:
         """The index that a search by this metric can use, preferably a built one; None if there is
@@ -89,8 +94,8 @@ SELECT
         WHERE {placement.is_rows} AND type = 'vector_similarity'
         GROUP BY name, expr, type_full ORDER BY name, type_full
     )) AS indexes,
-    (SELECT (sum(rows), max(rows), {ROWS_OF_A_GRANULE}) FROM {placement.system("parts")}
-        WHERE active AND {placement.is_rows}) AS rows
+    (SELECT (sum(rows), max(rows), {ROWS_OF_A_GRANULE}, max(has_lightweight_delete))
+        FROM {placement.system("parts")} WHERE active AND {placement.is_rows}) AS rows
 """
 
 
@@ -105,10 +110,15 @@ def read_facts(table: TableHandle) -> TableFacts:
             f"{shown}: table {table.name} has no column id of whole numbers, by which a hit "
             "is named"
         )
-    rows, largest_part, granule = (int(value or 0) for value in _values(found["rows"]))
-    if not rows and not engine.endswith("MergeTree"):
+    stored, largest_part, granule, has_deleted = (
+        int(value or 0) for value in _values(found["rows"])
+    )
+    rows = stored
+    if not stored and not engine.endswith("MergeTree"):
         # A view, or another table without parts of its own.
         rows = int(total_rows or connection.command(f"SELECT count() FROM {table.sql}"))
+    elif has_deleted:
+        rows = int(connection.command(f"SELECT count() FROM {table.sql}"))
     return TableFacts(
         info=table.info,
         columns=table.columns,
@@ -119,6 +129,7 @@ def read_facts(table: TableHandle) -> TableFacts:
         placement=placement,
         granule=granule or GRANULE_ROWS,
         features=connection.features,
+        stored=stored,
     )
 
 

@@ -138,7 +138,7 @@ class Hnsw(Method):
         """The rows that the graph finds, by its own rounded distances. How many are asked for makes
         no difference to the first of them, up to ef. If the table has several graphs, each has
         candidates of its own."""
-        if facts.placement.cluster is not None or facts.largest_part < facts.rows:
+        if facts.placement.cluster is not None or facts.largest_part < facts.stored:
             return None
         may = facts.features.may_set
         if not (may(RESCORING, 0) and may(MULTIPLIER, 1.0)):
