@@ -9,6 +9,7 @@ import os
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import gc
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import cliphouse
+import tally
 from forked import python
 from standin.process import StandIn
 from standin_cluster import TWO_SHARDS, StandInCluster
@@ -54,6 +56,17 @@ def pytest_collection_finish() -> None:
     """What was imported and collected lives to the end: the garbage collector leaves it alone."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_runtest_setup() -> None:
+    tally.counted.clear()
+
+
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """What the test has counted goes into the report of the run."""
+    passing = re.findall(r"(\d+) passing", getattr(item, "hypothesis_statistics", ""))
+    tally.count("inputs", sum(map(int, passing)))
+    item.user_properties.extend(tally.counted.items())
 
 
 OpenTable = Callable[..., cliphouse.Table]

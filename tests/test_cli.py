@@ -302,7 +302,9 @@ def test_an_interrupted_command_says_how_to_go_on(world: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert said == "cliphouse: interrupted; run the same command again to continue\n"
+    assert said == (
+        "cliphouse: interrupted; what is finished is kept; run the same command again to continue\n"
+    )
     assert not list((world / "new").rglob("*.part"))
 
 

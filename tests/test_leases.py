@@ -200,7 +200,10 @@ def test_a_worker_that_is_told_to_end_gives_its_shards_back(
     """As job schedulers do it, before they kill."""
     told = Load(folder, url, machine="one", signal=signal.SIGTERM, before_insert=6).start().end()
     assert told.code == 130
-    assert told.said.endswith("cliphouse: interrupted; run the same command again to continue\n")
+    assert told.said.endswith(
+        "cliphouse: interrupted; the rows that were loaded are kept; run the same command again to "
+        "continue\n"
+    )
     second = Load(folder, url, machine="two").start().end()
     assert second.code == 0
     assert "waiting" not in second.said

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import cliphouse
+from cliphouse.cli import interrupt
 from cliphouse.cli.group import LateGroup
 from cliphouse.errors import CliphouseError
 from cliphouse.search.condition import ConditionError
@@ -16,8 +17,6 @@ from cliphouse.shards.disk import DISK_FULL
 
 if TYPE_CHECKING:
     from cliphouse.loading.options import LoadSettings
-
-_INTERRUPTED = 130  # what typer makes of a KeyboardInterrupt
 
 _HELP = """Search image-text pairs by words or by picture, in embedded ClickHouse or on a server.
 
@@ -71,16 +70,20 @@ def main(load_settings: LoadSettings | None = None) -> None:
 
 def _run(load_settings: LoadSettings | None) -> int:
     """The exit code. An error of ours becomes one line on standard error."""
+    interrupt.keep()
     try:
-        app(obj=load_settings)
+        with interrupt.interruptible():
+            app(obj=load_settings)
     except ConditionError as error:
         return _print_error(str(error.named("--where")), error.exit_code)
     except CliphouseError as error:
         return _print_error(str(error), error.exit_code)
     except SystemExit as leave:
-        if leave.code == _INTERRUPTED:
-            return _print_error("interrupted; run the same command again to continue", _INTERRUPTED)
+        if leave.code == interrupt.INTERRUPTED:
+            return _print_error(interrupt.interrupted(), interrupt.INTERRUPTED)
         return leave.code if isinstance(leave.code, int) else int(leave.code is not None)
+    except KeyboardInterrupt:
+        return _print_error(interrupt.interrupted(), interrupt.INTERRUPTED)
     except BrokenPipeError:  # the reader, such as head, has closed the pipe
         return 1
     except OSError as error:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cliphouse.cli import options, show
+from cliphouse.cli import interrupt, options, show
 from cliphouse.cli.opening import patience
 from cliphouse.engine.address import parse_address
 from cliphouse.wording import counted
@@ -23,6 +23,7 @@ def command(
     """
     from cliphouse.engine.backup import back_up
 
+    interrupt.keep("there is no backup; run the same command again")
     report = back_up(parse_address(db), file, patience(for_engine=True))
     show.out.print(
         f"{report.file}: {show.size(report.bytes)}, {counted(len(report.tables), 'table')}, "

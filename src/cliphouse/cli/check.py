@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cliphouse.cli import options, show
+from cliphouse.cli import interrupt, options, show
 from cliphouse.cli.opening import open_table, patience
 from cliphouse.engine.address import FolderAddress, parse_address
 from cliphouse.json_text import to_json
@@ -53,6 +53,8 @@ def command(
     if places:
         reports["shards"] = check_shards(places, numbers)
     address = parse_address(db)
+    if repair:
+        interrupt.keep(interrupt.GOES_ON)
     if repair and (links := link_folder_again(address)):
         show.err.print(f"{db}: {counted(links, 'link')} of the copied folder made", markup=False)
     if places and isinstance(address, FolderAddress) and not address.folder.exists():

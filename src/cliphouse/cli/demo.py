@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from cliphouse.cli import show
+from cliphouse.cli import interrupt, show
 from cliphouse.demo import DEFAULT_ROWS, SENTENCES, Demo
 from cliphouse.search.methods import method_of
 from cliphouse.search.methods.figures import taken_by_auto
@@ -24,6 +24,7 @@ def command(
     ] = Path("cliphouse-demo"),
 ) -> None:
     """Draw pictures, then embed, ingest, index and search them. It downloads nothing."""
+    interrupt.keep(interrupt.GOES_ON)
     demo = Demo(folder, rows)
     with demo.table:
         _prepare(demo)

@@ -21,7 +21,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from cliphouse.cli import options, show
+from cliphouse.cli import interrupt, options, show
 from cliphouse.json_text import to_json
 from cliphouse.shards.numbering import format_shard_numbers, parse_shard_numbers
 from cliphouse.shards.progress import DownloadProgress, Step
@@ -64,6 +64,7 @@ def command(
     from cliphouse.shards.download import download  # its HTTP client is slow to import
 
     numbers = parse_shard_numbers(shards)
+    interrupt.keep("what has arrived is kept; run the same command again to continue")
     with _progress() as tell:
         report = download(numbers, to, source, only.split(","), jobs, tell)
     if json:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cliphouse.cli import options, show
+from cliphouse.cli import interrupt, options, show
 from cliphouse.cli.opening import open_table, patience
 from cliphouse.wording import counted
 
@@ -25,5 +25,6 @@ def command(
         question = f"drop table {table} of {opened.address.shown} with {counted(rows, 'row')}?"
         if not yes and not typer.confirm(question, err=True):
             raise typer.Exit(1)
+        interrupt.keep("the table may be dropped in part; run the same command again")
         dropped = opened.drop()
     show.out.print(f"dropped table {table} with {counted(dropped.rows, 'row')}", markup=False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cliphouse.cli import options, passed_over, show
+from cliphouse.cli import interrupt, options, passed_over, show
 from cliphouse.models import DEFAULT_MODEL, load_encoder
 from cliphouse.pictures.formats import MAX_PIXELS
 from cliphouse.wording import counted
@@ -51,6 +51,7 @@ def command(
     from cliphouse.pictures.datasets.find import find_inputs
     from cliphouse.pictures.embed import EmbedOptions, embed_folder
 
+    interrupt.keep("nothing was changed" if dry_run else interrupt.GOES_ON)
     inputs = find_inputs(pictures)
     encoder = load_encoder(model or DEFAULT_MODEL, options.folder(model_dir), threads, device)
     with show.progress("embed", "pictures") as advance:
@@ -96,8 +97,9 @@ def _tell_dataset(report: DatasetReport) -> None:
     known = [*new, *there]
     cut = sum(one.is_cut_off for one in known)
     absent = sum(one.absent for one in known)
+    rows = counted(sum(one.rows for one in new), "picture")
     parts = [
-        f"{sum(one.rows for one in new):,} pictures embedded from {counted(len(new), 'file')}",
+        f"{rows} embedded from {counted(len(new), 'file')}",
         f"{sum(one.rows for one in there):,} there from {counted(len(there), 'file')}",
         f"{sum(one.skipped for one in known):,} skipped",
     ]

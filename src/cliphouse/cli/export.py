@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cliphouse.cli import options, show
+from cliphouse.cli import interrupt, options, show
 from cliphouse.cli.opening import open_table
 from cliphouse.errors import QueryError
 from cliphouse.export import FORMATS
@@ -43,6 +43,7 @@ def command(
 ) -> None:
     """Export the table, part of it, or the results of a search, to files."""
     form = _format(chosen, output)
+    interrupt.keep("files that were finished are there, others are missing: export them again")
     with (
         open_table(db, table, model, options.folder(model_dir)) as opened,
         show.progress("export") as advance,

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cliphouse.cli import options, show
+from cliphouse.cli import interrupt, options, show
 from cliphouse.cli.opening import open_table
 from cliphouse.cli.recall import draw
 from cliphouse.errors import QueryError
 from cliphouse.schema.index_spec import DEFAULT_EF_CONSTRUCTION, DEFAULT_M, IndexSpec
-from cliphouse.vocabulary import AUTO_KS, Modality
+from cliphouse.vocabulary import AUTO_KS, Metric, Modality
 from cliphouse.wording import counted
 
 if TYPE_CHECKING:
@@ -71,20 +72,28 @@ def command(
     if what == "captions":
         _captions(db, table, drop)
         return
+    interrupt.keep(interrupt.GOES_ON)
     modalities: tuple[Modality, ...] = ("image", "text") if what == "both" else (what,)
+    specs = [IndexSpec(each, metric, quantization, m, ef_construction) for each in modalities]
     with open_table(db, table) as opened:
-        for modality in modalities:
-            if drop:
-                had = opened.drop_index(modality, metric)
-                show.out.print(f"{modality}: {'dropped' if had else 'there is no index to drop'}")
-            else:
-                spec = IndexSpec(modality, metric, quantization, m, ef_construction)
-                _build(opened, spec, force)
-                if measure:
-                    _measure(opened, spec)
+        if drop:
+            _drop(opened, modalities, metric)
+            return
+        rows = _announce(opened, specs, measure)
+        for spec in specs:
+            _build(opened, spec, force, rows)
+            if measure:
+                _measure(opened, spec)
+
+
+def _drop(opened: Table, modalities: Sequence[Modality], metric: Metric) -> None:
+    for modality in modalities:
+        had = opened.drop_index(modality, metric)
+        show.out.print(f"{modality}: {'dropped' if had else 'there is no index to drop'}")
 
 
 def _captions(db: str, table: str, drop: bool) -> None:
+    interrupt.keep(interrupt.GOES_ON)
     with open_table(db, table) as opened:
         if drop:
             had = opened.drop_index("captions")
@@ -99,10 +108,8 @@ def _captions(db: str, table: str, drop: bool) -> None:
     show.out.print(f"captions: {counted(built.rows, 'row')} indexed in {took}, {size}")
 
 
-def _build(opened: Table, spec: IndexSpec, force: bool) -> None:
-    forecast = opened.forecast(spec)
-    _announce(forecast)
-    with show.shares(f"index {spec.modality}", forecast.graph.rows) as advance:
+def _build(opened: Table, spec: IndexSpec, force: bool, rows: int) -> None:
+    with show.shares(f"index {spec.modality}", rows) as advance:
         built = opened.index(spec, advance, force=force)
     if not built.seconds:
         show.out.print(f"{spec.modality}: the index exists already")
@@ -121,22 +128,20 @@ def _measure(opened: Table, spec: IndexSpec) -> None:
         return
     show.err.print(f"{modality}: measuring recall; the index is kept if this is interrupted")
     started = time.monotonic()
-    try:
-        with show.shares(f"measuring recall {modality}") as advance:
-            measured = opened.recall(
-                modality,
-                AUTO_KS,
-                metric=spec.metric,
-                save=True,
-                progress=lambda done, total: advance({"": done / total}),
-                quick=True,
-            )
-    except KeyboardInterrupt:
-        show.err.print(
-            f"{modality}: the index is built and kept, but its recall is not measured, so mode "
-            f"auto does not use it. To measure it: {_finish(spec)}"
+    interrupt.keep(
+        f"the {modality} index is built and kept, but its recall is not measured, so mode auto "
+        f"does not use it. To measure it: {_finish(spec)}"
+    )
+    with show.shares(f"measuring recall {modality}") as advance:
+        measured = opened.recall(
+            modality,
+            AUTO_KS,
+            metric=spec.metric,
+            save=True,
+            progress=lambda done, total: advance({"": done / total}),
+            quick=True,
         )
-        raise
+    interrupt.keep(interrupt.GOES_ON)
     took = show.seconds(time.monotonic() - started)
     show.out.print(f"{modality}: recall measured in {took}")
     draw(measured)
@@ -147,8 +152,23 @@ def _finish(spec: IndexSpec) -> str:
     return f"cliphouse recall {spec.modality}{metric} --save"
 
 
-def _announce(expected: BuildForecast) -> None:
-    """Print the memory and time that a build needs, before it begins."""
+def _announce(opened: Table, specs: Sequence[IndexSpec], measure: bool) -> int:
+    """Print all that will be done, and the memory and time that it needs, before it begins. Returns
+    the number of rows."""
+    rows = 0
+    for spec in specs:
+        forecast = opened.forecast(spec)
+        _announce_build(forecast)
+        rows = forecast.graph.rows
+    names = " and ".join(spec.modality for spec in specs)
+    line = f"{names}: the table is merged into one part, and graphs that it lacks are built"
+    if measure:
+        line += "; then recall is measured (--no-measure leaves that out)"
+    show.err.print(line)
+    return rows
+
+
+def _announce_build(expected: BuildForecast) -> None:
     graph = expected.graph
     show.err.print(
         f"{graph.spec.modality}: the graph needs memory to build and to search: {graph.sum}; "

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cliphouse.cli import options, show
+from cliphouse.cli import interrupt, options, show
 from cliphouse.cli.opening import open_table
 from cliphouse.json_text import to_json
 from cliphouse.shards.numbering import parse_shard_numbers
+from cliphouse.wording import counted
 
 if TYPE_CHECKING:
     from cliphouse.loading.lease import ActiveLoad
@@ -23,11 +24,12 @@ _SHOWN = 5
 
 def _remark(load: ShardLoad) -> str:
     if load.gone:
-        return f"{load.gone:,} rows were deleted after loading; --replace loads them again"
+        gone = f"{counted(load.gone, 'row')} deleted after loading"
+        return f"{gone}; --replace loads the shard again"
     if load.by_others:
         return "loaded by another worker"
     if load.updated:
-        return f"updated: {load.removed:,} old rows removed"
+        return f"updated: {counted(load.removed, 'old row')} removed"
     return "replaced" if load.replaced else ""
 
 
@@ -97,6 +99,7 @@ def command(
     # SIGTERM from a scheduler ends the load as Ctrl-C does: it releases the claimed shards, so that
     # other machines can load them immediately.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupt.keep("the rows that were loaded are kept; run the same command again to continue")
     numbers = parse_shard_numbers(shards)
     with (
         open_table(db, table, model) as opened,
@@ -127,8 +130,11 @@ def command(
     rate = report.inserted / max(report.seconds, 1e-9)
     model_name = report.model or "unknown (to search by words, name it with --model)"
     show.out.print(
-        f"{report.inserted:,} of {report.rows:,} rows inserted in {show.seconds(report.seconds)}"
+        f"{report.inserted:,} of {counted(report.rows, 'row')} inserted in "
+        f"{show.seconds(report.seconds)}"
         f"{f', {rate:,.0f} rows/s' if report.inserted else ''}; model {model_name}"
     )
     if report.by_others:
-        show.out.print(f"{report.by_others:,} rows were loaded by other workers in the meantime")
+        show.out.print(
+            f"{counted(report.by_others, 'row')} loaded by other workers in the meantime"
+        )

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cliphouse.cli import options, show
+from cliphouse.cli import interrupt, options, show
 from cliphouse.json_text import to_json
 
 app = typer.Typer(
@@ -64,6 +64,7 @@ def fetch_command(
     """
     from cliphouse.models.fetch import fetch_model
 
+    interrupt.keep("what has arrived is kept; run the same command again to continue")
     folder = fetch_model(name, to, quiet=not show.err.is_terminal)
     show.out.print(show.plain(str(folder)), markup=False)
     show.err.print(f"next: give --model-dir {to} or set CLIPHOUSE_MODELS={to}", markup=False)

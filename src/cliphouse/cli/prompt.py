@@ -13,7 +13,7 @@ from prompt_toolkit.completion import ThreadedCompleter
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
-from cliphouse.cli import show
+from cliphouse.cli import interrupt, show
 from cliphouse.cli.completion import Names, SqlCompleter
 from cliphouse.engine.statements import is_finished
 from cliphouse.errors import CliphouseError
@@ -54,11 +54,12 @@ def run_prompt(opened: Table, run: Callable[[str], None]) -> None:
         if text.rstrip(";").strip().lower() in _LEAVE:
             return
         try:
-            run(text)
+            with interrupt.interruptible(ends_process=False):
+                run(text)
         except CliphouseError as error:
             show.err.print(f"error: {show.plain(str(error))}", style="red", markup=False)
         except KeyboardInterrupt:
-            show.err.print("interrupted", style="red")
+            show.err.print(interrupt.interrupted(), style="red", markup=False)
         names.forget()
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cliphouse.cli import options, show
+from cliphouse.cli import interrupt, options, show
 from cliphouse.cli.opening import open_table
 from cliphouse.cli.plot import check_plot, plot_recall
 from cliphouse.json_text import to_json
@@ -60,6 +60,7 @@ def command(
     """Measure recall and latency of every search mode, for text and for image queries."""
     if plot is not None:
         check_plot(plot)
+    interrupt.keep("nothing was saved")
     with open_table(db, table) as opened:
         ks = (AUTO_KS if save else AUTO_KS[:1]) if k is None else (k,)
         with show.shares(f"measuring recall {modality}") as advance:

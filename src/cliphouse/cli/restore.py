@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cliphouse.cli import options, show
+from cliphouse.cli import interrupt, options, show
 from cliphouse.engine.address import parse_address
 from cliphouse.wording import counted
 
@@ -19,6 +19,7 @@ def command(
     """Make an embedded database of a backup, in a new folder."""
     from cliphouse.engine.backup import restore
 
+    interrupt.keep("nothing was restored; run the same command again")
     report = restore(file, parse_address(db))
     show.out.print(
         f"{db}: {counted(len(report.tables), 'table')}, "

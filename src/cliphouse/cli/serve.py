@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cliphouse.cli import options, show
+from cliphouse.cli import interrupt, options, show
 from cliphouse.cli.opening import patience
 from cliphouse.errors import UserError
 from cliphouse.server.settings import DEFAULT_TABLES, PORT, Limits, ServeSettings
@@ -139,6 +139,7 @@ def command(
     )
 
     def announce(ready: Ready) -> None:
+        interrupt.hand_over()
         for problem in ready.problems:
             show.err.print(problem, markup=False)
         print(f"cliphouse serves {', '.join(settings.tables)} at {ready.address}", flush=True)

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cliphouse.cli import options, show
+from cliphouse.cli import interrupt, options, show
 from cliphouse.cli.formats import Format, check_output, choose_format, draw_rows, write, write_bytes
 from cliphouse.cli.opening import open_table
 from cliphouse.cli.timing import timing_line
 from cliphouse.engine.answer import Answer
 from cliphouse.engine.arrays import as_rows
-from cliphouse.engine.statements import VERTICAL, returns_rows, split_statements
+from cliphouse.engine.statements import VERTICAL, only_reads, returns_rows, split_statements
 from cliphouse.errors import CliphouseError, QueryError
+from cliphouse.wording import counted
 
 if TYPE_CHECKING:
     from cliphouse.table import Table
@@ -150,6 +151,15 @@ def _several(text: str, output: Path | None) -> list[str]:
     return statements
 
 
+def _kept(statements: list[str]) -> str:
+    """What an interrupt leaves of statements, the last of which runs now."""
+    *before, now = map(only_reads, statements)
+    done = f"the {counted(len(before), 'statement')} before it took effect" * (not all(before))
+    if now:
+        return done or "nothing was changed"
+    return f"the statement may have changed data{', and ' if done else ''}{done}"
+
+
 def _not_one(output: Path, results: int) -> QueryError:
     return QueryError(f"{output}: a file can hold the result of one statement, not of {results}")
 
@@ -162,6 +172,7 @@ def _run(
             rf"\G prints rows as blocks: leave it out, or --format {printer.chosen.value}"
         )
     for number, statement in enumerate(statements, 1):
+        interrupt.keep(_kept(statements[:number]))
         try:
             answer = opened.run(statement.removesuffix(VERTICAL), parameters, metered=True)
         except CliphouseError as error:

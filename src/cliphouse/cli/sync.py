@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import cliphouse
-from cliphouse.cli import options, passed_over, show
+from cliphouse.cli import interrupt, options, passed_over, show
 from cliphouse.cli.opening import open_table, patience
 from cliphouse.errors import UserError
 from cliphouse.json_text import to_json
@@ -68,6 +68,7 @@ def command(
     name, place = parse_root(root) if root is not None else (None, None)
     if pictures is not None and place is not None:
         raise UserError(f"--root {root}: give the folder once, there or before")
+    interrupt.keep("nothing was changed" if dry_run else interrupt.GOES_ON)
     embed = EmbedOptions(
         max_pixels=max_pixels,
         allow_delete=allow_delete,
@@ -91,7 +92,9 @@ def command(
             done = opened.sync(pictures or place, chosen, advance)
         _tell(done, report, json, dry_run)
         if done.rows is not None and not json:
-            show.out.print(f"{done.rows.rows:,} pictures in table {table} of {db}", markup=False)
+            show.out.print(
+                f"{counted(done.rows.rows, 'picture')} in table {table} of {db}", markup=False
+            )
             _tell_extended(done)
         if watch:
             _watch(opened, done.folder, chosen, report, json)
@@ -104,6 +107,9 @@ def _watch(
     from cliphouse.errors import CliphouseError
     from cliphouse.pictures.watch import quiet_moments
 
+    interrupt.keep(
+        "the table is as the last sync left it; the same command follows the folder again"
+    )
     show.err.print(f"watching {folder}; Ctrl-C ends it", markup=False)
     for _ in quiet_moments(folder, threading.Event()):
         try:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import cliphouse
-from cliphouse.cli import options, show
+from cliphouse.cli import interrupt, options, show
 from cliphouse.models import DEFAULT_MODEL, Device
 from cliphouse.udf.install import ServerFile, ServerFolders, install, server_files
 
@@ -62,6 +62,7 @@ def install_command(
 ) -> None:
     """Write the scripts, the functions and the configuration into a server's folders."""
     files = _files(config, scripts, pictures, model, model_dir, copies, device)
+    interrupt.keep("some files may be written; run the same command again")
     install(files)
     for file in files:
         show.out.print(show.plain(str(file.path)), markup=False)

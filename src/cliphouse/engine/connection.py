@@ -61,6 +61,10 @@ class Connection(ABC):
         """What is sent with statements that the user wrote, so that SET lasts."""
         return {}
 
+    def _named(self) -> dict[str, str]:
+        """What is sent with the statement that runs now, so that it can be ended."""
+        return {}
+
     def command(
         self,
         sql: str,
@@ -76,7 +80,8 @@ class Connection(ABC):
         given = dict(settings or {}) | (dict(self._session_settings) if in_session else {})
 
         def run() -> Any:
-            return self._client.command(sql, parameters=dict(parameters or {}), settings=given)
+            sent = given | self._named()
+            return self._client.command(sql, parameters=dict(parameters or {}), settings=sent)
 
         # A user's own statement is repeated only if it reads: nothing is known of its effects.
         repeatable = only_reads(sql) if in_session else is_repeatable(sql, given)
@@ -98,7 +103,7 @@ class Connection(ABC):
         def run() -> pa.Table:
             try:
                 return self._client.query_arrow(
-                    sql, parameters=dict(parameters or {}), settings=given
+                    sql, parameters=dict(parameters or {}), settings=given | self._named()
                 )
             except (pa.ArrowException, OSError) as error:
                 raise QueryError(
@@ -116,6 +121,7 @@ class Connection(ABC):
             result = self._client.query(
                 sql,
                 parameters=dict(parameters or {}),
+                settings=self._named(),
                 query_formats={"String": "bytes"},
                 column_oriented=True,
             )
@@ -140,8 +146,9 @@ class Connection(ABC):
         given = dict(settings or {}) | dict(self._session_settings)
 
         def run() -> bytes:
+            sent = given | self._named()
             return self._client.raw_query(
-                sql, parameters=dict(parameters or {}), settings=given, fmt=fmt
+                sql, parameters=dict(parameters or {}), settings=sent, fmt=fmt
             )
 
         with self._no_time_limit():
@@ -156,7 +163,7 @@ class Connection(ABC):
         given = dict(parameters)
         with (
             self._translated_errors(),
-            self._client.raw_stream(sql, parameters=given, fmt=fmt) as stream,
+            self._client.raw_stream(sql, given, self._named(), fmt) as stream,
         ):
             yield from self._chunks(cast(BinaryIO, stream))
 
@@ -175,7 +182,8 @@ class Connection(ABC):
         staged = rows.rows
 
         def run() -> None:
-            self._client.insert_arrow(table, staged, settings=dict(settings))
+            sent = dict(settings) | self._named()
+            self._client.insert_arrow(table, staged, settings=sent)
 
         self._run(run, is_repeatable("INSERT", settings))
 

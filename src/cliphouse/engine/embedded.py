@@ -112,6 +112,16 @@ def _open(address: FolderAddress) -> Client:
         raise EngineError(f"{shown}: cannot be opened: {clean_message(message)}") from error
 
 
+def end_statements(folder: str, seconds: float) -> None:
+    """Have the engine end what began more than ``seconds`` ago in its folder."""
+    client = open_client(FolderAddress(Path(folder), folder))
+    try:
+        client.command(f"KILL QUERY WHERE elapsed >= {seconds:.3f} ASYNC")
+    finally:
+        client.close()
+        leave(Path(folder))
+
+
 def _busy(address: FolderAddress) -> OccupiedError:
     service = read_lock_file(address.folder)
     if service is None:
@@ -221,6 +231,13 @@ def check_folder(address: FolderAddress, create: bool) -> None:
         raise TableError(
             f"{shown}: a copy without the links of its original, as cp -rL, a zip or a cloud drive "
             f"make it. All data is there: cliphouse check --repair --db {shown} links it again"
+        )
+    if folder.exists() and not os.access(folder, os.W_OK):
+        is_locked = bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+        reason = "Read-only file system" if is_locked else "Permission denied"
+        raise TableError(
+            f"{shown}: cannot be written ({reason}), as the engine must be able to, even to read; "
+            "copy it to a folder that you may write to"
         )
     parent = next(p for p in (folder, *folder.parents) if p.exists())
     try:

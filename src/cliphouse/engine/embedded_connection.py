@@ -20,6 +20,7 @@ from cliphouse.engine.driver_log import quiet_driver
 from cliphouse.engine.error_translation import engine_error
 from cliphouse.engine.features import EVERYTHING, Features
 from cliphouse.engine.quoting import settings_list
+from cliphouse.engine.running import may_be_ended
 from cliphouse.engine.staging import StagedFile, StagedRows, write_staged_file
 from cliphouse.engine.statements import only_reads
 from cliphouse.errors import EngineError
@@ -134,8 +135,11 @@ class EmbeddedConnection(Connection):
     def _translated_errors(self) -> Iterator[None]:
         embedded.check_process(self.address.shown)
         try:
-            with quiet_driver():
+            with quiet_driver(), may_be_ended(embedded.end_statements, str(self.address.folder)):
                 yield
+        except KeyboardInterrupt:
+            self._discard_partial_answer()
+            raise
         except exceptions.Error as error:
             self._discard_partial_answer()
             raise engine_error(str(error), error.code, self.address.shown) from error

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -22,6 +23,7 @@ from cliphouse.engine.connection import Connection
 from cliphouse.engine.driver_log import quiet_driver
 from cliphouse.engine.error_translation import clean_message, server_error
 from cliphouse.engine.retry import RETRY_SECONDS, with_retries
+from cliphouse.engine.running import may_be_ended
 from cliphouse.engine.staging import StagedTable
 from cliphouse.errors import EngineError
 from cliphouse.udf import EncoderSettings
@@ -30,6 +32,7 @@ from cliphouse.udf import EncoderSettings
 # and to send the next bytes of an answer. While it computes it sends some headers, unless the user
 # has changed that setting.
 _CONNECT_SECONDS, _OPENING_SECONDS, _ANSWER_SECONDS = 10, 30, 300
+_END_SECONDS = 2  # for the request to end a statement
 # A server that fails in the middle of an answer says so at its end; before 25.11 it does so without
 # the line that begins the exception.
 _TAIL = 16_384
@@ -55,6 +58,7 @@ class ServerConnection(Connection):
         """
         self.address = address
         self._process = os.getpid()
+        self._own = threading.local()  # the id of this thread's statement
 
         def open_this() -> HttpClient:
             with self._translated_errors(is_opening=True):
@@ -73,6 +77,9 @@ class ServerConnection(Connection):
     def _session_settings(self) -> Mapping[str, str]:
         self._renew_in_fork()
         return {"session_id": self._session}
+
+    def _named(self) -> dict[str, str]:
+        return {"query_id": self._own.query_id}
 
     def stage(self, rows: pa.Table, folder: Path) -> StagedTable:
         return StagedTable(rows)
@@ -109,7 +116,9 @@ class ServerConnection(Connection):
         try:
             with quiet_driver():
                 self._renew_in_fork()
-                yield
+                self._own.query_id = str(uuid.uuid4())  # another one each time that it is sent
+                with may_be_ended(self._end, self._own.query_id), self._ended_if_interrupted():
+                    yield
         except exceptions.Error as error:
             translated = server_error(error, self.address, is_opening)
             # The cause is shown with a traceback: leave it out if it has the password.
@@ -119,6 +128,24 @@ class ServerConnection(Connection):
             unread = exceptions.OperationalError(str(error))
             unread.__cause__ = error
             raise server_error(unread, self.address) from error
+
+    @contextmanager
+    def _ended_if_interrupted(self) -> Iterator[None]:
+        query_id = self._own.query_id
+        try:
+            yield
+        except KeyboardInterrupt:
+            before, self._http.timeout = self._http.timeout, Timeout(_END_SECONDS)
+            with suppress(exceptions.Error, HTTPError):
+                self._end(query_id, 0.0)
+            self._http.timeout = before
+            raise
+
+    def _end(self, query_id: str, _: float) -> None:
+        """Have the server end a statement."""
+        self._http.command(
+            "KILL QUERY WHERE query_id = {query_id:String} ASYNC", {"query_id": query_id}
+        )
 
     def _renew_in_fork(self) -> None:
         """In a process that was forked from the one that connected: connect anew. Answers to both

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from types import FrameType
 
 import uvicorn
 import uvloop
@@ -18,6 +22,7 @@ from cliphouse.engine.door import HOST, Door, door_file
 from cliphouse.engine.embedded import prepare_readers
 from cliphouse.engine.lockfile import lock_file
 from cliphouse.engine.reading_session import ReadingSessions
+from cliphouse.engine.running import end_statements
 from cliphouse.errors import UserError
 from cliphouse.server.app import create_app
 from cliphouse.server.following import Follower
@@ -27,8 +32,10 @@ from cliphouse.server.service import Service
 from cliphouse.server.settings import ServeSettings
 from cliphouse.vocabulary import Progress
 
-_FINISH_SECONDS = 30  # how long running requests may take after the signal
+# How long running requests may take after SIGTERM, and after Ctrl-C, when somebody waits.
+_FINISH_SECONDS, _SOON_SECONDS = 30, 0.4
 _BACKLOG = 512
+log = logging.getLogger("cliphouse.server")
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,8 @@ class Ready:
 def serve(
     settings: ServeSettings, announce: Callable[[Ready], None], progress: Progress | None = None
 ) -> None:
-    """Serve until SIGINT or SIGTERM, then finish the running requests.
+    """Serve until SIGTERM, and finish the running requests; or until SIGINT, and end within a
+    second.
 
     A folder that is followed is brought into the table first, which calls ``progress``. It calls
     ``announce`` when the service is ready. Raises UserError if it cannot listen on the
@@ -116,6 +124,13 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._on_started = started
         self._on_stopping = stopping
+        self._leaving: threading.Thread | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if sig == signal.SIGINT and self._leaving is None:
+            self._leaving = threading.Thread(target=_leave_soon, daemon=True)
+            self._leaving.start()
+        super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -124,6 +139,15 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._on_stopping()
         await super().shutdown(sockets)
+
+
+def _leave_soon() -> None:
+    """End the statements of requests that do not end by themselves, and then the process."""
+    time.sleep(_SOON_SECONDS)
+    end_statements(time.monotonic())
+    time.sleep(_SOON_SECONDS)
+    log.warning("ended, with requests that were running")
+    os._exit(0)
 
 
 @contextmanager
