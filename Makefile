@@ -7,7 +7,7 @@ TREE := src tests tools benchmarks
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo serve-demo test test-firefox browser check lint types rooms format docs site \
-  screenshots \
+  screenshots reliability \
   bench-ingest bench-search bench-layout bench-encode bench-plan bench-recall bench-centred bench-serve \
   bench-page bench-cli bench-large bench-columns bench-words bench-embed bench-sync soak clean
 
@@ -111,6 +111,11 @@ site: $(VENV)/.docs-installed
 screenshots: browser
 	@test -d demo/laion.chdb || $(MAKE) demo
 	$(BIN)/python tools/screenshots.py --demo demo
+
+# The figures of docs/reliability.md, from a run of all tests.
+reliability: browser
+	$(BIN)/pytest --junitxml=build/report.xml
+	$(BIN)/python tools/reliability.py build/report.xml
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \

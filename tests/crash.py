@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import tally
 from forked import python
 
 # How a victim begins. Its arguments are the kind of the step at which it dies, the number of the
@@ -127,6 +128,7 @@ class Victim:
     def _is_killed(self, kind: str = "", number: int = 0, after: float = 0.0) -> bool:
         said = self._run(kind, number, after)
         assert said.returncode in (0, -signal.SIGKILL), said.stderr
+        tally.count("kills", int(said.returncode != 0))
         return said.returncode != 0
 
     def _run(

@@ -8,8 +8,10 @@ import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from signal import SIGKILL
 from typing import Any
 
+import tally
 from forked import python
 
 # A start on order, so that several begin together; batches of 25 rows; and a signal to itself
@@ -100,6 +102,7 @@ class Load:
 
     def end(self) -> Ended:
         out, said = self._process.communicate(timeout=120)
+        tally.count("kills", int(self._process.returncode == -SIGKILL))
         report = json.loads(out) if out.startswith("{") else None
         return Ended(self._process.returncode, report, said)
 

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import tally
+
 LAST_MODIFIED = "Sat, 01 Jan 2022 00:00:00 GMT"
 
 
@@ -137,6 +139,7 @@ class Server(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def misbehave(self, path: str, *tricks: Trick) -> None:
+        tally.count("faults", len(tricks))
         self._tricks.setdefault(path, []).extend(tricks)
 
     def next_trick(self, path: str) -> Trick | None:

@@ -1,4 +1,5 @@
-"""Every step on a disk that fills up: one line says so, no half file is left, and it can go on."""
+"""Every step on a disk that fills up, or that is read-only: one line says so, no half file is left,
+and it can go on."""
 
 from __future__ import annotations
 
@@ -10,13 +11,15 @@ from typing import Any
 
 import pytest
 
+import tally
 from cliphouse.pictures.drawn import write_pictures
 from cliphouse.schema.index_spec import IndexSpec
 from cliphouse.table import Table
 from shard_files import make_shard
 
 # Runs commands on a small disk that this process and its children alone see: each on a disk that is
-# as good as full, and again on one that has room. The commands are forks, which have all imported.
+# read-only, on one that is as good as full, and again on one that has room. The commands are forks,
+# which have all imported.
 _SCRIPT = """
 import json, os, subprocess, sys
 from pathlib import Path
@@ -48,12 +51,15 @@ def run(words):
 
 told = []
 for free, words in steps:
+    before = files()
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    locked = run(words)
+    subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
     state = os.statvfs(disk)
     resize(f"{(state.f_blocks - state.f_bfree) * state.f_bsize // 1024 + free}k")
-    before = files()
     full = run(words)
     resize("256m")
-    told.append([before, full, run(words)])
+    told.append([before, locked, full, run(words)])
 print(json.dumps(told))
 """
 
@@ -91,6 +97,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    tally.count("full disks", len(steps))
     return dict(zip(steps, json.loads(done.stdout), strict=True))
 
 
@@ -105,14 +112,12 @@ def _alone() -> list[str]:
     return command
 
 
-@pytest.mark.parametrize(
-    "step",
-    [
-        *("embed", "ingest", "index", "recall", "export", "search", "backup", "restore"),
-    ],
-)
+STEPS = ("embed", "ingest", "index", "recall", "export", "search", "backup", "restore")
+
+
+@pytest.mark.parametrize("step", STEPS)
 def test_a_full_disk_costs_no_more_than_room(told: dict[str, Any], step: str) -> None:
-    before, (code, said, left), (again, said_again, _) = told[step]
+    before, _, (code, said, left), (again, said_again, _) = told[step]
     assert code == 1, said
     last = said.strip().splitlines()[-1]
     assert last.startswith("cliphouse: ")
@@ -124,4 +129,16 @@ def test_a_full_disk_costs_no_more_than_room(told: dict[str, Any], step: str) ->
     assert [name for name in left if not name.startswith(whole) and name not in before] == []
     assert set(before) <= set(left)
     assert not [name for name in left if name.endswith(".part")]
+    assert again == 0, said_again
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_read_only_disk_is_named(told: dict[str, Any], step: str) -> None:
+    before, (code, said, left), _, (again, said_again, _) = told[step]
+    assert code in (1, 2), said
+    (line,) = [line for line in said.strip().splitlines() if line.startswith("cliphouse: ")]
+    assert "disk" in line
+    assert "ead-only file system" in line
+    assert "internal error" not in line
+    assert left == before
     assert again == 0, said_again

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 from urllib.request import Request, urlopen
 
+import tally
 from standin.faults import Fault, Kind
 from standin.pretend import Pretence
 from standin.users import EVERYONE, OWNER, User, write_users
@@ -98,6 +99,7 @@ class StandIn:
 
     def fail(self, kind: Kind, match: str = "", times: int = 1, **more: Any) -> None:
         """Let the next ``times`` statements that match go wrong (see standin.faults)."""
+        tally.count("faults", times)
         self._tell(do="fault", **asdict(Fault(kind, match, times, **more)))
 
     def pretend(self, pretence: Pretence) -> None:

@@ -29,6 +29,8 @@ from cliphouse.pictures.roots import RootFinder, RootWish
 from cliphouse.pictures.shard_rows import FinishedRows, ShardRows
 from cliphouse.pictures.unfinished import Unfinished
 from cliphouse.pictures.walk import FoundFile
+from cliphouse.shards.disk import DiskError
+from cliphouse.shards.manifest import MANIFEST_NAME
 from cliphouse.shards.one_writer import OnHeld, one_writer
 from cliphouse.shards.roots import Root
 from cliphouse.shards.writer import ShardWriter
@@ -304,6 +306,8 @@ class _Run:
         if not self._has_begun:
             take_folder(self._folder, self._encoder, self._roots, self._options.every)
             self._has_begun = True
+        elif not (self._folder / MANIFEST_NAME).exists():
+            raise DiskError(f"{self._folder}: vanished in the middle; run the same command again")
 
     def _advance(self, count: int) -> None:
         self._done += count

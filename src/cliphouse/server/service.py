@@ -42,8 +42,7 @@ from cliphouse.table import Table
 log = logging.getLogger("cliphouse.server")
 Fetch = Callable[[str], bytes]
 _Result = TypeVar("_Result")
-_FETCHES = 8
-_DECODERS = 2  # a large picture takes some hundred megabytes while it is decoded
+_FETCHES, _DECODERS = 8, 2  # a large picture takes some hundred megabytes while it is decoded
 _LEAST_LENGTH = 1e-6
 
 
