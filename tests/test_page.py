@@ -643,6 +643,12 @@ def test_a_service_with_keys_asks_for_one(browser: Chromium, page_data: PageData
         expect(other.locator("#grid img.shown").first).to_be_visible()
         expect(other).to_have_url(f"{locked.url}/?q=a+star")
         assert not any("key=" in url.partition("#")[0] for url in asked)
+        late = page.context.new_page()  # it is open and asks for a key when the link is pasted
+        late.goto("/?q=a+star")
+        expect(late.get_by_role("dialog")).to_be_visible()
+        late.goto(shared)
+        expect(late.locator("#grid img.shown").first).to_be_visible()
+        expect(late).to_have_url(f"{locked.url}/?q=a+star")
 
 
 def test_a_service_that_is_gone_is_said_to_be(watch: Watched) -> None:

@@ -14,13 +14,19 @@ export const hasKey = () => key !== "";
 // The address with the key in its fragment, which browsers send to no service.
 export const linkWithKey = () => `${location.href.split("#")[0]}#key=${encodeURIComponent(key)}`;
 
-// Take the key out of a link that was shared with it.
+// Take the key out of a link that was shared with it; whether there is one.
 function takeKey() {
   const shared = new URLSearchParams(location.hash.slice(1)).get("key");
-  if (shared === null) return;
+  if (shared === null) return false;
   sessionStorage.setItem(STORED, shared);
   history.replaceState(history.state, "", location.pathname + location.search);
+  return true;
 }
+
+// A link that is pasted where the page is open changes only the fragment, and loads nothing.
+addEventListener("hashchange", () => {
+  if (takeKey()) location.reload();
+});
 
 export async function getJson(path, signal) {
   return (await ask(path, { signal })).json();
