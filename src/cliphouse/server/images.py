@@ -71,7 +71,8 @@ class Pictures:
         self._lock = threading.Lock()
 
     def show(self, url: str, size: int | None) -> EncodedPicture:
-        """The picture at a row's ``url``, or its thumbnail of at most ``size`` pixels a side.
+        """The picture at a row's ``url``, or its thumbnail of at most ``size`` pixels a side. RAW
+        photographs and frames of videos, which no browser shows, become JPEG.
 
         Raises MissingError if it is not a file below the folders or not a picture, PictureError if
         it is too large or cannot be decoded.
@@ -96,11 +97,11 @@ class Pictures:
         return made
 
     def file(self, url: str) -> PictureFile:
-        """The file at a row's ``url``, however large. Raises MissingError if it is not below the
-        folders or not a picture."""
+        """The file at a row's ``url``, however large; of a frame, its video. Raises MissingError if
+        it is not below the folders or not a picture."""
         path = self._find(url)
-        guessed = mimetypes.guess_type(path.name)[0] or ""
-        return PictureFile(path, guessed if guessed.startswith("video/") else _media_type(path))
+        is_frame = split_frame(url)[1] is not None
+        return PictureFile(path, _video_type(path) if is_frame else _media_type(path))
 
     def _find(self, url: str) -> Path:
         """The real path of a picture. Follows links before it checks the folder."""
@@ -167,6 +168,12 @@ async def image_file(request: Request, id: Id, table: TableName = None) -> Respo
     return FileResponse(
         found.path, headers=_HEADERS, media_type=found.media_type, filename=found.path.name
     )
+
+
+def _video_type(path: Path) -> str:
+    """The content type of a video, by its suffix."""
+    guessed = mimetypes.guess_type(path.name)[0] or ""
+    return guessed if guessed.startswith("video/") else "application/octet-stream"
 
 
 def _media_type(file: Path | io.BytesIO) -> str:

@@ -21,7 +21,8 @@ def read_image(operand: Operand) -> Image.Image:
     from PIL import Image
 
     from cliphouse.pictures.fetch import fetch_picture
-    from cliphouse.pictures.files import open_picture, read_picture
+    from cliphouse.pictures.files import read_picture
+    from cliphouse.pictures.open_any import open_any
 
     if operand.picture_url is not None:
         return fetch_picture(operand.picture_url)
@@ -30,7 +31,7 @@ def read_image(operand: Operand) -> Image.Image:
         return picture.convert("RGB")
     if isinstance(picture, bytes):
         return read_picture(io.BytesIO(picture), "the picture")
-    return open_picture(Path(str(picture)))
+    return open_any(str(picture))
 
 
 def read_file(operand: Operand) -> bytes:

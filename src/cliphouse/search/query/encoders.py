@@ -82,9 +82,9 @@ class TableEncoders:
 
         encoder = self.load(model)
         if isinstance(query, Path):
-            from cliphouse.pictures.files import open_picture
+            from cliphouse.pictures.open_any import open_any
 
-            (vector,) = encoder.encode_image([encoder.shrink(open_picture(query))])
+            (vector,) = encoder.encode_image([encoder.shrink(open_any(str(query)))])
         else:
             (vector,) = encoder.encode_text([query])
         return np.asarray(vector, np.float32)
