@@ -222,7 +222,7 @@ def test_names_that_cannot_be(tmp_path: Path, first: Path, open_table: OpenTable
 
 
 def test_a_table_from_before_roots_goes_on(
-    tmp_path: Path, first: Path, open_table: OpenTable
+    tmp_path: Path, first: Path, open_table: OpenTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its rows have absolute paths, as those of embed. A root around it then swallows its root."""
     table = open_table(model="tiny")
@@ -239,7 +239,8 @@ def test_a_table_from_before_roots_goes_on(
     assert urls(table) == {f"root:pictures/{path.name}" for path in first.glob("*.png")}
     assert_same(table_rows(table), expected_rows(first))
     assert embed_folder(first, shards, TINY).changes.is_none
-    table.sync(first.parent, SyncOptions(root="all"))
+    monkeypatch.chdir(tmp_path)
+    table.sync("one", SyncOptions(root="all"))
     assert places(table) == {"all": str(first.parent)}
     assert_same(table_rows(table), expected_rows(first))
 

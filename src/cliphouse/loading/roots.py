@@ -40,7 +40,7 @@ def add_roots(table: TableHandle, roots: Sequence[Root], may_move: bool) -> None
 
 def drop_swallowed(table: TableHandle, folder: Path, chosen: Root | None) -> None:
     """Forget roots within ``folder`` but the ``chosen`` one, if no row names them any more."""
-    here = Root("", str(folder))
+    here = Root("", str(folder.resolve()))
     inner = [r for r in table.info.roots if r != chosen and here.holds(Path(r.place))]
     if inner:
         rows = rows_by_root(table)
