@@ -19,7 +19,7 @@ ROWS = 400
 PLAIN = 130
 EVIL = "<img src=x onerror='window.pwned=1'>"
 FOLDERS = ("", "2016", "2016/Rome", "2016/Rome/Day 1", f"2017/{EVIL}")
-TOWNS = ((41.9, 12.5), (52.5, 13.4), (-33.9, 151.2))
+TOWNS = ((41.9, 12.5), (30.0, 31.2), (-33.9, 151.2))
 SAME, NEAR = (12, 13), 14  # rows with the same bytes, and one that looks like them
 FRAME = 5
 SECONDS = 83.4

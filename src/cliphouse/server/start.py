@@ -20,7 +20,7 @@ from cliphouse.table import Table
 router = APIRouter(prefix="/api", responses=RESPONSES, include_in_schema=False)
 _TAKEN = "taken"
 _ROWS = 60
-_SHOWN = ("url", "caption", "width", "height", "folder", "frame_time", _TAKEN)
+_SHOWN = ("url", "caption", "width", "height", "folder", "file_name", "frame_time", _TAKEN)
 
 
 @router.get("/start", response_model=None)

@@ -5,7 +5,7 @@ import { about } from "./about.js";
 import { getJson, inTable } from "./api.js";
 import { duplicates, inFolder } from "./beside.js";
 import { $, copyText, el, grouped, toast, webAddress } from "./dom.js";
-import { isLocal, picture, saveOriginal } from "./picture.js";
+import { isLocal, nameOf, picture, saveOriginal } from "./picture.js";
 import { follow } from "./tile.js";
 import { Zoom } from "./zoom.js";
 
@@ -68,6 +68,8 @@ export class Detail {
     const row = await getJson(inTable(`/api/items/${id}`, table), signal);
     this.row = row;
     this.dialog.querySelector(".told")?.replaceChildren(...this.about(row));
+    const title = this.dialog.querySelector(".about h2");
+    if (title) title.textContent = titleOf(row);
     return this.asHit();
   }
 
@@ -90,7 +92,7 @@ export class Detail {
             control("whole", "Fill the window", "⤢", () => this.fill()),
             isLocal(hit) && el("button", { type: "button", class: "plain", onclick: () => saveOriginal(hit, table) }, "Download"))),
         el("div", { class: "about" },
-          el("h2", { id: "detail-title" }, hit.caption || `Row ${hit.id}`),
+          el("h2", { id: "detail-title" }, titleOf(hit)),
           this.actions(hit),
           el("div", { class: "buttons in-folder", role: "group", "aria-label": "In its folder", hidden: true }),
           el("div", { class: "told" }, this.about(this.row?.id === hit.id ? this.row : hit)))),
@@ -206,7 +208,7 @@ export class Detail {
     const item = el("li", {},
       el("a", { href: this.act.href(hit), onclick: follow(() => this.act.open(hit)), title: hit.caption },
         image,
-        el("span", { class: "words" }, hit.caption || "no caption"),
+        el("span", { class: "words" }, nameOf(hit)),
         hit.note ? el("span", { class: "match" }, hit.note) : hit.score !== null && el("span", { class: "match" }, hit.score.toFixed(3))));
     image.addEventListener("error", () => { item.hidden = true; }, { once: true });
     return item;
@@ -242,3 +244,5 @@ export class Detail {
     return true;
   }
 }
+
+const titleOf = ({ id, caption, file_name: name }) => caption || name || `Row ${id}`;

@@ -5,7 +5,8 @@ import { $, el, grouped, svg } from "./dom.js";
 import { picture } from "./picture.js";
 import { WORLD } from "./world.js";
 
-const PIN = 84; // pixels of a cell of clusters
+const CELL = 84; // pixels of a cell of clusters
+const PIN = 52; // pixels between two pins, below which they would cover one another
 const WAIT = 150;
 const CLOSEST = 0.01; // degrees from side to side
 const STEP = 1.6;
@@ -131,14 +132,14 @@ class WorldMap {
   }
 
   async load() {
-    const cell = 2 ** Math.round(Math.log2((this.view.width * PIN) / this.frame.clientWidth));
+    const cell = 2 ** Math.round(Math.log2((this.view.width * CELL) / this.frame.clientWidth));
     const body = { ...this.body, box: this.box(), cell: Math.max(0.0001, Math.min(90, cell)) };
     const text = (this.newest = JSON.stringify(body));
     try {
       const { places } = await postJson("/api/places", body);
       if (this.newest !== text) return;
       const held = this.pins.contains(document.activeElement);
-      this.pins.replaceChildren(...places.map((place) => this.pin(place)));
+      this.pins.replaceChildren(...this.apart(places).map((place) => this.pin(place)));
       if (held) this.frame.focus({ preventScroll: true });
       const rows = places.reduce((sum, place) => sum + place.rows, 0);
       this.said.textContent = rows === 0 ? "No pictures here" : `${grouped(rows)} ${rows === 1 ? "picture" : "pictures"} here`;
@@ -146,6 +147,19 @@ class WorldMap {
     } catch (error) {
       this.said.textContent = error.message;
     }
+  }
+
+  // The clusters, the largest first; one that is too near to a larger one becomes a part of it.
+  apart(places) {
+    const scale = this.frame.clientWidth / this.view.width;
+    const isNear = (one, other) => Math.abs(one.longitude - other.longitude) * scale < PIN && Math.abs(one.latitude - other.latitude) * scale < PIN;
+    const kept = [];
+    for (const place of places) {
+      const larger = kept.find((one) => isNear(one, place));
+      if (larger) Object.assign(larger, { rows: larger.rows + place.rows, box: union(larger.box, place.box) });
+      else kept.push({ ...place });
+    }
+    return kept;
   }
 
   pin(place) {
@@ -170,6 +184,11 @@ class WorldMap {
 
 const limited = (width) => Math.max(CLOSEST, Math.min(360, width));
 const degrees = (value, plus, minus) => `${Math.abs(value).toFixed(1)}° ${value < 0 ? minus : plus}`;
+
+const union = (one, other) => ({
+  south: Math.min(one.south, other.south), north: Math.max(one.north, other.north),
+  west: Math.min(one.west, other.west), east: Math.max(one.east, other.east),
+});
 
 // The view that shows all boxes, with some room around them.
 function around(boxes, ratio) {

@@ -35,6 +35,9 @@ export function pathOf({ url }) {
   }
 }
 
+// What a picture is called: its caption, or the name of its file.
+export const nameOf = ({ caption, file_name: file }) => caption || file || "no caption";
+
 // Hand the file to the browser's downloads.
 export async function saveOriginal(row, table) {
   try {

@@ -8,7 +8,7 @@ const FIRST = 30;
 const NEXT = 60;
 const FOLDED = 200;
 const WEAK = "Less alike: some may have nothing to do with it";
-const SHOWN = ["url", "caption", "width", "height", "folder", "frame_time"]; // what tiles and headings need
+const SHOWN = ["url", "caption", "width", "height", "folder", "file_name", "frame_time"]; // what tiles and headings need
 export const SORTED = 200; // so many of the nearest are sorted by a column
 
 export class Results {

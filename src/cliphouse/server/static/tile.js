@@ -1,7 +1,7 @@
 // A tile of the grid: a picture that links to its details, its caption, and its buttons.
 
 import { clock, el } from "./dom.js";
-import { picture, thumbnailSize } from "./picture.js";
+import { nameOf, picture, thumbnailSize } from "./picture.js";
 
 // Of a hit: the ids of the near-duplicates that are shown beside it, and the id of the hit that it is
 // shown beside. They are no names, which a column of the table might have.
@@ -19,7 +19,7 @@ export function tile(hit, table, height, act, broken, shaped) {
     image.classList.add("shown");
     shaped(image.naturalWidth / image.naturalHeight);
   }, { once: true });
-  const name = hit.caption || "no caption";
+  const name = nameOf(hit);
   const link = el("a", { class: "open", href: act.href(hit), tabindex: -1, onclick: clicked(hit, act), "data-control": "open" },
     el("span", { class: "frame" }, image),
     el("span", { class: "caption" },
