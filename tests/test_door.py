@@ -71,9 +71,28 @@ def test_what_an_ended_service_has_left_is_ignored(drawn: Drawn, tmp_path: Path)
     assert read_door(tmp_path / "laion.chdb") is None
 
 
-def test_a_service_that_ends_meanwhile_is_named(drawn: Drawn) -> None:
+_LONG = "SELECT sum(cityHash64(number, 'never ends')) FROM numbers(1000000000000)"
+_RUNNING = "SELECT count() AS n FROM system.processes WHERE query LIKE '%never en' || 'ds%'"
+
+
+def _wait_until(table: cliphouse.Table, running: int) -> None:
+    for _ in range(600):
+        if table.sql(_RUNNING).column("n").to_pylist() == [running]:
+            return
+        threading.Event().wait(0.05)
+    raise AssertionError(f"not {running} statements run")
+
+
+def test_statements_end_with_their_caller_and_with_the_service(drawn: Drawn) -> None:
     with serve(drawn.folder, "--db", drawn.db) as service, cliphouse.open(drawn.db) as table:
         assert table.info.dim == 512
+        for number in (signal.SIGINT, signal.SIGKILL):
+            asking = command("sql", _LONG, db=drawn.db)
+            _wait_until(table, 1)
+            asking.send_signal(number)
+            asking.communicate(timeout=60)
+            assert asking.returncode in (130, -signal.SIGKILL, 128 + signal.SIGKILL)
+            _wait_until(table, 0)
         service.process.kill()
         service.process.communicate(timeout=60)
         _end(drawn)
@@ -90,26 +109,3 @@ def _end(drawn: Drawn) -> None:
         if psutil.pid_exists(values["pid"]):
             psutil.wait_procs([psutil.Process(values["pid"])], timeout=30)
         path.unlink()
-
-
-_LONG = "SELECT sum(cityHash64(number, 'never ends')) FROM numbers(1000000000000)"
-_RUNNING = "SELECT count() AS n FROM system.processes WHERE query LIKE '%never en' || 'ds%'"
-
-
-def _wait_until(table: cliphouse.Table, running: int) -> None:
-    for _ in range(600):
-        if table.sql(_RUNNING).column("n").to_pylist() == [running]:
-            return
-        threading.Event().wait(0.05)
-    raise AssertionError(f"not {running} statements run")
-
-
-def test_a_statement_ends_with_its_caller(drawn: Drawn) -> None:
-    with serve(drawn.folder, "--db", drawn.db), cliphouse.open(drawn.db) as table:
-        for number, code in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
-            asking = command("sql", _LONG, db=drawn.db)
-            _wait_until(table, 1)
-            asking.send_signal(number)
-            _, told = asking.communicate(timeout=60)
-            assert asking.returncode in (code, 128 + signal.SIGKILL), told
-            _wait_until(table, 0)

@@ -26,10 +26,7 @@ TYPES = (
     "generateUUIDv4() = generateUUIDv4() AS same, map('a', 1) AS pairs, (1, 'b') AS two, "
     "toUInt64(18446744073709551615) AS large, nan AS odd"
 )
-ENCODING = (
-    "SELECT caption FROM laion ORDER BY cosineDistance(image_embedding, "
-    "encode_text('a red heart')) LIMIT 3; SELECT length(encode_image('picture.jpg'))"
-)
+ENCODING = "SELECT encode_image('picture.jpg')"  # the caller's folder counts
 SEARCHES: tuple[tuple[object, ...], ...] = (
     ("a red circle", "-k", 5),
     ("a red circle", "-k", 5, "--format", "csv", "--where", "width > 100 AND score > 0"),
@@ -44,7 +41,10 @@ STATEMENTS = (
     "SELECT caption FROM laion WHERE 0",
     "SELECT id, image_embedding FROM laion ORDER BY id LIMIT 3 FORMAT CSV",
     "SELECT id, caption FROM laion ORDER BY id LIMIT 3 FORMAT PrettyCompactMonoBlock",
-    "SELECT number FROM numbers(200000) FORMAT JSONEachRow",
+    "SELECT number FROM numbers(70000) FORMAT JSONEachRow",
+    "SELECT number FROM numbers(30000) FORMAT TSVWithNamesAndTypes SETTINGS max_block_size = 1000",
+    "SELECT number FROM numbers(30000) FORMAT CSVWithNames SETTINGS max_block_size = 10000 ",
+    "SELECT number FROM numbers(3) FORMAT Arrow SETTINGS max_threads = 1",
     "WITH 3 AS three SELECT three, max(id) FROM laion",
     "SET max_block_size = 1234; SELECT getSetting('max_block_size')",
     "EXPLAIN SELECT 1",
@@ -53,7 +53,7 @@ STATEMENTS = (
     TYPES,
 )
 
-EXPORTS = ("jsonl", "parquet", "shards", "csv")
+EXPORTS = ("jsonl", "parquet")
 
 
 @dataclass(frozen=True)
@@ -203,15 +203,16 @@ def test_errors_are_those_of_the_engine(asked: Asked, drawn: Drawn) -> None:
 
 def test_a_large_result_takes_little_memory_there(asked: Asked, drawn: Drawn) -> None:
     process = psutil.Process(listener(asked.service.address))
+    statement = "SELECT number, repeat('x', 100) AS text FROM numbers({})"
     with cliphouse.open(drawn.db) as table:
-        table.sql("SELECT number, toString(number) AS text FROM numbers(10000)")
+        table.sql(statement.format(300_000))
         before = process.memory_info().rss
-        rows = table.sql("SELECT number, repeat('x', 100) AS text FROM numbers(3000000)")
+        rows = table.sql(statement.format(2_500_000))
         grown = process.memory_info().rss - before
-    assert rows.num_rows == 3_000_000
-    assert rows.column("number")[-1].as_py() == 2_999_999
-    assert rows.nbytes > 300e6
-    assert grown < 150e6
+    assert rows.num_rows == 2_500_000
+    assert rows.column("number")[-1].as_py() == 2_499_999
+    assert rows.nbytes > 250e6
+    assert grown < 125e6
 
 
 def test_only_the_owner_is_let_in(asked: Asked, drawn: Drawn) -> None:

@@ -99,7 +99,7 @@ def test_a_program_waits_too(drawn: Drawn) -> None:
 
 def test_those_who_look_do_not_keep_each_other_out(drawn: Drawn) -> None:
     """Looking at the engine's lock holds it for a moment, in which nobody else can open it."""
-    commands = [command("search", f"id:{n}", "--format", "csv", db=drawn.db) for n in range(4)]
+    commands = [command("search", f"id:{n}", "--format", "csv", db=drawn.db) for n in range(2)]
     for number, started in enumerate(commands):
         found, errors = started.communicate(timeout=60)
         assert started.returncode == 0, errors

@@ -3,16 +3,14 @@ read."""
 
 from __future__ import annotations
 
-import io
 import re
+import tempfile
 import threading
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-import pyarrow as pa
 
 from cliphouse.engine import embedded
 from cliphouse.engine.embedded_connection import COMPILING
@@ -23,22 +21,18 @@ from cliphouse.engine.workspace import is_running
 from cliphouse.errors import OverloadError, QueryError
 from cliphouse.udf import EncoderSettings
 
-# What a result in a format with a head or a foot of the user's own may take in memory. The others
-# are sent while they are made.
-MOST_BYTES = 10**9
 _MOST_SESSIONS = 256
 _BUSY_SECONDS = 30.0
 _MARK = "cliphouse reads for "  # and the name of a session, in the engine's notes
 _PIECE = 2**20
-_FORMAT = re.compile(r"\bFORMAT\s+(\w+)\s*;?\s*\Z", re.IGNORECASE)
-# Formats whose blocks can stand behind one another, and those that cliphouse asks for itself, for
-# few rows.
+_FORMAT = re.compile(
+    r"\bFORMAT\s+(?P<name>\w+)\s*(?P<rest>\bSETTINGS\b[^']*)?;?\s*\Z", re.IGNORECASE
+)
+# Formats whose blocks can stand behind one another, and that in which cliphouse asks for few rows,
+# as it does without a FORMAT.
 _IN_ROWS = frozenset(("CSV", "JSONEachRow", "TabSeparated", "TSV", "RowBinary"))
-_ARROW = frozenset(("Arrow", "ArrowStream"))
-_STREAMED = _IN_ROWS | _ARROW
-_NOT_STREAMED = "Streaming query is not supported"  # as EXISTS, which gives a row
-_SMALL = frozenset(("Native", "TabSeparated"))
-_CUT_OFF = {"max_result_bytes": MOST_BYTES, "result_overflow_mode": "throw"}
+_SMALL = "Native"
+_SYNTAX = "SYNTAX_ERROR"
 
 
 @dataclass(frozen=True)
@@ -52,9 +46,18 @@ class Statement:
     settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def names_format(self) -> bool:
+        return _FORMAT.search(self.sql) is not None
+
+    @property
     def chosen_format(self) -> str:
         match = _FORMAT.search(self.sql)
-        return match[1] if match else self.format
+        return match["name"] if match else self.format
+
+    def into_file(self, file: Path) -> Statement:
+        """The same statement, which names a FORMAT, with its result in a file."""
+        into = f"INTO OUTFILE {quote(str(file))} "
+        return replace(self, sql=_FORMAT.sub(lambda match: into + match[0], self.sql))
 
 
 class ReadingSession:
@@ -107,46 +110,29 @@ class ReadingSession:
 
     def _pieces(self, statement: Statement) -> Generator[bytes, None, None]:
         chosen = statement.chosen_format
-        if chosen in _STREAMED and returns_rows(statement.sql):
-            try:
-                yield from self._streamed(statement, chosen)
-            except RuntimeError as error:
-                if _NOT_STREAMED not in str(error):
-                    raise
-            else:
-                return
-        if chosen in _SMALL:
+        if chosen == _SMALL or not (statement.names_format and returns_rows(statement.sql)):
             yield from _cut(self._query(statement))
+        elif chosen in _IN_ROWS:
+            with closing(self._send(statement, chosen)) as stream:
+                yield from (block.bytes() for block in stream)
         else:
-            with self._cut_off():
-                whole = self._query(statement)
-            yield from _cut(whole)
+            yield from self._through_file(statement)
 
-    def _streamed(self, statement: Statement, chosen: str) -> Iterator[bytes]:
-        if chosen in _ARROW:
-            yield from self._arrow(statement, is_file=chosen == "Arrow")
-            return
-        with closing(self._send(statement, chosen)) as stream:
-            yield from (block.bytes() for block in stream)
-
-    def _arrow(self, statement: Statement, is_file: bool) -> Iterator[bytes]:
-        """Each block that the engine gives is a stream of its own: they become one result."""
-        sink, writer = _Sink(), None
-        bare = Statement(_FORMAT.sub("", statement.sql), "ArrowStream", statement.parameters)
-        with closing(self._send(bare, "ArrowStream")) as blocks:
-            for block in blocks:
-                with pa.ipc.open_stream(pa.py_buffer(block.bytes())) as batches:
-                    if writer is None:
-                        make = pa.ipc.new_file if is_file else pa.ipc.new_stream
-                        writer = make(sink, batches.schema)
-                    for batch in batches:
-                        writer.write_batch(batch)
-                yield sink.take()
-        if writer is None:  # no row, and so no block
-            yield from _cut(self._query(statement))
-            return
-        writer.close()
-        yield sink.take()
+    def _through_file(self, statement: Statement) -> Iterator[bytes]:
+        """A format with a head or a foot, which the engine writes block by block to files only."""
+        with tempfile.TemporaryDirectory(prefix="cliphouse-result-") as folder:
+            file = Path(folder) / "result"
+            try:
+                self._query(statement.into_file(file))
+            except RuntimeError as error:
+                if _SYNTAX not in str(error):
+                    raise
+                # It has not run: the statement is wrong, or one whose result goes to no file.
+                yield from _cut(self._query(statement))
+                return
+            with file.open("rb") as stream:
+                while piece := stream.read(_PIECE):
+                    yield piece
 
     def _send(self, statement: Statement, form: str) -> Any:
         return self._connection.send_query(statement.sql, form, params=dict(statement.parameters))
@@ -164,15 +150,6 @@ class ReadingSession:
             self._set(self._before)
             self._given, self._before = {}, self._set(settings)
             self._given = settings
-
-    @contextmanager
-    def _cut_off(self) -> Iterator[None]:
-        """Refuse a result that takes too much memory."""
-        before = self._set(_CUT_OFF)
-        try:
-            yield
-        finally:
-            self._set(before)
 
     def _set(self, settings: Mapping[str, Any]) -> dict[str, str]:
         """Set them all; returns what they were."""
@@ -250,33 +227,6 @@ class ReadingSessions:
             process = name.partition("-")[0]
             if not process.isdigit() or not is_running(int(process)):
                 self._sessions.pop(name).close()
-
-
-class _Sink(io.RawIOBase):
-    """A file whose contents are taken while it is written."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._pieces: list[bytes] = []
-        self._size = 0
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        piece = bytes(data)
-        self._pieces.append(piece)
-        self._size += len(piece)
-        return len(piece)
-
-    def tell(self) -> int:
-        return self._size
-
-    def take(self) -> bytes:
-        """What was written since it was called before."""
-        taken = b"".join(self._pieces)
-        self._pieces.clear()
-        return taken
 
 
 def _cut(data: bytes) -> Iterator[bytes]:

@@ -33,7 +33,7 @@ from cliphouse.errors import CliphouseError, EngineError, ServiceError, TableErr
 from cliphouse.udf import EncoderSettings
 
 _CONNECT_SECONDS = 5.0
-_NO_GRANT, _READ_ONLY, _TOO_LARGE = 497, 164, 396
+_NO_GRANT, _READ_ONLY = 497, 164
 _T = TypeVar("_T")
 
 
@@ -187,8 +187,6 @@ class ServedConnection(Connection):
     def _translated(self, message: str, code: int | None) -> CliphouseError:
         if code in (_READ_ONLY, _NO_GRANT):
             return self._only_reads(_refusal(message))
-        if code == _TOO_LARGE:
-            message += "; leave FORMAT out, and give --format"
         return engine_error(message, code, self.address.shown)
 
     def _only_reads(self, refusal: str = "") -> TableError:
