@@ -20,7 +20,7 @@ import pytest
 
 import cliphouse
 import tally
-from forked import python
+from forked import python, share
 from standin.process import StandIn
 from standin_cluster import TWO_SHARDS, StandInCluster
 
@@ -46,6 +46,11 @@ LONGEST = (
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are cores, up to eight cores: tests wait for processes and for times."""
     return min(os.cpu_count() or 1, 8) + 1
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("numprocesses", 0):
+        share()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,18 +8,18 @@ them. ``python()`` stands for the interpreter in a process's command line:
 Programs that change cliphouse before all of it is imported need an interpreter of their own.
 
 A server has everything imported and forks for each: a process of its own, with its own arguments,
-folder, environment and standard streams. What subprocess starts is a small process in front of it,
-which passes signals on and ends as it ends; killed, it takes the other and its children along.
+folder, environment and standard streams. What subprocess starts is a small process in front of it
+(fork_front.py), which passes signals on and ends as it ends; killed, it takes the other and its
+children along.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
-import ctypes
 import functools
+import gc
 import importlib
-import importlib.util
 import marshal
 import os
 import pkgutil
@@ -30,9 +30,12 @@ import socket
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
+
+from fork_front import LENGTH
 
 # The runtime of the models is not among them: its threads do not come along into a fork, and would
-# be waited for without end. Of the engine there is only the library (see _preload_engine).
+# be waited for without end. Of the engine there is only the library (see engine.embedded_client).
 # cliphouse imports its libraries in the functions that need them.
 _PRELOADED = (
     *("clickhouse_connect", "httpx", "numpy", "PIL.Image", "psutil", "pyarrow.compute"),
@@ -43,9 +46,7 @@ _PRELOADED_IF_THERE = (
     *("pandas", "huggingface_hub.hf_api", "loguru", "requests", "rich.markdown", "tokenizers"),
     *("typer._adapters", "typer.rich_utils"),
 )
-_PASSED_ON = (signal.SIGINT, signal.SIGTERM)
-_DEEPBIND = 8  # RTLD_DEEPBIND
-_LENGTH = 8  # bytes of a number on the socket
+_SHARED = "SERVER_OF_FORKED_PROCESSES"  # the variable that has its address
 
 
 @functools.cache
@@ -54,20 +55,29 @@ def python() -> list[str]:
     cannot be waited for by descriptors, as elsewhere than on Linux, it is the interpreter's own."""
     if not hasattr(os, "pidfd_open"):
         return [sys.executable]
+    here = os.path.abspath(__file__)  # noqa: PTH100 - pathlib is slow to import
+    command = [sys.executable, "-SE", here.replace("forked", "fork_front")]
+    if _SHARED in os.environ:
+        return [*command, os.environ[_SHARED]]
     folder = tempfile.TemporaryDirectory(prefix="forked-")
     address = f"{folder.name}/socket"
-    here = os.path.abspath(__file__)  # noqa: PTH100 - pathlib is slow to import
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
         listener.listen(64)
         server = subprocess.Popen(
-            [sys.executable, here, "serve", str(listener.fileno())],
+            [sys.executable, here, str(listener.fileno())],
             pass_fds=[listener.fileno()],
             stdin=subprocess.PIPE,  # it ends when this does, however this process ends
             start_new_session=True,
         )
     atexit.register(_stop, server, folder)
-    return [sys.executable, "-SE", here, "start", address]
+    return [*command, address]
+
+
+def share() -> None:
+    """Let the processes that this one starts, each of which runs some of the tests, use its server.
+    The server imports nothing before it is asked for a process."""
+    os.environ[_SHARED] = python()[-1]
 
 
 def _stop(server: subprocess.Popen[bytes], folder: tempfile.TemporaryDirectory[str]) -> None:
@@ -75,30 +85,62 @@ def _stop(server: subprocess.Popen[bytes], folder: tempfile.TemporaryDirectory[s
     folder.cleanup()
 
 
-def _start(address: str, arguments: list[str]) -> int:
-    """In front of a process: has it made, and ends with its exit code or by its signal."""
-    asked = marshal.dumps((arguments, os.getcwd(), dict(os.environ)))  # noqa: PTH109
-    with socket.socket(socket.AF_UNIX) as server:
-        server.connect(address)
-        socket.send_fds(server, [len(asked).to_bytes(_LENGTH, "big")], [0, 1, 2])
-        server.sendall(asked)
-        pid = _number(server)
-        for number in _PASSED_ON:
-            signal.signal(number, lambda number, _: os.kill(pid, number))
-        code = os.waitstatus_to_exitcode(_number(server))
-    if code < 0:
-        if -code in _PASSED_ON:
-            signal.signal(-code, signal.SIG_DFL)
-        os.kill(os.getpid(), -code)
-    return code
+@dataclass(eq=False)
+class _Forked:
+    """A process that runs, and the connection to the one in front of it."""
 
+    pid: int
+    ended: int  # a descriptor that can be read once it has
+    front: socket.socket
+    is_killed: bool = False
 
-def _number(stream: socket.socket) -> int:
-    return int.from_bytes(stream.recv(_LENGTH, socket.MSG_WAITALL), "big")
+    def kill(self) -> None:
+        """With its children."""
+        self.is_killed = True
+        os.kill(self.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it has not come to make a group of its own
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def tell(self) -> None:
+        """Tell the one in front how it ended."""
+        _, status = os.waitpid(self.pid, 0)
+        code = os.waitstatus_to_exitcode(status)
+        with contextlib.suppress(OSError):  # it was killed
+            self.front.sendall(code.to_bytes(LENGTH, "big", signed=True))
+        self.close()
+
+    def close(self) -> None:
+        self.front.close()
+        os.close(self.ended)
 
 
 def _serve(listener: socket.socket) -> list[str]:
     """Returns in each process that was asked for, with its arguments; in the server never."""
+    running: list[_Forked] = []
+    _readable(0, listener.fileno())
+    _preload()
+    while True:
+        fronts = [one.front.fileno() for one in running if not one.is_killed]
+        ready = _readable(0, listener.fileno(), *fronts, *(one.ended for one in running))
+        if 0 in ready:
+            for one in running:
+                one.kill()
+            os._exit(0)
+        for one in [one for one in running if one.ended in ready]:
+            one.tell()
+            running.remove(one)
+        for one in running:
+            if one.front.fileno() in ready:  # it says nothing more: it was killed
+                one.kill()
+        if listener.fileno() in ready:
+            front, _ = listener.accept()
+            arguments = _answer(front, running)
+            if arguments is not None:
+                listener.close()
+                return arguments
+
+
+def _preload() -> None:
     import cliphouse
 
     ours = [module.name for module in pkgutil.walk_packages(cliphouse.__path__, "cliphouse.")]
@@ -108,51 +150,9 @@ def _serve(listener: socket.socket) -> list[str]:
     for module in _PRELOADED_IF_THERE:
         with contextlib.suppress(ImportError):
             importlib.import_module(module)
-    _preload_engine()
-    while True:
-        ready = _readable(listener.fileno(), 0)
-        with contextlib.suppress(ChildProcessError):  # there may be none that has ended
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        if 0 in ready:
-            os._exit(0)
-        asking, _ = listener.accept()
-        if os.fork() == 0:
-            listener.close()
-            return _answer(asking)
-        asking.close()
-
-
-def _preload_engine() -> None:
-    """Import chdb without the engine that it starts and stops to learn its version: the threads of
-    one do not come along into a fork, and would be waited for without end."""
-    found = importlib.util.find_spec("chdb")
-    assert found is not None and found.submodule_search_locations is not None
-    library = f"{found.submodule_search_locations[0]}/_chdb.abi3.so"
-    if not os.path.exists(library):  # noqa: PTH110 - another release of chdb: each imports it all
-        return
-    spec = importlib.util.spec_from_file_location("chdb._chdb", library)
-    assert spec is not None and spec.loader is not None
-    ctypes.CDLL(library, sys.getdlopenflags() | _DEEPBIND)  # as chdb does it, for its allocator
-    chdb = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(chdb)
-    sys.modules[spec.name] = chdb
-    connect, chdb.connect = chdb.connect, _NoEngine
-    importlib.import_module("clickhouse_connect.driver._chdbclient")
-    chdb.connect = connect
-
-
-class _NoEngine:
-    """Stands for a connection whose answers nobody needs."""
-
-    def query(self, *_: object) -> _NoEngine:
-        return self
-
-    def bytes(self) -> bytes:
-        return b""
-
-    def close(self) -> None:
-        pass
+    # Looking for garbage among what was imported would copy its memory in each of the processes.
+    gc.collect()
+    gc.freeze()
 
 
 def _readable(*descriptors: int) -> set[int]:
@@ -163,37 +163,38 @@ def _readable(*descriptors: int) -> set[int]:
     return {descriptor for descriptor, _ in poll.poll()}
 
 
-def _answer(asking: socket.socket) -> list[str]:
-    """Returns in the new process; the one that forks it waits for its end and tells."""
-    os.setsid()
-    length, streams, _, _ = socket.recv_fds(asking, _LENGTH, 3)
-    arguments, folder, environment = marshal.loads(
-        asking.recv(int.from_bytes(length, "big"), socket.MSG_WAITALL)
-    )
+def _answer(front: socket.socket, running: list[_Forked]) -> list[str] | None:
+    """Fork a process. Returns its arguments there, and None in the server."""
+    length, streams, _, _ = socket.recv_fds(front, LENGTH, 3)
+    asked = front.recv(int.from_bytes(length, "big"), socket.MSG_WAITALL)
+    try:
+        arguments, folder, environment = marshal.loads(asked)
+    except (EOFError, ValueError):  # the one in front was killed while it asked
+        front.close()
+        return None
     pid = os.fork()
     if pid == 0:
-        asking.close()
+        os.setsid()
+        front.close()
+        for one in running:
+            one.close()
         _move_in(streams, folder, environment)
         return list(arguments)
     for stream in streams:
         os.close(stream)
-    asking.sendall(pid.to_bytes(_LENGTH, "big"))
-    if asking.fileno() in _readable(
-        os.pidfd_open(pid), asking.fileno()
-    ):  # it says nothing more: it was killed
-        os.killpg(0, signal.SIGKILL)
-    _, status = os.waitpid(pid, 0)
-    asking.sendall(status.to_bytes(_LENGTH, "big"))
-    os._exit(0)
+    running.append(_Forked(pid, os.pidfd_open(pid), front))
+    with contextlib.suppress(OSError):
+        front.sendall(pid.to_bytes(LENGTH, "big", signed=True))
+    return None
 
 
-def _move_in(streams: list[int], folder: str, environment: dict[str, str]) -> None:
+def _move_in(streams: list[int], folder: str, environment: dict[bytes, bytes]) -> None:
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
     os.chdir(folder)
-    os.environ.clear()
-    os.environ.update(environment)
+    os.environb.clear()
+    os.environb.update(environment)
     sys.path[0] = ""
     sys.stdin = open(0)  # noqa: SIM115 - as long as the process lives
     sys.stdout = open(1, "w", 1 if os.environ.get("PYTHONUNBUFFERED") else -1)  # noqa: SIM115
@@ -224,9 +225,7 @@ def _end_quickly(is_done: list[bool]) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "start":
-        sys.exit(_start(sys.argv[2], sys.argv[3:]))
-    program = _serve(socket.socket(fileno=int(sys.argv[2])))
+    program = _serve(socket.socket(fileno=int(sys.argv[1])))
     is_done: list[bool] = []
     atexit.register(_end_quickly, is_done)
     _run(*program)

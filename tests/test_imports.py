@@ -154,6 +154,21 @@ def test_the_encoder_of_sql_imports_what_words_need(tmp_path: Path) -> None:
     assert {*imported} >= MODEL
 
 
+def test_the_engine_is_started_once(tmp_path: Path) -> None:
+    """Its Python package starts one of its own when it is imported as usual."""
+    code = (
+        "import os, sys; import cliphouse.engine.embedded_client; "
+        "import chdb; threads = os.listdir('/proc/self/task'); "
+        "names = [open(f'/proc/self/task/{thread}/comm').read() for thread in threads]; "
+        "from cliphouse.engine.address import parse_address; "
+        "from cliphouse.engine.opening import open_connection; "
+        "connection = open_connection(parse_address(sys.argv[1]), create=True); "
+        "version = connection.query('SELECT version() AS v').to_pylist()[0]['v']; "
+        "print('ThreadPool\\n' in names, version == chdb.engine_version)"
+    )
+    assert run(code, str(tmp_path / "db")).split() == ["False", "True"]
+
+
 def test_every_name_is_what_its_module_has() -> None:
     code = (
         "import cliphouse; told = dir(cliphouse); from cliphouse import *; "

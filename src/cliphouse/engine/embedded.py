@@ -19,7 +19,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import clickhouse_connect
 from clickhouse_connect.driver import exceptions
 from clickhouse_connect.driver.client import Client
 
@@ -96,9 +95,7 @@ def _open(address: FolderAddress) -> Client:
     folder, shown = address.folder, address.shown
     config = _enter(folder)
     try:
-        return clickhouse_connect.get_client(
-            dsn=f"chdb://{folder}", chdb_options={"config-file": str(config)}
-        )
+        return _connect(folder, config)
     except exceptions.Error as error:
         leave(folder)
         if _open_here[folder] <= 0 and is_open_elsewhere(folder):
@@ -120,6 +117,12 @@ def end_statements(folder: str, seconds: float) -> None:
     finally:
         client.close()
         leave(Path(folder))
+
+
+def _connect(folder: Path, config: Path) -> Client:
+    from cliphouse.engine.embedded_client import EmbeddedClient  # loads the engine's library
+
+    return EmbeddedClient(path=str(folder), chdb_options={"config-file": str(config)})
 
 
 def _busy(address: FolderAddress) -> OccupiedError:
