@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import schemathesis
 from hypothesis import HealthCheck, settings
-from schemathesis.checks import not_a_server_error
-from schemathesis.core.transport import Response
-from schemathesis.generation.hypothesis.builder import (
-    HypothesisTestConfig,
-    HypothesisTestMode,
-    create_test,
-)
-from schemathesis.schemas import APIOperation
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
 
 from cliphouse.errors import PictureError
 from cliphouse.server.app import create_app
@@ -28,15 +14,48 @@ from cliphouse.server.service import Service
 from cliphouse.server.settings import ServeSettings
 from serving import Drawn, Served, serving
 
+if TYPE_CHECKING:  # it takes a second to import, in every process of a parallel run
+    import schemathesis
+    from schemathesis.core.transport import Response
+    from schemathesis.schemas import APIOperation, BaseSchema
+
 CASES = 30  # of each route; raise it to look harder
-CHECKS = [
-    not_a_server_error,
-    status_code_conformance,
-    content_type_conformance,
-    response_schema_conformance,
+LABELS = [
+    f"{method.upper()} {path}"
+    for path, methods in create_app(ServeSettings()).openapi()["paths"].items()
+    for method in methods
 ]
-schema = schemathesis.openapi.from_dict(create_app(ServeSettings()).openapi())
-operations = [found.ok() for found in schema.get_all_operations()]
+
+
+def checks() -> list[Any]:
+    from schemathesis.checks import not_a_server_error
+    from schemathesis.specs.openapi.checks import (
+        content_type_conformance,
+        response_schema_conformance,
+        status_code_conformance,
+    )
+
+    return [
+        not_a_server_error,
+        status_code_conformance,
+        content_type_conformance,
+        response_schema_conformance,
+    ]
+
+
+@pytest.fixture(scope="module")
+def schema() -> BaseSchema:
+    import schemathesis
+
+    return schemathesis.openapi.from_dict(create_app(ServeSettings()).openapi())
+
+
+@pytest.fixture(scope="module")
+def operations(schema: BaseSchema) -> Mapping[str, APIOperation]:
+    """The routes of the document."""
+    listed = [found.ok() for found in schema.get_all_operations()]
+    assert [operation.label for operation in listed] == LABELS
+    return {operation.label: operation for operation in listed}
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +69,19 @@ def served(drawn: Drawn) -> Iterator[Served]:
         yield running
 
 
-@pytest.mark.parametrize("operation", operations, ids=lambda operation: operation.label)
-def test_no_case_of_the_document_fails(served: Served, operation: APIOperation) -> None:
+@pytest.mark.parametrize("label", LABELS)
+def test_no_case_of_the_document_fails(
+    served: Served, schema: BaseSchema, operations: Mapping[str, APIOperation], label: str
+) -> None:
     """What schema.parametrize() does. That makes its thousands of cases when tests are collected,
     which every process does for all tests."""
+    from schemathesis.generation.hypothesis.builder import (
+        HypothesisTestConfig,
+        HypothesisTestMode,
+        create_test,
+    )
+
+    expected = checks()
 
     @settings(
         max_examples=CASES,
@@ -62,14 +90,15 @@ def test_no_case_of_the_document_fails(served: Served, operation: APIOperation) 
         suppress_health_check=list(HealthCheck),
     )
     def call(case: schemathesis.Case) -> None:
-        case.call_and_validate(base_url=served.url, checks=CHECKS)
+        case.call_and_validate(base_url=served.url, checks=expected)
 
     config = HypothesisTestConfig(schema.config, list(HypothesisTestMode))
-    create_test(operation=operation, test_func=call, config=config)()
+    create_test(operation=operations[label], test_func=call, config=config)()
 
 
-def test_no_chain_of_requests_fails(served: Served) -> None:
+def test_no_chain_of_requests_fails(served: Served, schema: BaseSchema) -> None:
     """Requests that go on with what earlier answers hold, such as the ids of hits."""
+    expected = checks()
 
     class Chain(schema.as_state_machine()):  # type: ignore[misc]
         def before_call(self, case: schemathesis.Case) -> None:
@@ -82,7 +111,7 @@ def test_no_chain_of_requests_fails(served: Served) -> None:
         def validate_response(
             self, response: Response, case: schemathesis.Case, *_: object, **__: object
         ) -> None:
-            case.validate_response(response, checks=CHECKS)
+            case.validate_response(response, checks=expected)
             seen.add(case.operation.label)
 
     seen: set[str] = set()
