@@ -101,8 +101,18 @@ def test_the_version_is_the_same_everywhere(built: Built) -> None:
     assert len(set(sections)) == len(sections)
 
 
-@pytest.mark.parametrize("kind", ["sdist", "wheel"])
-def test_what_is_installed_runs_the_demo(built: Built, kind: str, tmp_path: Path) -> None:
+def test_pip_makes_the_same_of_the_source_archive(built: Built, tmp_path: Path) -> None:
+    """It builds a wheel from it, and installs that: so the other test is of both."""
+    options = ["--no-deps", "--no-build-isolation", "--no-index", "--no-cache-dir"]
+    pip = [sys.executable, "-m", "pip", "wheel", "-q", *options, "-w", str(tmp_path)]
+    made = subprocess.run([*pip, str(built.sdist)], capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stdout + made.stderr
+    (wheel,) = tmp_path.iterdir()
+    assert wheel.name == built.wheel.name
+    assert Built(built.sdist, wheel).wheel_files() == built.wheel_files()
+
+
+def test_what_is_installed_runs_the_demo(built: Built, tmp_path: Path) -> None:
     """In a fresh environment, which has the libraries of this one, but not its cliphouse."""
     environment = {n: v for n, v in os.environ.items() if not n.startswith("PYTHON")}
     work = tmp_path / "work"
@@ -124,8 +134,8 @@ def test_what_is_installed_runs_the_demo(built: Built, kind: str, tmp_path: Path
     python = tmp_path / "venv" / "bin" / "python"
     packages = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()
     (Path(packages) / "libraries.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
-    options = ["--no-deps", "--no-build-isolation", "--no-index", "--no-cache-dir"]
-    run(python, "-m", "pip", "install", "-q", *options, "--ignore-installed", getattr(built, kind))
+    options = ["--no-deps", "--no-index", "--no-cache-dir", "--no-compile", "--ignore-installed"]
+    run(python, "-m", "pip", "install", "-q", *options, built.wheel)
     cliphouse_command = python.with_name("cliphouse")
     found = run(python, "-c", "import cliphouse; print(cliphouse.__file__)")
     assert Path(found.strip()).is_relative_to(packages)

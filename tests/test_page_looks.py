@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import pytest
 from playwright.sync_api import expect
@@ -13,7 +14,7 @@ from browser import Chromium, Watched, watched
 from serving import Served
 
 SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
-SCHEMES = ("light", "dark")
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
 @dataclass(frozen=True)
@@ -36,27 +37,26 @@ VIEWS = {
 }
 
 
-@pytest.fixture(params=[(size, scheme) for size in SIZES for scheme in SCHEMES], ids="-".join)
+@pytest.fixture(params=SIZES)
 def watch(
     request: pytest.FixtureRequest, browser: Chromium, page_service: Served
 ) -> Iterator[tuple[str, Watched]]:
-    size, scheme = request.param
-    width, height = SIZES[size]
+    width, height = SIZES[request.param]
+    is_phone = request.param == "phone"
     with watched(
         browser,
         page_service.url,
         viewport={"width": width, "height": height},
-        color_scheme=scheme,
-        has_touch=size == "phone",
-        is_mobile=size == "phone",
+        has_touch=is_phone,
+        is_mobile=is_phone,
         reduced_motion="reduce",
     ) as seen:
-        yield f"{size}-{scheme}", seen
+        yield request.param, seen
 
 
 @pytest.mark.parametrize("name", VIEWS)
 def test_a_view_is_accessible_and_fits(watch: tuple[str, Watched], name: str) -> None:
-    kind, seen = watch
+    size, seen = watch
     view = VIEWS[name]
     page = seen.open(view.address)
     expect(page.locator(view.ready).first).to_be_visible()
@@ -69,8 +69,10 @@ def test_a_view_is_accessible_and_fits(watch: tuple[str, Watched], name: str) ->
           return !isSeen || image.complete;
         })"""
     )
-    seen.shoot(f"{name}-{kind}")
-    seen.inspect()
+    for scheme in SCHEMES:
+        page.emulate_media(color_scheme=scheme)
+        seen.shoot(f"{name}-{size}-{scheme}")
+        seen.inspect()
     if name == "problem":
         seen.errors.clear()  # the browser logs the answer's status 400
 

@@ -100,9 +100,10 @@ def run(source: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def changed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The source with two more fields of Request and one more search method, and nothing else."""
+    """The source with two more fields of Request and one more search method, and nothing else. What
+    does not change stays compiled."""
     folder = tmp_path_factory.mktemp("source")
-    shutil.copytree(SOURCE, folder / "cliphouse", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(SOURCE, folder / "cliphouse")
     search = folder / "cliphouse" / "search"
     insert(search / "request.py", "\n    def __post_init__", FIELD)
     (search / "methods" / "sampling.py").write_text(METHOD)
@@ -115,16 +116,22 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def found(changed: Path) -> dict[str, Any]:
+    """What ASK finds there."""
+    ran = run(changed, "-c", ASK)
+    assert ran.returncode == 0, ran.stderr
+    told: dict[str, Any] = json.loads(ran.stdout)
+    return told
+
+
 def insert(file: Path, before: str, text: str) -> None:
     source = file.read_text()
     assert source.count(before) == 1
     file.write_text(source.replace(before, f"{text}{before}"))
 
 
-def test_a_new_field_is_everywhere(changed: Path) -> None:
-    ran = run(changed, "-c", ASK)
-    assert ran.returncode == 0, ran.stderr
-    found: dict[str, Any] = json.loads(ran.stdout)
+def test_a_new_field_is_everywhere(found: dict[str, Any]) -> None:
     assert (found["sent"]["patience"], found["sent"]["is_bold"]) == (5, True)
     assert found["read"] == 7
     patience = found["schema"]["patience"]
@@ -138,8 +145,7 @@ def test_a_new_field_is_everywhere(changed: Path) -> None:
     assert not found["alike"]  # a page of one is no page of the other
 
 
-def test_the_width_of_a_new_method_is_everywhere(changed: Path) -> None:
-    found = json.loads(run(changed, "-c", ASK).stdout)
+def test_the_width_of_a_new_method_is_everywhere(changed: Path, found: dict[str, Any]) -> None:
     assert "sampling" in found["schema"]["mode"]["enum"]
     sample = found["schema"]["sample"]
     assert sample["anyOf"] == [
