@@ -40,8 +40,9 @@ class Step:
         return all(map(_succeeds, self.commands))
 
 
-def launch(playwright: Playwright) -> Browser:
-    """Chromium without a window: the system's, or else the one that playwright has downloaded.
+def launch(playwright: Playwright, *arguments: str) -> Browser:
+    """Chromium without a window: the system's, or else the one that playwright has downloaded;
+    ``arguments`` are given to it besides its usual ones.
 
     Raises NoBrowserError if neither starts.
     """
@@ -49,7 +50,9 @@ def launch(playwright: Playwright) -> Browser:
     for path in (*filter(None, found), None):
         try:
             return playwright.chromium.launch(
-                executable_path=path, args=_ARGUMENTS.split(), timeout=_START_SECONDS * 1000
+                executable_path=path,
+                args=[*_ARGUMENTS.split(), *arguments],
+                timeout=_START_SECONDS * 1000,
             )
         except Error:
             continue

@@ -22,6 +22,11 @@ from playwright.sync_api import (
 
 from headless import launch
 
+# Nothing is fetched from another machine; and threads do what processes do otherwise.
+_ARGUMENTS = (
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    *("--in-process-gpu", "--enable-features=NetworkServiceInProcess2"),
+)
 SCREENSHOTS = Path(__file__).parents[1] / "build" / "screenshots"
 ELSEWHERE = "https://pictures.example/"
 # A machine with other work to do may starve the browser for longer than playwright's 5 seconds.
@@ -30,13 +35,35 @@ expect.set_options(timeout=20_000)
 
 @dataclass
 class Watched:
-    """A page of the browser, the errors it met, and the requests that left for elsewhere."""
+    """A page of the browser and the errors it met; once ``picture`` is set, also its requests for
+    elsewhere."""
 
     page: Page
     url: str
     errors: list[str] = field(default_factory=list)
     foreign: list[dict[str, Any]] = field(default_factory=list)
-    picture: bytes = b""
+    _picture: bytes = b""
+
+    @property
+    def picture(self) -> bytes:
+        """What every address below ELSEWHERE answers with; others are refused. Setting it takes a
+        fifth more time: the browser asks at each request then, and caches nothing."""
+        return self._picture
+
+    @picture.setter
+    def picture(self, picture: bytes) -> None:
+        self._picture = picture
+
+        def answer(route: Route) -> None:
+            request = route.request
+            self.foreign.append({"url": request.url, "headers": request.all_headers()})
+            if request.url.startswith(ELSEWHERE):
+                route.fulfill(body=picture, content_type="image/png")
+            else:
+                route.abort()
+
+        pattern = re.compile(f"^(?!{re.escape(self.url)}|data:|blob:)")
+        self.page.context.route(pattern, answer)
 
     def note(self, message: ConsoleMessage) -> None:
         """A picture that is not there is no error of the page's, though the browser logs it."""
@@ -59,9 +86,13 @@ class Watched:
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
 
-    def inspect(self) -> None:
-        """Fails if axe-core finds anything serious, or if something is wider than the window."""
-        found = Axe().run(self.page, options={"resultTypes": ["violations"]}).response["violations"]
+    def inspect(self, colours_alone: bool = False) -> None:
+        """Fails if axe-core finds anything serious, or if something is wider than the window;
+        ``colours_alone`` is for a page of which all the rest was inspected."""
+        options: dict[str, Any] = {"resultTypes": ["violations"]}
+        if colours_alone:
+            options["runOnly"] = ["color-contrast"]
+        found = Axe().run(self.page, options=options).response["violations"]
         serious = [
             (rule["id"], [node["html"] for node in rule["nodes"]])
             for rule in found
@@ -96,7 +127,7 @@ class Chromium:
 def chromium() -> Iterator[Chromium]:
     """Chromium without a window (see headless.launch)."""
     with sync_playwright() as playwright:
-        browser = launch(playwright)
+        browser = launch(playwright, *_ARGUMENTS)
         yield Chromium(browser)
         browser.close()
 
@@ -104,20 +135,9 @@ def chromium() -> Iterator[Chromium]:
 @contextmanager
 def watched(browser: Chromium, url: str, **options: Any) -> Iterator[Watched]:
     """A page of its own for the service at ``url``; fails where it met an error that the test has
-    not taken out of ``errors``. Nothing is fetched from elsewhere: pictures below ELSEWHERE are
-    answered here, everything else is refused."""
+    not taken out of ``errors``. Nothing is fetched from elsewhere."""
     context = browser.context(url, options)
     seen = Watched(context.new_page(), url)
-
-    def answer(route: Route) -> None:
-        request = route.request
-        seen.foreign.append({"url": request.url, "headers": request.all_headers()})
-        if request.url.startswith(ELSEWHERE) and seen.picture:
-            route.fulfill(body=seen.picture, content_type="image/png")
-        else:
-            route.abort()
-
-    context.route(re.compile(f"^(?!{re.escape(url)}|data:|blob:)"), answer)
     seen.page.on("pageerror", lambda error: seen.errors.append(str(error)))
     seen.page.on("console", lambda message: seen.note(message))
     try:

@@ -28,10 +28,16 @@ FOLD = 0.99  # from where the page folds near-duplicates by itself
 
 
 @pytest.fixture
-def watch(browser: Chromium, page_service: Served, page_data: PageData) -> Iterator[Watched]:
+def watch(browser: Chromium, page_service: Served) -> Iterator[Watched]:
     with watched(browser, page_service.url) as seen:
-        seen.picture = (page_data.drawn.pictures / "picture_00001.jpg").read_bytes()
         yield seen
+
+
+@pytest.fixture
+def online(watch: Watched, page_data: PageData) -> Watched:
+    """The same, where the web answers with a picture."""
+    watch.picture = (page_data.drawn.pictures / "picture_00001.jpg").read_bytes()
+    return watch
 
 
 def expected(
@@ -252,9 +258,9 @@ def test_the_status_line_says_what_the_engine_did(watch: Watched, page_data: Pag
     expect(page.locator("#count")).to_contain_text(re.compile(r"^\d+ pictures"))
 
 
-def test_filters(watch: Watched, page_data: PageData) -> None:
+def test_filters(online: Watched, page_data: PageData) -> None:
     web = page_data.web
-    page = watch.open("/?table=web&part=1:row:3&dedup=off")
+    page = online.open("/?table=web&part=1:row:3&dedup=off")
     unit_rows = page_data.web_image / np.linalg.norm(page_data.web_image, axis=1, keepdims=True)
     order = [int(i) for i in np.argsort(-(unit_rows @ unit_rows[3]))]
     shown = [i for i in order if i % 4]  # the others' host does not answer
@@ -264,39 +270,39 @@ def test_filters(watch: Watched, page_data: PageData) -> None:
 
     hidden = [i for i in shown if web["NSFW"][i] != "NSFW"]
     assert len(hidden) < len(shown)
-    expect_rows(watch, hidden)
+    expect_rows(online, hidden)
     page.locator("#filters-menu summary").click()
     page.get_by_label("NSFW").select_option("strict")
-    expect_rows(watch, rows(lambda i: web["NSFW"][i] == "UNLIKELY"))
+    expect_rows(online, rows(lambda i: web["NSFW"][i] == "UNLIKELY"))
     page.get_by_label("NSFW").select_option("show")
-    expect_rows(watch, shown)
+    expect_rows(online, shown)
     wide = page.get_by_role("group", name="Width in pixels")
     wide.get_by_label("from").fill("300")
     wide.get_by_label("to").fill("700")
-    expect_rows(watch, rows(lambda i: 300 <= web["width"][i] <= 700))
+    expect_rows(online, rows(lambda i: 300 <= web["width"][i] <= 700))
     expect(page.locator("#filters-count")).to_have_text("3")
     page.get_by_label("License").select_option("cc-by")
     page.get_by_label("Caption contains").fill("PICTURE 2")
     expect_rows(
-        watch,
+        online,
         rows(lambda i: 300 <= web["width"][i] <= 700 and i % 3 and f"{i}".startswith("2")),
     )
     page.get_by_role("button", name="Clear filters").click()
-    expect_rows(watch, hidden)
+    expect_rows(online, hidden)
     page.get_by_label("Site").fill("pictures.example")
     expect(page.locator("#count")).to_have_text(f"{len(hidden)} pictures")
     pair = page.get_by_role("group", name="Similarity of picture and caption")
     pair.get_by_label("from").fill("0.3")
     keep = [i for i in hidden if np.float32(web["similarity"][i]) >= np.float32(0.3)]
     expect(page.locator("#count")).to_have_text(f"{len(keep)} pictures")
-    expect_rows(watch, keep)
+    expect_rows(online, keep)
     expect(page.locator("#engine")).to_have_attribute("title", re.compile("filter"))
 
 
-def test_pictures_of_the_web_come_from_their_url_without_a_referrer(watch: Watched) -> None:
-    page = watch.open("/?table=web&part=1:row:3&dedup=off&url_host=pictures.example")
+def test_pictures_of_the_web_come_from_their_url_without_a_referrer(online: Watched) -> None:
+    page = online.open("/?table=web&part=1:row:3&dedup=off&url_host=pictures.example")
     expect(page.locator("#grid img.shown").first).to_be_visible()
-    fetched = [r for r in watch.foreign if r["url"].startswith(ELSEWHERE)]
+    fetched = [r for r in online.foreign if r["url"].startswith(ELSEWHERE)]
     assert fetched
     assert all("referer" not in request["headers"] for request in fetched)
 
@@ -605,8 +611,8 @@ def test_by_keyboard_alone(watch: Watched, page_data: PageData) -> None:
     expect(links.first).to_be_focused()
 
 
-def test_another_table(watch: Watched, page_data: PageData) -> None:
-    page = watch.open("/?q=a+star")
+def test_another_table(online: Watched, page_data: PageData) -> None:
+    page = online.open("/?q=a+star")
     expect(page.locator("#grid .tile").first).to_be_visible()
     page.get_by_label("Table").select_option("web")
     expect(page).to_have_url(re.compile("table=web"))
