@@ -23,7 +23,7 @@ from cliphouse.table import Table
 from conftest import OpenTable
 from shard_files import MadeShard, make_shard
 
-ROWS, DIM = 3000, 32
+ROWS, DIM = 1200, 32
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_a_built_index_is_used_and_finds_the_nearest(
     assert built.rows == ROWS
     queries = made.image[:20].astype(np.float64) + 0.01
     found = [
-        [hit.id for hit in table.search(q, mode="hnsw", ef=512, metric=metric)]  # type: ignore[arg-type]
+        [hit.id for hit in table.search(q, mode="hnsw", ef=200, metric=metric)]  # type: ignore[arg-type]
         for q in queries
     ]
     shares = [
@@ -153,8 +153,8 @@ def test_indexing_text_keeps_the_image_index(table: Table, tmp_path: Path) -> No
 
 def test_a_filter_still_gives_k_rows(table: Table, made: MadeShard) -> None:
     table.index("image")
-    found = table.search("id:0", k=10, mode="hnsw", where="id % 300 = 7")
-    assert [hit.id % 300 for hit in found] == [7] * 10
+    found = table.search("id:0", k=10, mode="hnsw", where="id % 120 = 7")
+    assert [hit.id % 120 for hit in found] == [7] * 10
 
 
 @pytest.mark.parametrize("quantization", ["i8", "bf16"])
@@ -168,8 +168,8 @@ def test_a_filtered_search_of_a_rounded_graph_finds_the_nearest(
     for query in made.image[:20].astype(np.float64) + 0.01:
         scores = rows @ query / np.linalg.norm(rows, axis=1)
         nearest = made.ids[passing[np.argsort(-scores)[:10]]]
-        found = table.search(query, k=10, mode="hnsw", ef=256, where="id % 2 = 0")
-        assert (found.stats.mode, found.stats.width) == ("hnsw", pytest.approx(512, rel=0.05))
+        found = table.search(query, k=10, mode="hnsw", ef=100, where="id % 2 = 0")
+        assert (found.stats.mode, found.stats.width) == ("hnsw", pytest.approx(200, rel=0.05))
         shares.append(len({hit.id for hit in found} & set(nearest.tolist())) / 10)
     assert np.mean(shares) > 0.95
 
@@ -259,9 +259,9 @@ def test_an_interrupted_build_leaves_nothing_running_and_goes_on(
     def interrupt(share: float) -> None:
         raise KeyboardInterrupt
 
-    make_shard(tmp_path / "more", 1, rows=1500, dim=DIM)
+    make_shard(tmp_path / "more", 1, rows=600, dim=DIM)
     table.ingest(tmp_path / "more")
-    slow = IndexSpec(m=64, ef_construction=1000)
+    slow = IndexSpec(m=64, ef_construction=500)
     with pytest.raises(KeyboardInterrupt):
         table.index(slow, interrupt)
     pending = table.sql("SELECT count() AS n FROM system.mutations WHERE NOT is_done")

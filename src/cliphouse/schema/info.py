@@ -155,17 +155,20 @@ class Definition:
 
 def read_definition(connection: Connection, name: str) -> Definition | None:
     """The table's comment and columns; None if there is no such table."""
-    comment = "(SELECT comment FROM system.tables WHERE database = currentDatabase() AND name = {})"
-    found = connection.query(
-        f"SELECT name, type, {comment.format('{name:String}')} AS comment, "
-        f"{comment.format('{ledger:String}')} AS ledger_comment FROM system.columns "
-        "WHERE database = currentDatabase() AND table = {name:String} ORDER BY position",
+    found = connection.rows(
+        "SELECT name, comment AS said, toUInt64(0) AS place FROM system.tables "
+        "WHERE database = currentDatabase() AND name IN ({name:String}, {ledger:String}) "
+        "UNION ALL SELECT name, type, position FROM system.columns "
+        "WHERE database = currentDatabase() AND table = {name:String}",
         {"name": name, "ledger": ledger_name(name)},
-    ).to_pylist()
-    if not found:
+    )
+    found.sort(key=lambda row: int(row["place"]))
+    told = [(row["name"].decode(), row["said"].decode(), row["place"]) for row in found]
+    comments = {table: said for table, said, place in told if not place}
+    columns = {column: said for column, said, place in told if place}
+    if not columns:
         return None
-    columns = {row["name"]: row["type"] for row in found}
-    return Definition(found[0]["comment"] or "", columns, found[0]["ledger_comment"] or "")
+    return Definition(comments.get(name, ""), columns, comments.get(ledger_name(name), ""))
 
 
 def ledger_name(table: str) -> str:
