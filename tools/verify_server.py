@@ -230,7 +230,7 @@ class Journey:
         return f"{share:.0%} of NumPy's, at their true distances; ten with a filter"
 
     def recall(self) -> str:
-        measured = self._table.recall(queries=30)
+        measured = self._table.recall(queries=min(30, len(self.made.captions) // 8))
         best = max(measured, key=lambda e: (e.mode == "hnsw", e.recall))
         return f"{best.mode} reaches {best.recall:.3f} at width {best.width}"
 
