@@ -17,8 +17,6 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
-from cliphouse.cli import show
-
 INTERRUPTED = 130  # the exit code, which typer makes of a KeyboardInterrupt, too
 GOES_ON = "what is finished is kept; run the same command again to continue"
 _NOTHING = "nothing was changed"
@@ -143,7 +141,7 @@ def _leave() -> NoReturn:
 
         for child in active_children():
             child.terminate()
-    if show.err.is_terminal:
+    if os.isatty(2):
         os.write(2, b"\r\x1b[2K\x1b[?25h")  # a bar's line is emptied, and the cursor shown again
     os.write(2, f"cliphouse: {interrupted()}\n".encode())
     os._exit(INTERRUPTED)
