@@ -11,8 +11,8 @@ import pytest
 from cliphouse.cli import main
 from cliphouse.errors import QueryError, TableError
 from cliphouse.export import FORMATS, ExportFormat
-from cliphouse.export.files import whole_file
 from cliphouse.export.rows import ChosenRows
+from cliphouse.shards.whole_file import whole_file
 from conftest import OpenTable
 from shard_files import make_shard
 

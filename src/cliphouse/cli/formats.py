@@ -15,7 +15,7 @@ from cliphouse.cli import show
 from cliphouse.engine.arrays import as_rows, without_lists
 from cliphouse.errors import QueryError
 from cliphouse.json_text import to_json
-from cliphouse.shards.disk import disk_errors
+from cliphouse.shards.whole_file import whole_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -81,13 +81,8 @@ def write_bytes(data: bytes, output: Path | None) -> None:
         sys.stdout.buffer.flush()
         return
     check_output(output)
-    part = output.with_name(output.name + ".part")
-    with disk_errors(output):
-        try:
-            part.write_bytes(data)
-            part.replace(output)
-        finally:
-            part.unlink(missing_ok=True)
+    with whole_file(output) as stream:
+        stream.write(data)
 
 
 def check_output(path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from cliphouse.cli.formats import check_output
 from cliphouse.errors import QueryError
 from cliphouse.search.methods import METHODS
+from cliphouse.shards.whole_file import whole_file
 from cliphouse.vocabulary import Measured
 
 _ENDINGS = (".svg", ".png", ".pdf")
@@ -53,4 +54,5 @@ def plot_recall(measured: Sequence[Measured], path: Path) -> None:
     axes.set_title(f"{measured[0].rows:,} rows, {measured[0].modality} embeddings")
     axes.grid(visible=True, which="both", alpha=0.2)
     axes.legend(loc="lower right")
-    figure.savefig(path)
+    with whole_file(path) as stream:
+        figure.savefig(stream, format=path.suffix.lstrip(".").lower())

@@ -12,6 +12,7 @@ from cliphouse.engine.deprecated import suggest_current_index, with_current_func
 from cliphouse.engine.reading import Reading, ReadingMeter
 from cliphouse.engine.refusal import StatementError
 from cliphouse.engine.statements import (
+    has_open_comment,
     is_insert,
     names_format,
     reads_local_file,
@@ -63,6 +64,8 @@ def run_statement(
     statements = split_statements(statement)
     if len(statements) != 1:
         raise QueryError("the statement is empty" if not statements else "give one statement")
+    if has_open_comment(statements[0]):
+        raise QueryError("a comment does not end: close it with */")
     only = with_current_function_names(statements[0])
     if reads_local_file(only) and not connection.is_embedded:
         raise QueryError(

@@ -23,6 +23,7 @@ from cliphouse.errors import EngineError, TableError
 from cliphouse.shards.disk import disk_errors
 
 _DEFAULT = "default"
+_CONTENTS = ".backup"  # the file by which the engine knows what a backup has
 _OWN = ("system", "information_schema", "INFORMATION_SCHEMA")
 
 
@@ -74,6 +75,8 @@ def restore(file: Path, address: Address) -> BackupReport:
     _check_suffix(file)
     if not file.is_file():
         raise TableError(f"{file}: no such file")
+    if target.folder.exists() and not target.folder.is_dir():
+        raise TableError(f"{target.shown}: a file; an embedded database is a folder")
     if target.folder.exists() and any(target.folder.iterdir()):
         raise TableError(f"{target.shown}: is there already; restore into another folder")
     started = time.monotonic()
@@ -81,6 +84,8 @@ def restore(file: Path, address: Address) -> BackupReport:
     made, unpacked = (_beside(target.folder, ending) for ending in (".part", ".parts"))
     with disk_errors(target.folder), _removed(made), _removed(unpacked):
         with zipfile.ZipFile(file) as archive:
+            if _CONTENTS not in archive.namelist():
+                raise TableError(f"{file}: not a backup that cliphouse has written")
             archive.extractall(unpacked)
         part = FolderAddress(made, target.shown)
         with closing(open_connection(part, create=True)) as connection:

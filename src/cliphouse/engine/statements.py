@@ -49,6 +49,12 @@ def split_statements(text: str) -> list[str]:
     return [piece for piece in stripped if _bare(piece).strip(_BLANKS)]
 
 
+def has_open_comment(statement: str) -> bool:
+    """Whether a comment of a statement does not end: what follows it would be of the comment."""
+    opened = (piece["open"] for piece in _PIECES.finditer(statement) if piece["open"])
+    return next(opened, "") == "/*"
+
+
 def is_finished(text: str) -> bool:
     """Whether the last statement of ``text`` ends with a semicolon, or with VERTICAL."""
     ends = list(_ends(text))

@@ -27,7 +27,7 @@ class ExportFormat(ABC):
         """Write ``rows``, which are at least one, to ``output``, and return the paths to report.
 
         The table has the columns of ``needs``. A file must appear whole or not at all (see
-        cliphouse.export.files), and ``rows.advance`` must be called for each row once.
+        cliphouse.shards.whole_file), and ``rows.advance`` must be called for each row once.
 
         Raises TableError if the rows cannot be written in this format, or not to this place.
         """

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cliphouse.export.files import whole_file
 from cliphouse.export.format import ExportFormat
 from cliphouse.export.rows import ChosenRows
 from cliphouse.shards.fields import CSV_COLUMNS
 from cliphouse.shards.numbering import ID_BITS
+from cliphouse.shards.whole_file import whole_file
 
 _ROW_NUMBER = f"bitAnd(id, {(1 << ID_BITS) - 1})"
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from cliphouse.engine.features import VALID_JSON
 from cliphouse.engine.quoting import backquote
-from cliphouse.export.files import whole_file
 from cliphouse.export.format import ExportFormat
 from cliphouse.export.rows import ChosenRows
 from cliphouse.search.column_filter import ValueType
+from cliphouse.shards.whole_file import whole_file
 
 
 class JsonLinesExport(ExportFormat):

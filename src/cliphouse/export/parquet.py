@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cliphouse.export.files import whole_file
 from cliphouse.export.format import ExportFormat
 from cliphouse.export.rows import ChosenRows
+from cliphouse.shards.whole_file import whole_file
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
