@@ -86,6 +86,7 @@ def test_the_source_archive_holds_all_that_the_tests_need(built: Built) -> None:
         "CONTRIBUTING.md",
         "LICENSE",
         "Makefile",
+        "mkdocs.yml",
         "pyproject.toml",
     }
     assert {name for name in names if "/" not in name} == {*single, ".gitignore", "PKG-INFO"}
