@@ -82,18 +82,15 @@ class Demo:
     def search(self, query: str) -> DemoSearch:
         """Search for words or a picture file, and save the contact sheet."""
         from cliphouse.pictures.files import open_picture
-        from cliphouse.pictures.sheet import Cell, contact_sheet
+        from cliphouse.search.display import sheet_of
 
         result = self.table.search(query, k=10)
-        cells = [
-            Cell(open_picture(Path(hit.url)), f"{hit.score:.3f}", hit.caption) for hit in result
-        ]
         is_picture = Path(query).is_file()
         name = "picture" if is_picture else query.replace(" ", "_")
         path = self.folder / f"found_{name}.png"
         title = "more like this" if is_picture else query
         shown = open_picture(Path(query)) if is_picture else None
-        contact_sheet(title, cells, shown).save(path)
+        sheet_of(result, title, query=shown).save(path)
         return DemoSearch(query, result, path)
 
     def query_picture(self) -> Path:

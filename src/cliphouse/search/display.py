@@ -48,10 +48,14 @@ def hits_html(hits: Iterable[Found]) -> str:
 
 
 def sheet_of(
-    hits: Iterable[Found], title: str, pictures: Iterable[Image.Image | None] | None = None
+    hits: Iterable[Found],
+    title: str,
+    pictures: Iterable[Image.Image | None] | None = None,
+    query: Image.Image | None = None,
 ) -> Image.Image:
     """A contact sheet of the hits that have a picture, in their order: one of ``pictures``, or a
-    local file. Raises PictureError if none has."""
+    local file. The picture that was searched with, ``query``, comes first. Raises PictureError if
+    no hit has a picture."""
     from cliphouse.pictures.sheet import Cell, contact_sheet
 
     listed = list(hits)
@@ -64,7 +68,7 @@ def sheet_of(
     ]
     if not cells:
         raise PictureError("no hit has a picture in a local file: there is nothing to show")
-    return contact_sheet(title, cells)
+    return contact_sheet(title, cells, query)
 
 
 def load_pictures(
