@@ -23,7 +23,7 @@ from cliphouse.shards.disk import DiskError
 # src/Common/ErrorCodes.cpp.
 _STATEMENT_CODES = frozenset(
     (
-        *(6, 20, 36, 42, 43, 44, 46, 47, 53, 59, 62, 70, 72),
+        *(6, 20, 36, 38, 41, 42, 43, 44, 46, 47, 53, 59, 62, 70, 72),
         *(115, 125, 153, 184, 215, 386, 427, 456, 457),
     )
 )

@@ -110,6 +110,10 @@ class ValueType:
     def parameter(self, name: str, value: Plain, column: str) -> tuple[str, Any]:
         """The SQL of a value of the type, and the parameter ``name`` that it has."""
         if self.is_time:
+            if not re.search(r"\d", str(value)):
+                raise QueryError(
+                    f"filter {column}: {value!r} is no time, as in 2019-03-31 23:59:59"
+                )
             return self._time(name), _shown(value)
         if self.is_text:
             return f"{{{name}:String}}", str(value)
