@@ -66,7 +66,7 @@ def test_a_page_may_show_other_columns(database: Path) -> None:
 
 def test_the_command_line_writes_these_columns(database: Path, run: Run, tmp_path: Path) -> None:
     drawn = run("search", "id:3", "--db", database, "--columns", "width,license")
-    assert drawn.stdout.splitlines()[0].split() == ["score", "width", "license", "id"]
+    assert drawn.stdout.splitlines()[0].split() == ["score", "id", "width", "license"]
     asked = ("search", "id:3", "-k", "4", "--db", database, "--columns", "caption")
     document = json.loads(run(*asked, "--json").stdout)
     assert {tuple(hit) for hit in document["hits"]} == {

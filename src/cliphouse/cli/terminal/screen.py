@@ -141,7 +141,7 @@ def _exchange(terminal: int, question: bytes) -> bytes:
         tty.setcbreak(terminal, termios.TCSANOW)
         os.write(terminal, question)
         end = time.monotonic() + _SECONDS
-        while select.select([terminal], [], [], max(0.0, end - time.monotonic()))[0]:
+        while _has_input(terminal, max(0.0, end - time.monotonic())):
             piece = os.read(terminal, 1024)
             answer += piece
             if _LAST_ANSWER.search(answer):
@@ -155,6 +155,16 @@ def _exchange(terminal: int, question: bytes) -> bytes:
         with suppress(termios.error):
             termios.tcsetattr(terminal, when, before)
     return answer
+
+
+def _has_input(terminal: int, seconds: float) -> bool:
+    """Whether there is something to read within the time. On macOS terminals cannot be polled; and
+    select takes no descriptor above 1,023, which a process with a database may have."""
+    if sys.platform == "darwin":
+        return bool(select.select([terminal], [], [], seconds)[0])
+    waiting = select.poll()
+    waiting.register(terminal, select.POLLIN)
+    return bool(waiting.poll(seconds * 1000))
 
 
 def _cell_by_answer(answer: bytes) -> CellSize | None:
