@@ -139,12 +139,14 @@ class Server(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def misbehave(self, path: str, *tricks: Trick) -> None:
-        tally.count("faults", len(tricks))
         self._tricks.setdefault(path, []).extend(tricks)
 
     def next_trick(self, path: str) -> Trick | None:
         waiting = self._tricks.get(path)
-        return waiting.pop(0) if waiting else self.default_trick
+        if not waiting:
+            return self.default_trick
+        tally.count("faults")
+        return waiting.pop(0)
 
     def gets(self, path: str) -> list[Request]:
         return [r for r in self.requests if r.method == "GET" and r.path == path]

@@ -99,7 +99,7 @@ class StandIn:
 
     def fail(self, kind: Kind, match: str = "", times: int = 1, **more: Any) -> None:
         """Let the next ``times`` statements that match go wrong (see standin.faults)."""
-        tally.count("faults", times)
+        tally.count("faults")
         self._tell(do="fault", **asdict(Fault(kind, match, times, **more)))
 
     def pretend(self, pretence: Pretence) -> None:
