@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from cliphouse.engine.lockfile import file_beside
 from cliphouse.engine.workspace import is_running
 
 HOST = "127.0.0.1"
@@ -55,19 +56,8 @@ class Door:
 def door_file(folder: Path, door: Door) -> Iterator[None]:
     """Keep the file, which only the owner can read, while the block runs. Without the right to
     write beside ``folder`` there is none."""
-    path = _path(folder)
-    with suppress(OSError):
-        part = path.with_name(f"{path.name}.{door.pid}")
-        part.unlink(missing_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(os.open(part, flags, _OWNER_ONLY), "w") as stream:
-            json.dump(asdict(door), stream)
-        part.replace(path)
-    try:
+    with file_beside(_path(folder), json.dumps(asdict(door)), _OWNER_ONLY):
         yield
-    finally:
-        with suppress(OSError):
-            path.unlink()
 
 
 def read_door(folder: Path) -> Door | None:

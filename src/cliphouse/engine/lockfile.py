@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from cliphouse.engine.workspace import is_running
+
 
 @dataclass(frozen=True)
 class Holder:
@@ -25,10 +27,20 @@ def lock_file(folder: Path, address: str) -> Iterator[None]:
     Without the right to write beside ``folder`` there is no lock file; the engine's own lock
     protects the folder anyway.
     """
-    path = _path(folder)
+    with file_beside(_path(folder), json.dumps(asdict(Holder(address, os.getpid()))), 0o666):
+        yield
+
+
+@contextmanager
+def file_beside(path: Path, text: str, mode: int) -> Iterator[None]:
+    """Keep a file with ``text`` while the block runs; none if it cannot be written. It appears
+    whole, with no more rights than ``mode``."""
     with suppress(OSError):
         part = path.with_name(f"{path.name}.{os.getpid()}")
-        part.write_text(json.dumps(asdict(Holder(address, os.getpid()))))
+        part.unlink(missing_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(part, flags, mode), "w") as stream:
+            stream.write(text)
         part.replace(path)
     try:
         yield
@@ -42,12 +54,9 @@ def read_lock_file(folder: Path) -> Holder | None:
     try:
         values = json.loads(_path(folder).read_text())
         holder = Holder(str(values["address"]), int(values["pid"]))
-        os.kill(holder.pid, 0)
-    except PermissionError:
-        return holder  # the process runs under another user
+        return holder if is_running(holder.pid) else None
     except (OSError, ValueError, TypeError, KeyError, OverflowError):
         return None
-    return holder
 
 
 def _path(folder: Path) -> Path:
