@@ -141,7 +141,7 @@ def clip_table(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Table]:
     write_shard(folder / "s", 0, 1500)
     with Table(folder / "laion.chdb") as table:
         table.ingest(folder / "s")
-        table.index(IndexSpec("image", m=6, ef_construction=24))
+        table.index(IndexSpec("image", m=12, ef_construction=48))
         yield table
 
 
