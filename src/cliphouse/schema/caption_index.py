@@ -4,7 +4,8 @@ caption_index keeps for each granule a Bloom filter of all four letters that fol
 caption, in small letters: 16 bytes a row. It serves LIKE on ``lowerUTF8(caption)``.
 
 caption_words keeps for each word the rows that have it: some 17 bytes a row. It serves hasToken,
-and LIKE and ILIKE on ``caption`` for a part of a word, of four letters or more.
+LIKE on ``caption`` for a part of a word, of four letters or more, and ILIKE if there is no k or s
+among them: their other cases include the signs for kelvin and a long s, which are no ASCII.
 
 What few captions have is found without reading the others; what is in every granule is found as
 without an index.
@@ -20,6 +21,7 @@ CAPTION_INDEXES = (_LETTERS, _WORDS)
 _LENGTH = 4  # of a part
 _BYTES = 16  # a row: with half of them three times as many granules are read in vain
 _HASHES = 2
+_WORD = re.compile(f"[0-9a-jl-rt-zA-JL-RT-Z]{{{_LENGTH},}}")
 # Whether a capital sigma becomes one small letter or the other depends on what follows it.
 _NOT_INDEXED = re.compile("[Σσς]")
 
@@ -32,6 +34,12 @@ def caption_indexes(granule: int, has_text_index: bool) -> dict[str, str]:
     if has_text_index:
         indexes[_WORDS] = f"{_WORDS} caption TYPE text(tokenizer = splitByNonAlpha)"
     return indexes
+
+
+def word_pattern(part: str) -> str | None:
+    """The pattern by which ILIKE on ``caption`` finds ``part``, and caption_words the rows with it,
+    in a fifth of the time that caption_index takes; None if it knows no such part."""
+    return f"%{part}%" if _WORD.fullmatch(part) else None
 
 
 def indexed_pattern(part: str) -> str | None:

@@ -8,7 +8,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from cliphouse.errors import QueryError
-from cliphouse.schema.caption_index import CAPTION_EXPRESSION, indexed_pattern
+from cliphouse.schema.caption_index import CAPTION_EXPRESSION, indexed_pattern, word_pattern
 from cliphouse.schema.columns import COLUMNS, Column, FilterKind, Scalar
 from cliphouse.search.column_filter import ColumnFilter
 from cliphouse.search.condition import Condition
@@ -108,9 +108,12 @@ class Filter:
         given: dict[str, Any] = {field.name: value for field, value in self.given}
         return given | {each.column: each.to_plain() for each in self.columns}
 
-    def condition(self, columns: Mapping[str, str] | None = None) -> Condition:
+    def condition(
+        self, columns: Mapping[str, str] | None = None, has_text_index: bool = True
+    ) -> Condition:
         """The filter as SQL for a table with ``columns``, given with their types (None for any
-        table, if only fields are given); parameters are named ``filter_FIELD``.
+        table, if only fields are given); parameters are named ``filter_FIELD``. ``has_text_index``
+        says whether the engine knows indexes of words.
 
         Raises QueryError if the table lacks a column it needs.
         """
@@ -119,7 +122,7 @@ class Filter:
             column = asked.column.name
             if columns is not None and column not in columns:
                 raise QueryError(f"filter {asked.name}: the table has no column {column}")
-            terms.append(_condition(asked, value))
+            terms.append(_condition(asked, value, has_text_index))
         terms += [each.condition(columns or {}) for each in self.columns]
         parameters = {name: value for term in terms for name, value in term.parameters.items()}
         return Condition(" AND ".join(term.sql for term in terms), parameters)
@@ -141,21 +144,24 @@ class _Kind:
     convert: Callable[[Any], Any] = lambda value: value
 
 
-def _condition(field: FilterField, value: Any) -> Condition:
+def _condition(field: FilterField, value: Any, has_text_index: bool) -> Condition:
     if field.kind == "shards":
         return Condition(_in_shards(value), {})
     if field.kind == "contains":
-        return _contains(field, value)
+        return _contains(field, value, has_text_index)
     kind, parameter = _KINDS[field.kind], f"filter_{field.name}"
     type_ = kind.type or ("Int64" if field.is_whole else "Float32")
     sql = kind.sql.format(column=field.column.name, value=f"{{{parameter}:{type_}}}")
     return Condition(sql, {parameter: kind.convert(value)})
 
 
-def _contains(field: FilterField, part: str) -> Condition:
-    """The second term says nothing new, and is evaluated for rows that meet the first alone; it is
-    the one that an index of captions knows."""
+def _contains(field: FilterField, part: str, has_text_index: bool) -> Condition:
+    """A condition that an index of captions knows, if ``part`` is long enough for one."""
     name, column = f"filter_{field.name}", field.column.name
+    word = word_pattern(part) if column == "caption" and has_text_index else None
+    if word is not None:
+        return Condition(f"{column} ILIKE {{{name}:String}}", {name: word})
+    # The other term below says nothing new, and is evaluated for rows that meet this one alone.
     sql = f"positionCaseInsensitiveUTF8({column}, {{{name}:String}}) > 0"
     pattern = indexed_pattern(part)
     if column != "caption" or pattern is None:

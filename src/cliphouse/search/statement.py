@@ -38,7 +38,9 @@ def condition_of(request: Request, facts: TableFacts) -> Condition | None:
     """
     return every(
         typed_condition(request.where, {*facts.columns, SCORE}),
-        request.filter.condition(facts.columns) if request.filter else None,
+        request.filter.condition(facts.columns, facts.features.has_text_index)
+        if request.filter
+        else None,
         None if is_cut(request) or request.min_score is None else _least(request.min_score),
     )
 
