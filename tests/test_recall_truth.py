@@ -141,7 +141,7 @@ def clip_table(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Table]:
     write_shard(folder / "s", 0, 1500)
     with Table(folder / "laion.chdb") as table:
         table.ingest(folder / "s")
-        table.index(IndexSpec("image", m=12, ef_construction=48))
+        table.index(IndexSpec("image", m=6, ef_construction=24))
         yield table
 
 
@@ -169,13 +169,15 @@ def test_a_quick_measurement_finds_what_the_whole_ladder_does(
         assert entry.queries >= 30
 
 
-def first_good(measured: tuple[Measured, ...], query: str, k: int) -> int:
-    """The narrowest width that reaches its target by more than the error."""
-    return min(
+def first_good(measured: tuple[Measured, ...], query: str, k: int) -> int | None:
+    """The narrowest width that reaches its target by more than the error. Some graphs have none:
+    builders in parallel make another each time."""
+    good = (
         e.width
         for e in measured
         if (e.query, e.k, e.mode) == (query, k, "hnsw") and e.recall - e.standard_error >= e.target
     )
+    return min(good, default=None)
 
 
 def test_one_list_of_candidates_gives_the_recall_of_whole_searches(
