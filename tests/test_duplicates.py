@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from cliphouse.errors import QueryError
+from cliphouse.inspection.alike import connected
 from cliphouse.models import load_encoder
 from cliphouse.pictures.embed import embed_folder
 from conftest import OpenTable, Run
@@ -60,6 +61,17 @@ def test_groups_are_those_of_the_vectors(
     assert [len(group.rows) for group in few] == [2]
     with pytest.raises(QueryError, match=r"threshold 1\.5"):
         table.duplicates(1.5)
+
+
+def test_vectors_that_are_all_alike_are_one_group() -> None:
+    """And groups that come together late, over several blocks, are those of a search in width."""
+    even = np.full((3000, 4), 0.5, "f4")
+    assert [len(group) for group in connected(even, 0.97)] == [3000]
+    angles = np.random.default_rng(0).permutation(np.r_[0:1500, 2000:3500]) / 1000
+    turned = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype("f4")
+    found = connected(turned, float(np.cos(0.0015)))
+    sides = {frozenset(np.flatnonzero(angles < 1.75)), frozenset(np.flatnonzero(angles > 1.75))}
+    assert {frozenset(group.tolist()) for group in found} == sides
 
 
 def test_the_command_lists_them(folder: Path, run: Run) -> None:

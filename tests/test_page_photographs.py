@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -341,6 +342,7 @@ def test_one_photograph_in_its_folder_with_its_duplicates(
     page.get_by_role("button", name="Leave this folder").click()
     expect(page.locator("#within")).to_be_hidden()
     _places_are_on_the_map(watch)
+    _all_duplicates_are_in_groups(watch)
 
 
 def _places_are_on_the_map(watch: Watched) -> None:
@@ -373,6 +375,62 @@ def _places_are_on_the_map(watch: Watched) -> None:
     expect_first(watch, down_under)
     page.get_by_role("button", name="Show the whole map").click()
     expect(page.locator("#within")).to_be_hidden()
+
+
+def _all_duplicates_are_in_groups(watch: Watched) -> None:
+    page = watch.page
+    page.get_by_role("link", name="Duplicates").click()
+    view = page.locator("#duplicates")
+    expect(view.get_by_role("status")).to_have_text("1 group, 2 pictures more than one of each")
+    group = view.get_by_role("region", name="Group 1: 3 rows, similar pictures")
+    names = group.locator("li .words")
+    expect(names).to_have_text([NAMES[row] for row in (*SAME, NEAR)])
+    expect(group.locator("img").first).to_be_visible()
+    watch.shoot("duplicates-phone-dark")
+    watch.inspect()
+    # What is opened from there leads back there.
+    group.locator("a").nth(1).focus()
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("heading", level=2)).to_have_text(CAPTIONS[SAME[1]])
+    page.keyboard.press("Escape")
+    expect(page).to_have_url(re.compile(r"[?&]view=duplicates"))
+    expect(group.locator("a").nth(1)).to_be_focused()
+    group.get_by_role("button", name="Select all but the first").click()
+    bar = page.get_by_role("region", name="Selected pictures")
+    expect(bar.get_by_role("status")).to_have_text("2 selected")
+    bar.get_by_role("button", name="Cancel").click()
+    with page.expect_request(lambda sent: sent.url.endswith("/api/duplicates")) as asked:
+        view.get_by_role("combobox").select_option("0.99")
+    assert asked.value.post_data_json["threshold"] == 0.99
+    expect(view.get_by_role("region", name="Group 1: 2 rows, the same file")).to_be_visible()
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.emulate_media(color_scheme="light")
+    watch.shoot("duplicates-desktop-light")
+
+
+def test_duplicates_come_in_lines(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lines(**body: Any) -> list[dict[str, Any]]:
+        answer = served.http.post("/api/duplicates", json=body)
+        assert answer.headers["content-type"] == "application/jsonl"
+        return [json.loads(line) for line in answer.text.splitlines()]
+
+    *told, found = lines()
+    assert all(line.keys() == {"progress"} and line["progress"][1] == ROWS for line in told)
+    assert (found["total"], found["more"]) == (1, 2)
+    (group,) = found["groups"]
+    assert (group["kind"], group["count"]) == ("picture", 3)
+    assert [row["id"] for row in group["rows"]] == [*SAME, NEAR]
+    assert group["rows"][0].keys() == {"id", "url", "caption", "score"}
+    few = lines(filter={"file_name": {"in": [NAMES[row] for row in SAME]}})[-1]
+    assert few["groups"][0]["kind"] == "file"
+    assert lines(threshold=0.0001)[-1]["groups"][0]["count"] > 100
+    assert len(lines(threshold=0.0001)[-1]["groups"][0]["rows"]) == 100
+    assert lines(table="plain", threshold=1)[-1] == {"groups": [], "total": 0, "more": 0}
+    monkeypatch.setattr("cliphouse.server.duplicates.MOST_ROWS", ROWS - 1)
+    refused = post(served, "/api/duplicates")
+    assert refused.status_code == 400
+    assert f"{ROWS} rows to compare" in refused.json()["error"]["message"]
 
 
 def test_folders_without_dates(watch: Watched) -> None:

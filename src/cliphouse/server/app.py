@@ -16,6 +16,7 @@ from cliphouse.server import (
     archive,
     copies,
     dialect,
+    duplicates,
     facets,
     groups,
     health,
@@ -68,6 +69,7 @@ def create_app(settings: ServeSettings, service: Service | None = None) -> FastA
     app.state.pulse = Pulse(app_service.open_tables)
     app.state.pictures = Pictures(settings.pictures, settings.limits)
     app.state.statistics = StatisticsCache(app_service)
+    app.state.comparing = asyncio.Lock()
     handle_failures(app)
     for module in (
         api,
@@ -77,6 +79,7 @@ def create_app(settings: ServeSettings, service: Service | None = None) -> FastA
         rows,
         groups,
         places,
+        duplicates,
         start,
         images,
         archive,

@@ -3,7 +3,7 @@
 import { fresh } from "./state.js";
 
 const SIMPLE = { q: "words", modality: "modality", mode: "mode", table: "table", view: "view", sort: "sort", by: "by", at: "at" };
-const VIEWS = ["search", "map", "dataset"];
+const VIEWS = ["search", "map", "duplicates", "dataset"];
 const OTHERS = ["part", "dedup", "item"];
 
 export function toAddress(state) {

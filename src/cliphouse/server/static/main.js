@@ -127,7 +127,7 @@ const act = {
     if (item === null) return;
     if (history.state?.depth) history.go(-history.state.depth);
     else change({ item: null }, "replace");
-    grid.focus(item);
+    if (state.view === "search") grid.focus(item);
   },
 };
 
@@ -158,6 +158,7 @@ const views = new Views({
   get state() { return state; },
   get info() { return info; },
   filters,
+  act,
   showBox: act.showBox,
 });
 const scrubber = new Scrubber({
@@ -242,19 +243,19 @@ async function show(hit) {
   const isDataset = view === "dataset";
   document.body.dataset.view = view;
   $("dataset").hidden = !isDataset;
-  $("map").hidden = view !== "map";
+  for (const name of ["map", "duplicates"]) $(name).hidden = view !== name;
   $("search-view").hidden = view !== "search";
   $("controls").hidden = isDataset;
-  for (const name of ["search", "map", "dataset"]) mark($(`to-${name}`), view === name);
+  for (const name of ["search", "map", "duplicates", "dataset"]) mark($(`to-${name}`), view === name);
   $("to-search").href = toAddress({ ...state, view: "search", item: null });
-  $("to-map").href = toAddress({ ...state, view: "map", item: null });
+  for (const name of ["map", "duplicates"]) $(`to-${name}`).href = toAddress({ ...state, view: name, item: null });
   $("to-dataset").href = toAddress({ ...fresh(), table: state.table, view: "dataset" });
   $("private").hidden = !isPrivate(state);
   query.show(state, rows, state.table);
   filters.show(state);
   kinds.show(state);
   document.title = titleOf(state);
-  $("title").textContent = { dataset: "The dataset", map: "Map" }[view] ?? "Search pictures";
+  $("title").textContent = { dataset: "The dataset", map: "Map", duplicates: "Duplicates" }[view] ?? "Search pictures";
   try {
     await prepare();
   } catch (error) {
@@ -266,6 +267,7 @@ async function show(hit) {
   showWithin(state.filters, act);
   if (isDataset) await views.showDataset();
   else if (view === "map") await views.showMap();
+  else if (view === "duplicates") await views.showDuplicates();
   else showPictures();
   if (view !== "search" || current() !== listing) scrubber.hide();
   showItem(hit);
@@ -274,7 +276,7 @@ async function show(hit) {
 const mark = (link, isCurrent) => (isCurrent ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current"));
 
 function titleOf({ view, words, parts }) {
-  if (view !== "search") return `${view === "map" ? "Map" : "Dataset"} – cliphouse`;
+  if (view !== "search") return `${view[0].toUpperCase()}${view.slice(1)} – cliphouse`;
   const named = words.trim() || (parts.length ? "More like this" : "");
   return named ? `${named} – cliphouse` : "cliphouse";
 }
@@ -362,8 +364,7 @@ function listen() {
   addEventListener("popstate", (event) => enter(event.state?.state ?? fromAddress(location.search)));
   $("home").addEventListener("click", follow(() => change({ ...fresh(), table: state.table }, "step")));
   $("to-search").addEventListener("click", follow(() => change({ view: "search" }, "step")));
-  $("to-map").addEventListener("click", follow(() => change({ view: "map", item: null }, "step")));
-  $("to-dataset").addEventListener("click", follow(() => change({ view: "dataset", item: null }, "step")));
+  for (const view of ["map", "duplicates", "dataset"]) $(`to-${view}`).addEventListener("click", follow(() => change({ view, item: null }, "step")));
   $("more").addEventListener("click", () => current().more());
   $("earlier").addEventListener("click", () => shown.showEarlier());
   $("restore").addEventListener("click", restore);

@@ -1,4 +1,4 @@
-// The views beside the pictures, the dataset and the map, whose code is loaded when they are first
+// The views beside the pictures, the dataset, the map and the duplicates, whose code is loaded when they are first
 // shown; and the counts that charts and the menus of filters share.
 
 import { getJson, inTable } from "./api.js";
@@ -9,8 +9,8 @@ import { toListing } from "./state.js";
 import { showProblem } from "./status.js";
 
 export class Views {
-  // `page` has the state, the info of its table, its filters, and showBox(box), which shows the pictures
-  // of a part of the world.
+  // `page` has the state, the info of its table, its filters, `act` for what is done with pictures, and
+  // showBox(box), which shows the pictures of a part of the world.
   constructor(page) {
     this.page = page;
     this.statistics = new Map(); // by table
@@ -22,6 +22,17 @@ export class Views {
       const { showMap } = await import("./map.js");
       const { filter, table } = toListing({ ...state, words: "" }, offeredBy(info), columnsOf(info), "id");
       await showMap({ filter, table }, { open: (box) => this.page.showBox(box) });
+    } catch (error) {
+      showProblem(error.message);
+    }
+  }
+
+  async showDuplicates() {
+    const { state, info, act } = this.page;
+    try {
+      const { showDuplicates } = await import("./duplicates.js");
+      const { filter, table } = toListing({ ...state, words: "" }, offeredBy(info), columnsOf(info), "id");
+      await showDuplicates({ filter, table }, act);
     } catch (error) {
       showProblem(error.message);
     }
