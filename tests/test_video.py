@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cliphouse.errors import PictureError
-from cliphouse.pictures import walk
+from cliphouse.errors import PictureError, UserError
+from cliphouse.pictures import known_scenes, walk
 from cliphouse.pictures.embed import EmbedOptions, EmbedReport, embed_folder
 from cliphouse.pictures.files import LargePictureError
 from cliphouse.pictures.raw import read_raw
-from cliphouse.pictures.video import frame_times, read_frame, read_length, split_frame
+from cliphouse.pictures.video import frame_times, read_frame, read_length, read_scenes, split_frame
 from cliphouse.server.settings import ServeSettings
 from conftest import OpenTable
 from dng import LEFT_UP, write_dng
@@ -64,8 +64,49 @@ def test_frames_are_those_of_their_time(tmp_path: Path) -> None:
         read_length(tmp_path / "bad.mp4")
 
 
-def follow(folder: Path, every: float | None = None) -> EmbedReport:
-    return embed_folder(folder, folder.parent / "s", TINY, None, EmbedOptions(every=every))
+def follow(folder: Path, every: float | None = None, scenes: bool = False) -> EmbedReport:
+    options = EmbedOptions(every=every, scenes=scenes)
+    return embed_folder(folder, folder.parent / "s", TINY, None, options)
+
+
+def write_scenes(path: Path) -> list[float]:
+    """Pictures of noise, each of which moves on slowly and then gives way to the next, one of them
+    for a tenth of a second only. Returns when scenes begin: the flash and what follows are one."""
+    random = np.random.default_rng(0)
+    lengths = (3.0, 2.4, 0.1, 4.0, 1.5)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for place, length in enumerate(lengths):
+            noise = random.integers(0, 40, (64, 160, 3), "u1") + np.uint8(place % 2 * 120 + 40)
+            for number in range(round(length * 10)):
+                part = np.ascontiguousarray(noise[:, number : number + 96])
+                frame = av.VideoFrame.from_ndarray(part, format="rgb24")
+                container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return [0, 3, 5.4, 9.5]
+
+
+def test_a_row_for_each_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "films"
+    folder.mkdir()
+    wanted = write_scenes(folder / "cut.mp4")
+    assert read_scenes(folder / "cut.mp4") == wanted
+    write_video(folder / "colours.mp4")
+    assert follow(folder, scenes=True).new == len(wanted) + 3
+    read: list[Path] = []
+    monkeypatch.setattr(known_scenes, "read_scenes", lambda path: read.append(path) or [0])
+    assert follow(folder).changes.is_none  # as it was told before
+    (folder / "cut.mp4").rename(folder / "renamed.mp4")
+    assert follow(folder).renamed == len(wanted)
+    assert follow(folder, every=100).gone == len(wanted) + 1
+    assert follow(folder).changes.is_none
+    assert read == []
+    (folder / "bad.mp4").write_bytes(b"no video" * 100)
+    with pytest.raises(PictureError, match=r"bad\.mp4: cannot be read as a video"):
+        read_scenes(folder / "bad.mp4")
+    with pytest.raises(UserError, match=r"--scenes, --every"):
+        follow(folder, every=1, scenes=True)
 
 
 def test_shards_follow_videos(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ def command(
     threads: options.Threads = None,
     max_pixels: passed_over.MaxPixels = MAX_PIXELS,
     every: passed_over.Every = None,
+    scenes: passed_over.Scenes = False,
     allow_delete: passed_over.AllowDelete = False,
     moved_from: passed_over.MovedFrom = None,
     dry_run: passed_over.DryRun = False,
@@ -66,6 +67,7 @@ def command(
                 wait=wait,
                 on_wait=passed_over.tell_wait,
                 every=every,
+                scenes=scenes,
             )
             done = embed_folder(Path(pictures), to, encoder, advance, chosen)
     if inputs is None:

@@ -52,6 +52,12 @@ Every = Annotated[
 ]
 
 
+Scenes = Annotated[
+    bool,
+    typer.Option("--scenes", help="Of a video, take the first frame of each scene."),
+]
+
+
 def tell_wait(holder: str) -> None:
     show.err.print(f"waiting for {holder}", markup=False)
 

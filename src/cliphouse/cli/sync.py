@@ -39,6 +39,7 @@ def command(
     ] = None,
     max_pixels: passed_over.MaxPixels = MAX_PIXELS,
     every: passed_over.Every = None,
+    scenes: passed_over.Scenes = False,
     allow_delete: passed_over.AllowDelete = False,
     moved_from: passed_over.MovedFrom = None,
     dry_run: passed_over.DryRun = False,
@@ -77,6 +78,7 @@ def command(
         wait=wait,
         on_wait=passed_over.tell_wait,
         every=every,
+        scenes=scenes,
     )
     chosen = SyncOptions(to, name, embed)
     with open_table(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cliphouse.errors import PictureError
+from cliphouse.errors import PictureError, UserError
 from cliphouse.models import Encoder
 from cliphouse.pictures.changes import Changes, find_changes
 from cliphouse.pictures.encode import Rows, describe, encode_captions, encode_pictures
@@ -22,12 +22,14 @@ from cliphouse.pictures.find import Found, Picture, find_pictures
 from cliphouse.pictures.formats import MAX_PIXELS
 from cliphouse.pictures.jobs import Job, count_pictures, plan_jobs
 from cliphouse.pictures.known import KnownVideos, read_known
+from cliphouse.pictures.known_scenes import KnownScenes
 from cliphouse.pictures.output import take_folder
 from cliphouse.pictures.passed_over import PassedOver
 from cliphouse.pictures.passed_over import describe as describe_passed
 from cliphouse.pictures.roots import RootFinder, RootWish
 from cliphouse.pictures.shard_rows import FinishedRows, ShardRows
 from cliphouse.pictures.unfinished import Unfinished
+from cliphouse.pictures.video import split_frame
 from cliphouse.pictures.walk import FoundFile
 from cliphouse.shards.disk import DiskError
 from cliphouse.shards.manifest import MANIFEST_NAME
@@ -60,8 +62,9 @@ class EmbedOptions:
     refused. ``moved_from`` is a former place of the folder, whose rows are its own; it is needed
     only if none of its pictures can be recognised. A ``dry_run`` writes nothing. If another run
     writes to the shards, ``wait`` waits for it, and ``on_wait`` is told who it is; ``wait`` is None
-    for callers without such a choice. Of a video one frame in ``every`` seconds is taken; None is
-    what the shards have been told before, or else ten seconds."""
+    for callers without such a choice. Of a video one frame in ``every`` seconds is taken, or
+    one of each scene with ``scenes``; without either it is what the shards have been told before,
+    or else ten seconds. Raises UserError if both are given."""
 
     max_pixels: int = MAX_PIXELS
     sizes: EmbedSizes = EMBED_SIZES
@@ -71,6 +74,11 @@ class EmbedOptions:
     wait: bool | None = None
     on_wait: OnHeld | None = None
     every: float | None = None
+    scenes: bool = False
+
+    def __post_init__(self) -> None:
+        if self.scenes and self.every is not None:
+            raise UserError("--scenes, --every: give one of them")
 
 
 EMBED_OPTIONS = EmbedOptions()
@@ -145,7 +153,9 @@ def follow_folder(
         known.find_files(finder.roots, root)
         return root
 
-    found = find_pictures(folder, root_of, KnownVideos(known, options.every))
+    scenes = KnownScenes(shards, may_write=not options.dry_run)
+    videos = KnownVideos(known, options.every, options.scenes, scenes)
+    found = find_pictures(folder, root_of, videos)
     faults = KnownFaults.read(shards, options.max_pixels)
     pictures, damaged = faults.sort_out(found.pictures)
     changes = find_changes(folder, pictures, known, options.moved_from)
@@ -154,7 +164,8 @@ def follow_folder(
     skipped = [*found.passed, *damaged]
     if options.dry_run:
         return _preview(changes, finder, skipped, faults)
-    _check_share(folder, changes, finder, options.allow_delete)
+    if not options.allow_delete:
+        _check_share(folder, changes, pictures, finder)
     report = EmbedReport(changes, finder.root, finder.moved_from)
     report.unchanged, report.gone, report.skipped = changes.unchanged, len(changes.gone), skipped
     jobs = plan_jobs(changes, known, options.sizes.shard, first_number)
@@ -164,7 +175,7 @@ def follow_folder(
     run.finish()
     report.named_before = faults.known_among(report.skipped)
     if known.shards or report.new:
-        take_folder(shards, encoder, finder.without_swallowed(), options.every)
+        take_folder(shards, encoder, finder.without_swallowed(), options.every, options.scenes)
         faults.write(report.skipped, pictures)
     return report
 
@@ -194,10 +205,16 @@ def _no_pictures(folder: Path, found: Found) -> PictureError:
     return PictureError(f"{folder}: no pictures here (.jpg, .png, .heic, .webp ...){others}")
 
 
-def _check_share(folder: Path, changes: Changes, finder: RootFinder, allow_delete: bool) -> None:
-    if len(changes.gone) <= _GONE_SHARE * changes.rows or allow_delete:
+def _check_share(
+    folder: Path, changes: Changes, pictures: Sequence[Picture], finder: RootFinder
+) -> None:
+    """Raises PictureError if too many of the rows are gone. Of videos that are there, other frames
+    may be wanted now."""
+    videos = {each.file for each in pictures if each.frame is not None}
+    lost = sum(split_frame(row.path)[0] not in videos for row in changes.gone)
+    if lost <= _GONE_SHARE * changes.rows:
         return
-    gone = f"{len(changes.gone):,} of its {counted(changes.rows, 'picture')} are"
+    gone = f"{lost:,} of its {counted(changes.rows, 'picture')} are"
     if finder.root is not None and finder.moved_from is not None:
         raise PictureError(
             f"{folder}: root {finder.root.name} was {finder.moved_from}, and {gone} not here; if "
@@ -304,7 +321,8 @@ class _Run:
         """Say whose shards these are, before anything else is written: a run that fails earlier
         leaves the folder free for another model."""
         if not self._has_begun:
-            take_folder(self._folder, self._encoder, self._roots, self._options.every)
+            options = self._options
+            take_folder(self._folder, self._encoder, self._roots, options.every, options.scenes)
             self._has_begun = True
         elif not (self._folder / MANIFEST_NAME).exists():
             raise DiskError(f"{self._folder}: vanished in the middle; run the same command again")

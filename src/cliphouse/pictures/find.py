@@ -71,13 +71,18 @@ class Found:
 
 
 class Videos:
-    """How frames are taken of videos: one in ``every`` seconds, and how long each video is."""
+    """How frames are taken of videos, and how long each video is."""
 
     every: float = EVERY_SECONDS
 
     def length(self, picture: Picture) -> float:
         """The seconds that the video of ``picture`` takes. Raises PictureError if it is none."""
         return read_length(picture.path)
+
+    def times(self, picture: Picture, length: float) -> list[float]:
+        """The times of the frames that are taken of a video of this length: one in ``every``
+        seconds. Raises PictureError if it is none."""
+        return frame_times(length, self.every)
 
 
 def find_pictures(
@@ -136,11 +141,12 @@ def _frames(picture: Picture, videos: Videos, passed: list[PassedOver]) -> Itera
     """The frames of a video that become rows."""
     try:
         length = videos.length(picture)
+        times = videos.times(picture, length)
     except PictureError as error:
         reason = str(error).removeprefix(f"{picture.path}: ")
         passed.append(PassedOver(picture.path, reason, "damaged"))
         return
-    for seconds in frame_times(length, videos.every):
+    for seconds in times:
         yield replace(picture, frame=seconds, video_seconds=length)
 
 

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from cliphouse.models import Encoder
 from cliphouse.pictures.find import Picture, Videos
+from cliphouse.pictures.known_scenes import KnownScenes
 from cliphouse.pictures.output import foreign, is_taken, shard_files
 from cliphouse.pictures.video import EVERY_SECONDS, split_frame
 from cliphouse.shards.fields import ROW_COLUMN
@@ -97,13 +98,15 @@ class KnownShard:
 @dataclass
 class Known:
     """The shards by number, the roots that they name, and all rows as they are ``listed`` there.
-    ``every`` is how many seconds apart the frames of their videos are, if somebody has said so.
+    ``every`` is how many seconds apart the frames of their videos are, if somebody has said so, and
+    ``are_scenes`` whether they are those of scenes.
 
     ``rows`` are those whose files may be there, by path, and ``doubled`` further rows of the same
     paths, as runs at the same time have left them: both are empty until `find_files` is called."""
 
     roots: tuple[Root, ...] = ()
     every: float | None = None
+    are_scenes: bool = False
     shards: dict[int, KnownShard] = field(default_factory=dict)
     listed: list[KnownRow] = field(default_factory=list)
     rows: dict[str, KnownRow] = field(default_factory=dict)
@@ -123,14 +126,25 @@ class Known:
 
 
 class KnownVideos(Videos):
-    """Videos whose length the rows of their frames tell, if they are as they were."""
+    """Videos whose length the rows of their frames tell, if they are as they were, and ``scenes``
+    where their scenes begin. One frame is taken of each scene if ``are_scenes`` says so, or else in
+    ``every`` seconds, or if neither is given, as before."""
 
-    def __init__(self, known: Known, every: float | None) -> None:
+    def __init__(
+        self, known: Known, every: float | None, are_scenes: bool, scenes: KnownScenes
+    ) -> None:
         self.every = every or known.every or EVERY_SECONDS
+        self._are_scenes = are_scenes or (every is None and known.are_scenes)
         self._known = known
+        self._scenes = scenes
 
     def length(self, picture: Picture) -> float:
         return self._lengths.get(_file(picture)) or super().length(picture)
+
+    def times(self, picture: Picture, length: float) -> list[float]:
+        if self._are_scenes:
+            return self._scenes.times(picture)
+        return super().times(picture, length)
 
     @cached_property
     def _lengths(self) -> dict[tuple[str, int, int], float]:
@@ -161,7 +175,7 @@ def read_known(folder: Path, encoder: Encoder, may_mend: bool = True) -> Known:
         _clear_leftovers(folder)
     manifest = read_manifest(str(folder))
     assert manifest is not None
-    known = Known(manifest.roots, manifest.every)
+    known = Known(manifest.roots, manifest.every, manifest.scenes)
     for shard in find_shards([str(folder)]) if any(shard_files(folder)) else []:
         _read_shard(known, shard, pq.read_schema(shard.metadata.path))
     return known

@@ -18,10 +18,11 @@ def take_folder(
     encoder: Encoder,
     roots: Sequence[Root] | None = None,
     every: float | None = None,
+    scenes: bool = False,
 ) -> None:
     """Make ``folder``, if it is not there, a folder of the encoder's shards, which know just these
-    ``roots``, and that one frame in ``every`` seconds is taken of videos; None leaves what they
-    know.
+    ``roots``, and that one frame in ``every`` seconds is taken of videos, or one of each scene;
+    without either, and with None, they know what they knew.
 
     Raises ShardError if it has shards of another model or another program.
     """
@@ -30,7 +31,9 @@ def take_folder(
     if roots is not None:
         wanted = replace(wanted, roots=tuple(roots))
     if every is not None:
-        wanted = replace(wanted, every=every)
+        wanted = replace(wanted, every=every, scenes=False)
+    if scenes:
+        wanted = replace(wanted, scenes=True)
     if wanted != known:
         write_manifest(folder, wanted)
 

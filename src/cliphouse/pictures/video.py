@@ -23,10 +23,13 @@ from cliphouse.pictures.photograph import Photograph
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.filter import Graph
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
 EVERY_SECONDS = 10.0
+SCENE_SCORE = 0.3  # of FFmpeg's filter `select`, whose documentation calls 0.3 to 0.5 sane
+_SHORTEST_SCENE = 1.0  # seconds: flashes are no scenes
 _MARK = "#t="
 _SLACK = 1e-6  # seconds, by which times in a file and ours may differ
 
@@ -60,6 +63,42 @@ def frame_times(length: float, every: float) -> list[float]:
     """The times of the frames of a video that are taken, one in ``every`` seconds."""
     count = max(1, int((length - _SLACK) // every) + 1)
     return [round(number * every, 6) for number in range(count)]
+
+
+def read_scenes(path: Path) -> list[float]:
+    """The times at which the scenes of a video begin, the first of which is 0.
+
+    FFmpeg scores each frame by how much brighter or darker its pixels are than in the frame before,
+    on average, less what was so one frame earlier: a cut is sudden, and a moving camera is not.
+    What cannot be decoded in the middle is left out. Raises PictureError if it is no video.
+    """
+    import av.filter
+
+    found = [0.0]
+    with _opened(path) as (container, stream):
+        stream.thread_type = "AUTO"
+        graph = av.filter.Graph()
+        source, sink = graph.add_buffer(template=stream), graph.add("buffersink")
+        chosen = graph.add("select", f"gt(scene,{SCENE_SCORE})")
+        graph.link_nodes(source, chosen, sink).configure()
+        start = float((stream.start_time or 0) * (stream.time_base or 0))
+        with suppress(av.FFmpegError):
+            for frame in container.decode(stream):
+                graph.push(frame)
+                for first in _pulled(graph):
+                    seconds = round((first.time or 0) - start, 6)
+                    if seconds >= found[-1] + _SHORTEST_SCENE:
+                        found.append(seconds)
+    return found
+
+
+def _pulled(graph: Graph) -> Iterator[VideoFrame]:
+    """The frames that a graph of filters lets through now."""
+    import av
+
+    with suppress(av.BlockingIOError, av.EOFError):
+        while True:
+            yield graph.vpull()
 
 
 def read_length(path: Path) -> float:

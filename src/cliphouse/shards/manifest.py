@@ -23,12 +23,14 @@ MANIFEST_NAME = "cliphouse.json"
 @dataclass(frozen=True)
 class Manifest:
     """The encoder's name, the dimension of its vectors, and the roots that rows name. One frame in
-    ``every`` seconds was taken of videos; None if nobody has said so."""
+    ``every`` seconds was taken of videos; None if nobody has said so. With ``scenes`` it was one
+    of each scene."""
 
     model: str
     dim: int
     roots: tuple[Root, ...] = ()
     every: float | None = None
+    scenes: bool = False
 
     def is_of_model(self, other: Manifest) -> bool:
         """Whether both are of one model."""
@@ -48,7 +50,8 @@ def read_manifest(folder: str) -> Manifest | None:
         values = json.loads(fs.cat_file(path))
         roots = (Root(str(each["name"]), str(each["place"])) for each in values.get("roots", ()))
         every = float(values["every"]) if "every" in values else None
-        return Manifest(str(values["model"]), int(values["dim"]), tuple(roots), every)
+        scenes = bool(values.get("scenes"))
+        return Manifest(str(values["model"]), int(values["dim"]), tuple(roots), every, scenes)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ShardError(f"{path}: damaged ({error}); remove it to go on without it") from error
 
