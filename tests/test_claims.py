@@ -166,6 +166,25 @@ def test_a_lease_that_was_taken_is_noticed_before_the_next_insert(
     check_equal(table, made)
 
 
+def test_an_interrupt_as_a_shard_is_given_back_does_not_keep_it(
+    tmp_path: Path, open_table: OpenTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process may go on, as a notebook's does."""
+    make_shard(tmp_path / "s", rows=0)
+    table = open_table()
+    table.ingest(tmp_path / "s")
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    leases = Leases(table.connection, table.handle.placement)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt), leases:
+        assert leases.claim(0, leases.claims(0, 0)[0])
+        patched.setattr(Ledger, "append", interrupted)
+    with Leases(table.connection, table.handle.placement) as later:
+        assert later.active_load(later.claims(0, 0)[0]) is None
+
+
 def test_a_worker_that_has_not_shown_signs_of_life_asks_first(
     tmp_path: Path, open_table: OpenTable
 ) -> None:

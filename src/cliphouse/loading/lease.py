@@ -300,13 +300,16 @@ class Leases:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with self._lock:
-            self._stop.set()
-        self._thread.join()
-        with self._lock:
-            own = self._connection.retry_seconds
-            self._connection.retry_seconds = min(own, RETRY_SECONDS)
-            with suppress(CliphouseError):  # then they are free after times.dead
-                self._release()
+        try:
+            with self._lock:
+                self._stop.set()
+            self._thread.join()
+            with self._lock:
+                own = self._connection.retry_seconds
+                self._connection.retry_seconds = min(own, RETRY_SECONDS)
+                with suppress(CliphouseError):  # then they are free after times.dead
+                    self._release()
+        finally:  # an interrupt may come at any of these, and the process go on
             _running_keys.discard(self.worker.key)
-            self._connection.close()
+            with self._lock:
+                self._connection.close()
