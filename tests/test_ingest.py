@@ -624,3 +624,26 @@ def test_parquet_of_huge_captions_is_read_in_smaller_batches(tmp_path: Path) -> 
     opened = ShardReader.open(find_shards([str(tmp_path)])[0])
     opened = replace(opened, limits=BatchLimits(bytes=1_000_000))
     assert max(batch.num_rows for batch in opened.batches(metadata_fields(COLUMNS))) < 40
+
+
+def test_an_interrupt_as_a_load_ends_does_not_stop_merges(
+    tmp_path: Path, open_table: OpenTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process may go on, as a notebook's does, and a deletion waits for merges."""
+    real = Connection.command
+    started = []
+
+    def interrupted(self: Connection, sql: str, *given: Any, **named: Any) -> Any:
+        if sql.startswith("SYSTEM START MERGES"):
+            started.append(sql)
+            if len(started) == 1:
+                raise KeyboardInterrupt
+        return real(self, sql, *given, **named)
+
+    monkeypatch.setattr(Connection, "command", interrupted)
+    make_shard(tmp_path / "s", rows=3)
+    table = open_table()
+    with pytest.raises(KeyboardInterrupt):
+        table.ingest(tmp_path / "s")
+    table.sql("DELETE FROM laion WHERE id = 1")
+    assert table.sql("SELECT id FROM laion ORDER BY id").column("id").to_pylist() == [0, 2]

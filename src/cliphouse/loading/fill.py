@@ -176,17 +176,25 @@ class ShardFiller:
         if not self._connection.is_embedded:
             yield
             return
-        self._connection.command(f"SYSTEM STOP MERGES {self._table.sql}")
         self._parts_left = _PARTS_BEFORE_MERGES
         try:
+            self._connection.command(f"SYSTEM STOP MERGES {self._table.sql}")
             yield
         finally:
-            self._connection.command(f"SYSTEM START MERGES {self._table.sql}")
+            try:
+                self._start_merges()
+            except BaseException:
+                # An interrupt, and the process may go on: a deletion would wait for ever.
+                self._start_merges()
+                raise
 
     def _let_merge(self) -> None:
         self._parts_left -= 1
         if self._parts_left == 0 and self._connection.is_embedded:
-            self._connection.command(f"SYSTEM START MERGES {self._table.sql}")
+            self._start_merges()
+
+    def _start_merges(self) -> None:
+        self._connection.command(f"SYSTEM START MERGES {self._table.sql}")
 
     def _while_held(self, lease: Lease, batches: Iterable[Batch]) -> Iterator[Batch]:
         for batch in batches:
