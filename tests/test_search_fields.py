@@ -45,6 +45,11 @@ def test_hits_show_what_is_asked_for(database: Path) -> None:
         assert [list(hit.values) for hit in folded] == [["url"]] * len(folded)
         with pytest.raises(AttributeError, match="caption"):
             _ = some[0].caption
+        # Plans and statements are kept from search to search: each request has its own.
+        again = [table.search("id:3", k=k, fields="width", offset=o) for k, o in ((5, 0), (2, 3))]
+        assert [hit.id for hit in again[0]] == [hit.id for hit in whole]
+        assert [hit.id for hit in again[1]] == [hit.id for hit in whole[3:5]]
+        assert table.search("id:3", k=5).hits == whole.hits
 
 
 def test_a_column_that_hits_do_not_have_is_named(database: Path, run: Run) -> None:

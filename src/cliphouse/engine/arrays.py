@@ -53,6 +53,11 @@ def _cells(column: pa.ChunkedArray) -> list[Any]:
     return [_decoded(value) for value in column.cast(_as_bytes(column.type)).to_pylist()]
 
 
+def text_of(value: bytes | str) -> str:
+    """Text as Python has it, with what is no UTF-8 replaced."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
 def plain_value(value: Any) -> Any:
     """A value of a table of ours as Python and JSON have it: bytes as text, with what is no UTF-8
     replaced, and times, which come without a zone over HTTP, in UTC."""
@@ -65,7 +70,7 @@ def plain_value(value: Any) -> Any:
 
 def _decoded(value: Any) -> Any:
     if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
+        return text_of(value)
     if isinstance(value, dict):
         return {key: _decoded(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):

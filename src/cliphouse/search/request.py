@@ -137,6 +137,8 @@ class Request(_Wide):
 
     def __post_init__(self) -> None:
         for field, value in self.values():
+            if value is field.default:
+                continue
             field.check(value)
             if field.mode is not None and value is not None and field.mode != self.mode:
                 raise QueryError(

@@ -17,7 +17,7 @@ from cliphouse.search.option import one_of
 from cliphouse.search.query.encoders import TableEncoders
 from cliphouse.search.query.operand import Operand, Query, one_query
 from cliphouse.search.query.reader import QueryReader
-from cliphouse.search.query.vector import QueryVector, mean_vectors, recognise
+from cliphouse.search.query.vector import QueryVector, mean_directions, recognise
 from cliphouse.search.request import Request
 from cliphouse.search.results import SearchResult
 from cliphouse.search.run import Searcher
@@ -119,5 +119,5 @@ class TableSearch:
         if vector.kind != "vector" or table.info.modalities != MODALITIES:
             return vector
         if self._means is None:
-            self._means = mean_vectors(table)
+            self._means = mean_directions(table)
         return recognise(vector, self._means)

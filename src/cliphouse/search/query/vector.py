@@ -71,24 +71,21 @@ def weighted_sum(vectors: Sequence[QueryVector], weights: Sequence[float]) -> Qu
     return QueryVector(unit, kinds.pop() if is_plain else "mixed")
 
 
-def mean_vectors(table: TableHandle) -> dict[Modality, NDArray[np.float32]]:
-    """The mean of some of the table's image embeddings and of its text embeddings, each float32 of
-    shape (dim,)."""
+def mean_directions(table: TableHandle) -> dict[Modality, NDArray[np.float32]]:
+    """The direction of the mean of some of the table's image embeddings and of its text embeddings,
+    each float32 of shape (dim,)."""
     means = ", ".join(
         f"avgForEach(CAST({embedding_column(m)}, 'Array(Float32)')) AS {m}" for m in MODALITIES
     )
     found = table.connection.query(
         f"SELECT {means} FROM (SELECT * FROM {table.sql} LIMIT {_MEAN_ROWS})"
     ).to_pylist()[0]
-    return {m: np.array(found[m], dtype=np.float32) for m in MODALITIES}
+    vectors = {m: np.array(found[m], dtype=np.float32) for m in MODALITIES}
+    return {m: vector / np.float32(np.linalg.norm(vector)) for m, vector in vectors.items()}
 
 
 def recognise(vector: QueryVector, means: dict[Modality, NDArray[np.float32]]) -> QueryVector:
-    """A bare vector, known as text or image by which mean it is nearer to. CLIP's two kinds of
-    vectors lie so far apart that this is certain."""
-    image, text = (_cosine(vector.values, means[m]) for m in ("image", "text"))
-    return QueryVector(vector.values, "image" if image > text else "text")
-
-
-def _cosine(one: NDArray[Any], other: NDArray[Any]) -> float:
-    return float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))
+    """A bare vector, known as text or image by which mean's direction is nearer to its own. CLIP's
+    two kinds of vectors lie so far apart that this is certain."""
+    is_image = vector.values @ means["image"] > vector.values @ means["text"]
+    return QueryVector(vector.values, "image" if is_image else "text")
