@@ -12,11 +12,13 @@ import pytest
 from typer.testing import CliRunner
 
 from cliphouse.cli.app import app
+from cliphouse.client import Client
 from cliphouse.errors import PictureError, TableError, UserError
 from cliphouse.loading.sync import SyncOptions
 from cliphouse.pictures.embed import EmbedOptions, EmbedReport, embed_folder, follow_folder
 from cliphouse.pictures.roots import RootWish
 from cliphouse.schema.info import TableInfo
+from cliphouse.search.request import Request
 from cliphouse.server.settings import ServeSettings
 from cliphouse.shards.manifest import read_manifest
 from cliphouse.shards.roots import Root, local_urls, name_for
@@ -86,11 +88,11 @@ def places(table: Table) -> dict[str, str]:
     return {root.name: root.place for root in table.info.roots}
 
 
-def ask(*arguments: object) -> str:
-    """What a command prints."""
+def ask(*arguments: object, code: int = 0) -> str:
+    """What a command prints; its errors too if it ends with another code than 0."""
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exit_code == 0, result.output
-    return result.stdout
+    assert result.exit_code == code, result.output
+    return f"{result.output}{result.exception}" if code else result.stdout
 
 
 def test_two_folders_are_two_roots(
@@ -265,14 +267,20 @@ def test_the_command_and_the_service(tmp_path: Path, first: Path, second: Path) 
     found = ask("search", "a star", *db, "--columns", "url")
     assert f"{moved}/far.png (not there)" in found
     assert found.count("not there") == 1
+    hits = json.loads(ask("search", "a star", *db, "--json"))["hits"]
+    assert {hit["url"]: hit["missing"] for hit in hits} == {
+        **{str(path): False for path in (*first.iterdir(), *moved.iterdir())},
+        str(moved / "far.png"): True,
+    }
     assert re.search(rf"more +3 +{moved} *\n", ask("info", *db))
     settings = ServeSettings(db=str(tmp_path / "my.chdb"), pictures=(first, moved))
     with serving(settings) as service:
         answer = service.http.post("/api/search", json={"words": "a star", "k": 9}).json()
         ids = {hit["url"]: hit["id"] for hit in answer["hits"]}
-        assert set(ids) == set(expected_rows(first)) | {
-            str(moved / name) for name in ("red.png", "far.png", "near.png")
-        }
+        assert answer["hits"] == hits
+        with Client(service.url) as client:
+            (read,) = client.search_many(["a star"], Request(k=9))
+        assert [hit.missing for hit in read] == [hit["missing"] for hit in hits]
         for path, row in ids.items():
             shown = service.http.get(f"/api/image/{row}")
             if path.endswith("far.png"):
@@ -283,6 +291,33 @@ def test_the_command_and_the_service(tmp_path: Path, first: Path, second: Path) 
         summary = service.http.get("/api/info").json()["summary"]
         sizes = [(root["name"], root["rows"]) for root in summary["roots"]]
         assert sizes == [("pictures", 4), ("more", 3)]
+    # All roots at once: one has changed, one is not there, and one has lost too much.
+    (first / "red.png").unlink()
+    moved.rename(tmp_path / "unplugged")
+    lost = write(tmp_path / "lost", one=14, other=15, third=16)
+    ask("sync", lost, *db)
+    for name in ("one", "other"):
+        (lost / f"{name}.png").unlink()
+    report = ("--report", tmp_path / "passed.csv")
+    said = ask("sync", *db, *report, code=1)
+    assert f"root more, {moved}: not there, or empty; its rows stay as they are" in said
+    assert f"root lost, {lost}: 2 of its 3 pictures are gone" in said
+    assert f"root pictures, {first}\n0 new, 0 changed, 0 renamed, 1 gone, 3 unchanged" in said
+    assert "9 pictures in table laion" in said
+    assert (tmp_path / "passed.csv").read_text() == "kind,path,reason\n"
+    found = json.loads(ask("sync", *db, "--allow-delete", "--json"))
+    assert [(each["root"], each.get("gone"), "problem" in each) for each in found] == [
+        ("lost", 2, False),
+        ("more", None, True),
+        ("pictures", 0, False),
+    ]
+    assert "--watch: give the folder" in ask("sync", *db, "--watch", code=1)
+    first.rename(tmp_path / "gone")
+    shutil.rmtree(lost)
+    assert "not there, or empty; the rows stay" in ask("sync", *db, code=1)
+    empty = ask("sync", "--db", tmp_path / "new.chdb", code=1)
+    assert "table laion has no folder of pictures yet" in empty
+    assert not (tmp_path / "new.chdb").exists()
 
 
 def test_urls_that_name_no_known_root_stay() -> None:

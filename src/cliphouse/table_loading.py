@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cliphouse.loading.ingest import IngestReport
     from cliphouse.loading.options import IngestOptions, LoadSettings
     from cliphouse.loading.scheduler import OnWait
-    from cliphouse.loading.sync import SyncOptions, SyncReport
+    from cliphouse.loading.sync import RootSync, SyncOptions, SyncReport
     from cliphouse.schema.index_spec import Extension
     from cliphouse.shards.roots import Root
 
@@ -118,6 +118,21 @@ class LoadingTable:
             return report
         self._note_model()
         return replace(report, extended=self.settle(report.folder, report.pictures.root))
+
+    def sync_roots(
+        self, options: SyncOptions | None = None, progress: Progress | None = None
+    ) -> Iterator[RootSync]:
+        """Sync each root of the table where it is, one at each step (see
+        cliphouse.loading.sync.sync_roots)."""
+        from cliphouse.loading.sync import SyncOptions, sync_roots
+
+        chosen = options or SyncOptions()
+        self.refresh()
+
+        def sync(root: str) -> SyncReport:
+            return self.sync(None, replace(chosen, root=root), progress)
+
+        return sync_roots(self._database, self.name, sync, chosen.shards)
 
     def settle(self, folder: Path, root: Root | None) -> Extension | None:
         """After a sync of ``folder``, which is now ``root``: forget roots within it that no row

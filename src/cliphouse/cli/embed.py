@@ -71,7 +71,8 @@ def command(
             )
             done = embed_folder(Path(pictures), to, encoder, advance, chosen)
     if inputs is None:
-        passed_over.tell(done, report, dry_run)
+        passed_over.tell(done, report is not None, dry_run)
+        passed_over.write([done], report)
         return
     _tell_dataset(read)
     if not read.is_complete:

@@ -14,7 +14,7 @@ from cliphouse.wording import counted
 def draw_hits(result: SearchResult, fields: Sequence[str]) -> None:
     """Print a line for each hit, with its columns ``fields``, and one about the search."""
     rows = [
-        (rank, f"{hit.score:.3f}", _id(hit), *(_cell(result, hit, name) for name in fields))
+        (rank, f"{hit.score:.3f}", _id(hit), *(_cell(hit, name) for name in fields))
         for rank, hit in enumerate(result, 1)
     ]
     show.lines(("", "score", "id", *fields), rows, right="rrr")
@@ -38,9 +38,9 @@ def _id(hit: Hit) -> str:
     return f"{hit.id} (+{hit.folded} near-duplicates)" if hit.folded else str(hit.id)
 
 
-def _cell(result: SearchResult, hit: Hit, name: str) -> str:
+def _cell(hit: Hit, name: str) -> str:
     text = _text(hit.values[name])
-    return f"{text} (not there)" if name == "url" and result.is_lost(hit) else text
+    return f"{text} (not there)" if name == "url" and hit.missing else text
 
 
 def _text(value: object) -> str:

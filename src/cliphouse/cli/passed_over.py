@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -62,18 +62,16 @@ def tell_wait(holder: str) -> None:
     show.err.print(f"waiting for {holder}", markup=False)
 
 
-def tell(done: EmbedReport, file: Path | None = None, dry_run: bool = False) -> None:
-    """Print what was done, or would be, and name what was passed over and was not before: all of it
-    in ``file``, if there is one."""
-    from cliphouse.pictures.passed_over import describe, write_report
+def tell(done: EmbedReport, is_listed: bool = False, dry_run: bool = False) -> None:
+    """Print what was done, or would be, and name what was passed over and was not before; the first
+    of it only, if not all of it is listed in a file (``is_listed``)."""
+    from cliphouse.pictures.passed_over import describe
 
     before = set(done.named_before)
     named = [item for item in done.skipped if item.kind != "hidden" and item not in before]
     for item in named[:_NAMED]:
         show.err.print(show.plain(f"passed over {item.path}: {item.reason}"), markup=False)
-    if file is not None:
-        write_report(done.skipped, file)
-    elif len(named) > _NAMED:
+    if len(named) > _NAMED and not is_listed:
         show.err.print(f"... and {len(named) - _NAMED:,} more; --report FILE lists all")
     if done.root is not None and done.moved_from is not None:
         line = f"root {done.root.name} has moved from {done.moved_from} to {done.root.place}"
@@ -87,6 +85,14 @@ def tell(done: EmbedReport, file: Path | None = None, dry_run: bool = False) -> 
     )
     if done.skipped:
         show.out.print(f"passed over: {describe(done.skipped)}", markup=False)
+
+
+def write(done: Sequence[EmbedReport], file: Path | None) -> None:
+    """Write all that was passed over to ``file``, if there is one."""
+    if file is not None:
+        from cliphouse.pictures.passed_over import write_report
+
+        write_report([item for each in done for item in each.skipped], file)
 
 
 def _changes(done: EmbedReport) -> Iterator[str]:

@@ -17,12 +17,16 @@ from cliphouse.pictures.formats import MAX_PIXELS
 from cliphouse.wording import counted
 
 if TYPE_CHECKING:
-    from cliphouse.loading.sync import SyncOptions, SyncReport
+    from cliphouse.loading.sync import RootSync, SyncOptions, SyncReport
+    from cliphouse.vocabulary import Progress
 
 
 def command(
     pictures: Annotated[
-        Path | None, typer.Argument(help="A folder of pictures.", metavar="DIR")
+        Path | None,
+        typer.Argument(
+            help="A folder of pictures. By default all that the table has.", metavar="DIR"
+        ),
     ] = None,
     root: Annotated[
         str | None,
@@ -69,6 +73,10 @@ def command(
     name, place = parse_root(root) if root is not None else (None, None)
     if pictures is not None and place is not None:
         raise UserError(f"--root {root}: give the folder once, there or before")
+    if pictures is None and root is None:
+        for option, is_given in (("--watch", watch), ("--moved-from", moved_from is not None)):
+            if is_given:
+                raise UserError(f"{option}: give the folder, or its root with --root")
     interrupt.keep("nothing was changed" if dry_run else interrupt.GOES_ON)
     embed = EmbedOptions(
         max_pixels=max_pixels,
@@ -90,6 +98,9 @@ def command(
         threads=threads,
         wait=patience(for_ever=wait),
     ) as opened:
+        if pictures is None and root is None:
+            _all_roots(opened, chosen, report, json)
+            return
         with show.progress("sync", "pictures") as advance:
             done = opened.sync(pictures or place, chosen, advance)
         _tell(done, report, json, dry_run)
@@ -100,6 +111,49 @@ def command(
             _tell_extended(done)
         if watch:
             _watch(opened, done.folder, chosen, report, json)
+
+
+def _all_roots(
+    table: cliphouse.Table, options: SyncOptions, report: Path | None, json: bool
+) -> None:
+    """Sync all roots of the table. Exits with 1 if one was refused."""
+    done: list[RootSync] = []
+    advance: Progress
+    roots = table.sync_roots(options, lambda count, total: advance(count, total))
+    while True:
+        with show.progress("sync", "pictures") as advance:
+            one = next(roots, None)
+        if one is None:
+            break
+        done.append(one)
+        if not json:
+            _tell_root(one, report is not None, options.embed.dry_run)
+    reports = [one.report for one in done if one.report is not None]
+    passed_over.write([each.pictures for each in reports], report)
+    if json:
+        print(to_json([_root_record(one) for one in done]))
+    elif any(each.rows is not None for each in reports):
+        rows = next(each.rows.rows for each in reversed(reports) if each.rows is not None)
+        show.out.print(f"{counted(rows, 'picture')} in table {table.name}", markup=False)
+    if any(one.problem is not None and not one.is_away for one in done):
+        raise typer.Exit(1)
+
+
+def _tell_root(one: RootSync, is_listed: bool, dry_run: bool) -> None:
+    name = show.plain(f"root {one.root.name}, {one.root.place}")
+    if one.report is None:
+        problem = (one.problem or "").removeprefix(f"{one.root.place}: ")
+        show.err.print(f"{name}: {show.plain(problem)}", markup=False)
+        return
+    show.out.print(name, markup=False)
+    passed_over.tell(one.report.pictures, is_listed, dry_run)
+    _tell_extended(one.report)
+
+
+def _root_record(one: RootSync) -> dict[str, object]:
+    if one.report is not None:
+        return _record(one.report)
+    return {"root": one.root.name, "place": one.root.place, "problem": one.problem}
 
 
 def _watch(
@@ -124,14 +178,11 @@ def _watch(
 
 
 def _tell(done: SyncReport, report: Path | None, json: bool, dry_run: bool = False) -> None:
-    if not json:
-        passed_over.tell(done.pictures, report, dry_run)
-        return
-    if report is not None:
-        from cliphouse.pictures.passed_over import write_report
-
-        write_report(done.pictures.skipped, report)
-    print(to_json(_record(done)), flush=True)
+    passed_over.write([done.pictures], report)
+    if json:
+        print(to_json(_record(done)), flush=True)
+    else:
+        passed_over.tell(done.pictures, report is not None, dry_run)
 
 
 def _tell_extended(done: SyncReport) -> None:

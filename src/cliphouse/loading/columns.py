@@ -17,7 +17,7 @@ from cliphouse.shards.numbering import format_shard_numbers
 from cliphouse.shards.source import ShardSource, Source
 
 # What a hit or a statement calls by these names is not a column's value.
-_TAKEN = ("score", "distance", "folded", "values", "query", "to_dict")
+_TAKEN = ("score", "distance", "folded", "missing", "values", "query", "to_dict")
 _SAMPLE_ROWS = 10_000
 
 

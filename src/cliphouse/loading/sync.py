@@ -6,13 +6,13 @@ the shards are (cliphouse.loading.ingest). Each of the two goes on where a kille
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cliphouse.engine.address import Address, FolderAddress
 from cliphouse.engine.database import Database
-from cliphouse.errors import UserError
+from cliphouse.errors import PictureError, UserError
 from cliphouse.loading.ingest import IngestReport
 from cliphouse.loading.options import IngestOptions
 from cliphouse.loading.roots import check_may_keep
@@ -29,7 +29,7 @@ from cliphouse.schema.index_spec import Extension
 from cliphouse.schema.info import TableInfo, rows_by_shard
 from cliphouse.shards.manifest import read_manifest
 from cliphouse.shards.one_writer import one_writer
-from cliphouse.shards.roots import joined
+from cliphouse.shards.roots import Root, joined
 from cliphouse.vocabulary import Progress
 
 _LOAD = IngestOptions(replace=True)
@@ -61,6 +61,17 @@ class SyncReport:
     pictures: EmbedReport
     rows: IngestReport | None = None
     extended: Extension | None = None
+
+
+@dataclass(frozen=True)
+class RootSync:
+    """What became of one of several roots: its ``report``, or the ``problem`` for which its rows
+    were left as they are. ``is_away`` says that its folder is not there."""
+
+    root: Root
+    report: SyncReport | None = None
+    problem: str | None = None
+    is_away: bool = False
 
 
 def shards_folder(address: Address, table: str, chosen: Path | None = None) -> Path:
@@ -116,12 +127,50 @@ def sync_folder(
         return SyncReport(place, shards, pictures, rows)
 
 
+def sync_roots(
+    database: Database, name: str, sync: Callable[[str], SyncReport], chosen: Path | None = None
+) -> Iterator[RootSync]:
+    """Have each root of the table called ``name``, in the order of their names, synced by ``sync``.
+    One whose folder is not there, and one that is refused, leaves the others alone.
+
+    Raises UserError if there is no root, PictureError if no folder of one is there.
+    """
+    shards = shards_folder(database.address, name, chosen)
+    table = find_table(database.connection, name) if database.exists else None
+    own = _roots_of(shards)
+    roots = joined(table.info.roots if table is not None else (), own)
+    if not roots:
+        raise UserError(
+            f"nothing to sync: table {name} has no folder of pictures yet; give one, as in: "
+            "cliphouse sync ~/Pictures"
+        )
+    if not any(root.is_there for root in roots):
+        places = ", ".join(root.place for root in roots)
+        raise PictureError(f"{places}: not there, or empty; the rows stay as they are")
+    here = {root.name for root in own}
+    for root in sorted(roots, key=lambda each: each.name):
+        if root.name not in here:
+            problem = "its pictures are in other shards; give their folder with --to"
+            yield RootSync(root, problem=problem)
+        elif not root.is_there:
+            problem = "not there, or empty; its rows stay as they are"
+            yield RootSync(root, problem=problem, is_away=True)
+        else:
+            try:
+                yield RootSync(root, sync(root.name))
+            except PictureError as error:
+                yield RootSync(root, problem=str(error))
+
+
+def _roots_of(shards: Path) -> tuple[Root, ...]:
+    manifest = read_manifest(str(shards))
+    return manifest.roots if manifest is not None else ()
+
+
 def _folder(given: Path | None, wish: RootWish, shards: Path) -> Path:
     """The folder to sync. Raises UserError if only a root is named, and there is no such one."""
     if given is not None:
         return given
     if wish.name is None:
         raise UserError("nothing to sync: give a folder, or a root of the table with --root")
-    manifest = read_manifest(str(shards))
-    roots = joined(wish.known, manifest.roots if manifest is not None else ())
-    return Path(root_called(wish.name, roots).place)
+    return Path(root_called(wish.name, joined(wish.known, _roots_of(shards))).place)

@@ -31,7 +31,8 @@ def hit_fields(columns: Sequence[Column] = COLUMNS) -> tuple[HitField, ...]:
 class Hit:
     """A found row. ``score`` is the cosine similarity to the query, ``distance`` the distance to it
     in the search's metric. ``folded`` counts the near-duplicates that were left out in its
-    favour.
+    favour. ``missing`` says of a picture in a folder that the table follows, if its file is not
+    there now: it was moved or deleted since, or its disk is not plugged in. It is None for others.
 
     ``values`` are the row's columns, which are attributes too: ``hit.url``, ``hit.caption``,
     ``hit.NSFW``, ``hit.similarity`` (that of the row's own picture and caption, NaN if unknown),
@@ -43,6 +44,7 @@ class Hit:
     distance: float
     values: Mapping[str, Value] = field(default_factory=dict, hash=False)
     folded: int = 0
+    missing: bool | None = None
 
     def __getattr__(self, name: str) -> Any:
         values = self.__dict__.get("values", {})
@@ -53,7 +55,8 @@ class Hit:
     def to_dict(self) -> dict[str, Value]:
         """All that is known of the row, as JSON and files have it."""
         own = {"id": self.id, "score": self.score, "distance": self.distance}
-        return {**own, **self.values, "folded": self.folded}
+        known: dict[str, Value] = {**own, **self.values, "folded": self.folded}
+        return known if self.missing is None else {**known, "missing": self.missing}
 
     def _repr_html_(self) -> str:
         from cliphouse.search.display import hits_html
@@ -65,4 +68,4 @@ class Hit:
         """The hit that ``to_dict`` has made ``known`` of."""
         values = dict(known)
         own = {name: values.pop(name) for name in ("id", "score", "distance", "folded")}
-        return cls(**own, values=values)
+        return cls(**own, values=values, missing=values.pop("missing", None))

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from cliphouse.errors import QueryError
 from cliphouse.search.hits import Hit, HitField, hit_fields
-from cliphouse.shards.roots import Root
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,8 +54,7 @@ class SearchResult(Sequence[Hit]):
     The nearest hit comes first, unless the request sorts them. ``cursor`` is the token of the next
     page, None if no more rows can follow. ``fields`` are the columns that the hits show.
     ``vectors`` reads the embeddings of rows by their ids; it is None for the hits of a service,
-    which sends none. ``roots`` are the folders of pictures that the table follows. A notebook shows
-    the pictures of the hits.
+    which sends none. A notebook shows the pictures of the hits.
     """
 
     hits: tuple[Hit, ...]
@@ -66,7 +63,6 @@ class SearchResult(Sequence[Hit]):
     cursor: str | None = None
     fields: tuple[HitField, ...] = hit_fields()
     vectors: Vectors | None = field(default=None, repr=False, compare=False)
-    roots: tuple[Root, ...] = field(default=(), repr=False, compare=False)
 
     @overload
     def __getitem__(self, index: int) -> Hit: ...
@@ -80,16 +76,6 @@ class SearchResult(Sequence[Hit]):
 
     def __iter__(self) -> Iterator[Hit]:
         return iter(self.hits)
-
-    def is_lost(self, hit: Hit) -> bool:
-        """Whether the hit's picture is in a folder that the table follows, and is not there now: it
-        was moved or deleted since, or its disk is not plugged in."""
-        url = str(hit.values.get("url") or "")
-        if not any(url.startswith(root.inside) for root in self.roots):
-            return False
-        from cliphouse.pictures.video import split_frame  # slow to import
-
-        return not Path(split_frame(url)[0]).exists()
 
     def to_dict(self) -> dict[str, Any]:
         """``hits``, ``search`` and ``cursor``, as the command line prints them in JSON."""

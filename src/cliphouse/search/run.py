@@ -20,6 +20,7 @@ from cliphouse.search.dedup import fold_duplicates
 from cliphouse.search.hits import Hit, HitField
 from cliphouse.search.methods import method_of
 from cliphouse.search.methods.method import APPLIED, Plan, exact_plan
+from cliphouse.search.missing import look_for_files
 from cliphouse.search.paging import Cursor
 from cliphouse.search.planner import choose
 from cliphouse.search.query.parameter import encode_parameter
@@ -116,14 +117,14 @@ class Searcher:
             search_ms=elapsed,
             rows_read=meter.read().rows if meter else None,
         )
+        hits = look_for_files(page.hits, self._facts.info.roots)
         return SearchResult(
-            tuple(page.hits if order is None else order.sort(page.hits)),
+            tuple(hits if order is None else order.sort(hits)),
             stats,
             page.found.sql,
             _next_cursor(page, request),
             page.found.fields,
             lambda ids: read_vectors(self._table, ids, request.modality),
-            self._facts.info.roots,
         )
 
     def _paged(self, vector: QueryVector, request: Request) -> _Paged:

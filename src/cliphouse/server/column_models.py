@@ -35,8 +35,10 @@ name is that of a column of the table, with a list of values or with some of ``m
 _HIT = """
 A row that was found. ``score`` is the cosine similarity to the query. ``distance`` is the distance
 to the query in the chosen metric. ``similarity`` is the similarity of the row's own picture and
-caption. ``folded`` counts the near-duplicates that this row replaces. If a search names ``fields``,
-its hits have no other columns of the table. Columns that only this table has follow by name.
+caption. ``folded`` counts the near-duplicates that this row replaces. ``missing`` says of a picture
+in a folder that the table follows if its file is not there now; others lack it. If a search names
+``fields``, its hits have no other columns of the table. Columns that only this table has follow by
+name.
 """
 _RESULT = """
 A row that was found. Only the first ``num_images`` rows have more than ``id`` and ``similarity``,
@@ -89,6 +91,7 @@ def hit_model(columns: Sequence[Column] = COLUMNS) -> type[BaseModel]:
         "distance": (float | None, ...),
         **{field.name: (_shown(field.type), Field(None)) for field in hit_fields(columns)},
         "folded": (int, ...),
+        "missing": (bool, Field(None)),
     }
     return create_model("HitAnswer", __doc__=_HIT, __config__=ConfigDict(extra="allow"), **fields)
 
