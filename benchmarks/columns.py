@@ -3,8 +3,8 @@
     python benchmarks/columns.py [--rows N] [--repeat N] [--dir DIR] [--no-report]
 
 The same shard is loaded in turn without further columns and with twelve, each time by the command
-in a process of its own, from its start to its end. Then exact searches filter by them. A full run
-writes docs/benchmarks/columns.md and columns.json.
+in a process of its own, from its start to its end, into a new folder. Then exact searches filter by
+them. A full run writes docs/benchmarks/columns.md and columns.json.
 """
 
 from __future__ import annotations
@@ -100,9 +100,16 @@ def make(folder: Path, rows: int) -> None:
     pq.write_table(table, path)
 
 
-def load(folder: Path, kind: str, columns: int) -> Load:
-    db = folder / f"{kind}.chdb"
-    shutil.rmtree(db, ignore_errors=True)
+def load(folder: Path, kind: str, columns: int, number: int) -> Load:
+    """Load into the folder ``kind-number.chdb``, and give back the room of the one before.
+
+    Its files are emptied and not removed: for some minutes after many files were removed, ext4
+    takes its time to make new ones, and twelve columns are sixty files in each part.
+    """
+    db = folder / f"{kind}-{number}.chdb"
+    for file in (folder / f"{kind}-{number - 1}.chdb").rglob("*"):
+        if file.is_file() and not file.is_symlink():
+            os.truncate(file, 0)
     command = [sys.executable, "-m", "cliphouse", "ingest", str(folder / kind), "--db", str(db)]
     started = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True)
@@ -191,10 +198,10 @@ def main() -> None:
         folder = Path(base).resolve()
         make(folder, options.rows)
         loads: list[Load] = []
-        for _ in range(options.repeat):
-            loads += [load(folder, "plain", 0), load(folder, "wide", 12)]
+        for number in range(options.repeat):
+            loads += [load(folder, "plain", 0, number), load(folder, "wide", 12, number)]
             print(f"  {loads[-2].seconds:.2f} s, {loads[-1].seconds:.2f} s", flush=True)
-        timings = time_filters(folder / "wide.chdb", options.rows)
+        timings = time_filters(folder / f"wide-{options.repeat - 1}.chdb", options.rows)
     machine = Machine.here()
     report = markdown(options.rows, loads, timings, machine, busy)
     print(report)
