@@ -127,6 +127,8 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml
 
 $(VENV)/.test-installed: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@# For CLIP's vocabulary and tokenizer, which need neither torch nor its other 2 GB.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'open_clip_torch>=3.3,<4'
 	touch $@
 
 $(VENV)/.docs-installed: $(VENV)/.installed
