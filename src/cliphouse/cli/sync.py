@@ -134,7 +134,8 @@ def _all_roots(
         print(to_json([_root_record(one) for one in done]))
     elif any(each.rows is not None for each in reports):
         rows = next(each.rows.rows for each in reversed(reports) if each.rows is not None)
-        show.out.print(f"{counted(rows, 'picture')} in table {table.name}", markup=False)
+        name = f"table {table.name} of {table.address.shown}"
+        show.out.print(f"{counted(rows, 'picture')} in {name}", markup=False)
     if any(one.problem is not None and not one.is_away for one in done):
         raise typer.Exit(1)
 

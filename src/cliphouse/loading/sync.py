@@ -146,14 +146,20 @@ def sync_roots(
         )
     if not any(root.is_there for root in roots):
         places = ", ".join(root.place for root in roots)
-        raise PictureError(f"{places}: not there, or empty; the rows stay as they are")
+        raise PictureError(
+            f"{places}: not there, or empty; the rows stay as they are. If a folder has moved, "
+            f"tell with --root, as in: --root {roots[0].name}=DIR"
+        )
     here = {root.name for root in own}
     for root in sorted(roots, key=lambda each: each.name):
         if root.name not in here:
             problem = "its pictures are in other shards; give their folder with --to"
             yield RootSync(root, problem=problem)
         elif not root.is_there:
-            problem = "not there, or empty; its rows stay as they are"
+            problem = (
+                "not there, or empty; its rows stay as they are. If it has moved, tell with "
+                f"--root {root.name}=DIR"
+            )
             yield RootSync(root, problem=problem, is_away=True)
         else:
             try:
