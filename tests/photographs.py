@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pyarrow as pa
 from PIL import Image
@@ -21,8 +22,9 @@ EVIL = "<img src=x onerror='window.pwned=1'>"
 FOLDERS = ("", "2016", "2016/Rome", "2016/Rome/Day 1", f"2017/{EVIL}")
 TOWNS = ((41.9, 12.5), (30.0, 31.2), (-33.9, 151.2))
 SAME, NEAR = (12, 13), 14  # rows with the same bytes, and one that looks like them
-FRAME = 5
-SECONDS = 83.4
+FRAME, SECONDS = 5, 83.4  # a row of a video that browsers play: lime from BREAK on, red before
+BREAK, LENGTH = 80, 90
+OTHER_FRAME = 6  # a row of a video that Chromium cannot play
 
 
 def taken(row: int) -> datetime | None:
@@ -65,6 +67,10 @@ class Photographs:
     def path(self, row: int) -> Path:
         return self.pictures / NAMES[row]
 
+    def url(self, row: int) -> str:
+        names = {FRAME: f"clip.webm#t={SECONDS}", OTHER_FRAME: "clip.avi#t=1"}
+        return str(self.pictures / names.get(row, NAMES[row]))
+
 
 def load_photographs(folder: Path) -> Photographs:
     """Draw and load them."""
@@ -73,8 +79,10 @@ def load_photographs(folder: Path) -> Photographs:
     Image.linear_gradient("L").resize((64, 48)).save(made.path(0))
     for row in range(1, ROWS):
         made.path(row).hardlink_to(made.path(0))
+    _write_video(made.pictures / "clip.webm", "libvpx")
+    _write_video(made.pictures / "clip.avi", "mpeg4")
     metadata: dict[str, Any] = {
-        "url": [str(made.path(row)) for row in range(ROWS)],
+        "url": [made.url(row) for row in range(ROWS)],
         "caption": CAPTIONS,
         "width": [320] * ROWS,
         "height": [240] * ROWS,
@@ -88,7 +96,7 @@ def load_photographs(folder: Path) -> Photographs:
         "camera": CAMERAS,
         "title": pa.array(TITLES, pa.string()),
         "keywords": pa.array(KEYWORDS, pa.list_(pa.string())),
-        "frame_time": [SECONDS if row == FRAME else None for row in range(ROWS)],
+        "frame_time": [{FRAME: SECONDS, OTHER_FRAME: 1.0}.get(row) for row in range(ROWS)],
     }
     dated = make_shard(folder / "dated", rows=ROWS, dim=512, metadata=metadata)
     dated.image[SAME[1]] = dated.image[NEAR] = dated.image[SAME[0]]
@@ -103,3 +111,14 @@ def load_photographs(folder: Path) -> Photographs:
         with Table(made.db, name, model="tiny") as table:
             table.ingest(shard.folder)
     return made
+
+
+def _write_video(path: Path, codec: str) -> None:
+    """A frame a second."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=1)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for second in range(LENGTH):
+            image = Image.new("RGB", (64, 48), "lime" if second >= BREAK else "red")
+            container.mux(stream.encode(av.VideoFrame.from_image(image)))
+        container.mux(stream.encode(None))

@@ -21,16 +21,19 @@ from photographs import (
     EVIL,
     FOLDER,
     FOLDERS,
+    FRAME,
     IN_ORDER,
     KEYWORDS,
     LATITUDES,
     LONGITUDES,
     NAMES,
     NEAR,
+    OTHER_FRAME,
     PLACES,
     PLAIN,
     ROWS,
     SAME,
+    SECONDS,
     TITLES,
     TOWNS,
     Photographs,
@@ -457,3 +460,43 @@ def test_folders_without_dates(watch: Watched) -> None:
     count += IN_ORDER.count("2016/Rome")
     expect(page.locator("#count")).to_have_text(f"{count} pictures")
     assert page.evaluate("window.pwned") is None
+
+
+def test_a_video_opens_at_its_time(watch: Watched) -> None:
+    page = watch.open(f"/?item={FRAME}")
+    video = page.locator("#detail video")
+    expect(video).to_be_visible()
+    seen = video.evaluate(
+        """async (video) => {
+          const ready = (done) => video.addEventListener("canplay", done, { once: true });
+          if (video.readyState < 2) await new Promise(ready);
+          const canvas = document.createElement("canvas").getContext("2d");
+          canvas.drawImage(video, 0, 0, 8, 8);
+          const [red, green] = canvas.getImageData(4, 4, 1, 1).data;
+          return { time: video.currentTime, isGreen: green > 200 && red < 50 };
+        }"""
+    )
+    assert seen == {"time": SECONDS, "isGreen": True}
+    video.evaluate("video => { video.muted = true; return video.play(); }")
+    page.keyboard.press("Escape")
+    expect(video).to_have_js_property("paused", True)
+    assert page.evaluate("document.querySelector('#detail video').getAttribute('src')") is None
+    page = watch.open(f"/?item={OTHER_FRAME}")
+    still = page.locator("#detail .large img")
+    expect(still).to_be_visible()
+    failed = """path => new Promise((done) => {
+      const video = document.createElement("video");
+      video.addEventListener("error", () => done(video.error.code));
+      video.src = path;
+    })"""
+    assert page.evaluate(failed, f"/api/image/{OTHER_FRAME}/file") == 4  # no supported source
+    expect(still).to_be_visible()
+    expect(video).to_have_count(0)
+
+
+def test_a_part_of_a_video_is_sent(made: Photographs, served: Served) -> None:
+    whole = (made.pictures / "clip.webm").read_bytes()
+    part = served.http.get(f"/api/image/{FRAME}/file", headers={"Range": "bytes=100-199"})
+    assert (part.status_code, part.content) == (206, whole[100:200])
+    assert part.headers["content-range"] == f"bytes 100-199/{len(whole)}"
+    assert part.headers["content-type"] == "video/webm"

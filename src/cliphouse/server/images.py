@@ -34,6 +34,8 @@ _QUALITY = 85
 _WHOLE = 4096  # pixels of the longer side of a picture that is made of another file
 # A browser must not run anything in these files, whatever their bytes are.
 _HEADERS = {"Content-Security-Policy": "default-src 'none'; sandbox"}
+# Those that browsers play and Python may not know.
+_VIDEO_TYPES = {".m4v": "video/mp4", ".mkv": "video/x-matroska", ".ogv": "video/ogg"}
 _PICTURE = {"content": {"image/*": {}}, "description": "The picture's bytes"}
 
 
@@ -172,7 +174,8 @@ async def image_file(request: Request, id: Id, table: TableName = None) -> Respo
 
 def _video_type(path: Path) -> str:
     """The content type of a video, by its suffix."""
-    guessed = mimetypes.guess_type(path.name)[0] or ""
+    own = _VIDEO_TYPES.get(path.suffix.lower())
+    guessed = own or mimetypes.guess_type(path.name)[0] or ""
     return guessed if guessed.startswith("video/") else "application/octet-stream"
 
 

@@ -22,12 +22,13 @@ _MEDIA_TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-# Scripts come only from the page's own files; pictures come from the rows' urls. Text never becomes
-# markup, because the browser refuses to parse it.
+# Scripts come only from the page's own files, videos from this service, and pictures from the rows'
+# urls. Text never becomes markup, because the browser refuses to parse it.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src 'self' https: http: data: blob:; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+    "img-src 'self' https: http: data: blob:; media-src 'self' blob:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; "
+    "trusted-types 'none'"
 )
 
 

@@ -2,11 +2,12 @@
 // and its neighbours by picture and by text.
 
 import { about } from "./about.js";
-import { getJson, inTable } from "./api.js";
+import { getJson, hasKey, inTable } from "./api.js";
 import { duplicates, inFolder } from "./beside.js";
 import { $, copyText, el, grouped, toast, webAddress } from "./dom.js";
 import { isLocal, nameOf, picture, saveOriginal } from "./picture.js";
 import { follow } from "./tile.js";
+import { isFrame, player, stop } from "./video.js";
 import { Zoom } from "./zoom.js";
 
 const NEIGHBOURS = 12;
@@ -34,6 +35,7 @@ export class Detail {
   hide() {
     this.controller?.abort();
     this.dialog.classList.remove("whole");
+    this.endVideo();
     this.id = null;
     if (this.dialog.open) this.dialog.close();
   }
@@ -74,6 +76,7 @@ export class Detail {
   }
 
   draw(hit, table, modalities) {
+    this.endVideo();
     const box = this.picture(hit, table);
     const control = (name, label, text, onclick) =>
       el("button", { type: "button", class: "plain", "data-control": name, "aria-label": label, title: label, onclick }, text);
@@ -87,8 +90,9 @@ export class Detail {
       el("div", { class: "sides" },
         el("div", { class: "viewer" }, box,
           el("div", { class: "buttons", role: "group", "aria-label": "Picture" },
-            control("zoom-in", "Zoom in", "+", () => this.zoom.in()),
-            control("zoom-out", "Zoom out", "−", () => this.zoom.out()),
+            isFrame(hit) && hasKey() && control("play", "Play the video from here", "▶", () => this.play(hit, table)),
+            control("zoom-in", "Zoom in", "+", () => this.zoom?.in()),
+            control("zoom-out", "Zoom out", "−", () => this.zoom?.out()),
             control("whole", "Fill the window", "⤢", () => this.fill()),
             isLocal(hit) && el("button", { type: "button", class: "plain", onclick: () => saveOriginal(hit, table) }, "Download"))),
         el("div", { class: "about" },
@@ -103,6 +107,28 @@ export class Detail {
     this.table = table;
     this.showPlace();
     this.dialog.scrollTop = 0;
+    if (isFrame(hit) && !hasKey()) this.play(hit, table);
+  }
+
+  // Put the video in the place of its still picture, if the browser can play it.
+  play(hit, table) {
+    const viewer = this.dialog.querySelector(".viewer");
+    player(hit, table, (video) => {
+      if (!viewer.isConnected || this.id !== hit.id) return stop(video);
+      const wasFocused = viewer.contains(document.activeElement);
+      this.zoom = null;
+      viewer.classList.add("plays");
+      viewer.querySelector(".large").replaceWith(el("div", { class: "large" }, video));
+      if (wasFocused) video.focus();
+      return undefined;
+    }, () => {
+      if (hasKey() && viewer.isConnected) toast("This browser cannot play the video. Download it");
+    });
+  }
+
+  endVideo() {
+    const video = this.dialog.querySelector("video");
+    if (video) stop(video);
   }
 
   asHit() {
@@ -168,8 +194,8 @@ export class Detail {
     const isWhole = this.dialog.classList.toggle("whole");
     const button = this.dialog.querySelector("[data-control=whole]");
     button.setAttribute("aria-pressed", isWhole);
-    this.zoom.fit();
-    if (isWhole) this.zoom.act.enlarged();
+    this.zoom?.fit();
+    if (isWhole) this.zoom?.act.enlarged();
   }
 
   actions(hit) {
@@ -228,15 +254,15 @@ export class Detail {
     if (this.onZoomKey(event)) return;
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!step || event.ctrlKey || event.altKey || event.metaKey) return;
-    if (event.target.matches("ul, input, textarea")) return; // the arrow keys scroll these
+    if (event.target.matches("ul, input, textarea, video")) return; // the arrow keys scroll these
     event.preventDefault();
     this.act.step(this.id, step);
   }
 
   onZoomKey(event) {
-    if (!this.zoom || event.ctrlKey || event.altKey || event.metaKey || event.target.matches("input, textarea")) return false;
+    if (event.ctrlKey || event.altKey || event.metaKey || event.target.matches("input, textarea, video")) return false;
     const work = {
-      "+": () => this.zoom.in(), "=": () => this.zoom.in(), "-": () => this.zoom.out(), 0: () => this.zoom.fit(), f: () => this.fill(),
+      "+": () => this.zoom?.in(), "=": () => this.zoom?.in(), "-": () => this.zoom?.out(), 0: () => this.zoom?.fit(), f: () => this.fill(),
     }[event.key];
     if (!work) return false;
     event.preventDefault();
