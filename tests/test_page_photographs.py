@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -15,6 +16,7 @@ from playwright.sync_api import expect
 
 from browser import Chromium, Watched, watched
 from cliphouse.server.settings import ServeSettings
+from cliphouse.vocabulary import Progress
 from photographs import (
     CAPTIONS,
     DAYS,
@@ -430,6 +432,22 @@ def test_duplicates_come_in_lines(served: Served, monkeypatch: pytest.MonkeyPatc
     assert lines(threshold=0.0001)[-1]["groups"][0]["count"] > 100
     assert len(lines(threshold=0.0001)[-1]["groups"][0]["rows"]) == 100
     assert lines(table="plain", threshold=1)[-1] == {"groups": [], "total": 0, "more": 0}
+    # A client who goes away ends its comparison, and the next one begins.
+    ended = threading.Event()
+
+    def compare_for_ever(rows: object, threshold: float, tell: Progress) -> None:
+        try:
+            while True:
+                tell(1, 2)
+        finally:
+            ended.set()
+
+    with monkeypatch.context() as patched:
+        patched.setattr("cliphouse.server.duplicates.compare", compare_for_ever)
+        with served.http.stream("POST", "/api/duplicates", json={}) as answer:
+            assert next(answer.iter_lines()) == '{"progress":[1,2]}'
+        assert ended.wait(60)
+    assert lines()[-1]["total"] == 1
     monkeypatch.setattr("cliphouse.server.duplicates.MOST_ROWS", ROWS - 1)
     refused = post(served, "/api/duplicates")
     assert refused.status_code == 400

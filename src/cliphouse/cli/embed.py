@@ -68,6 +68,7 @@ def command(
                 on_wait=passed_over.tell_wait,
                 every=every,
                 scenes=scenes,
+                on_scenes=passed_over.tell_scenes,
             )
             done = embed_folder(Path(pictures), to, encoder, advance, chosen)
     if inputs is None:

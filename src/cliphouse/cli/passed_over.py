@@ -62,6 +62,10 @@ def tell_wait(holder: str) -> None:
     show.err.print(f"waiting for {holder}", markup=False)
 
 
+def tell_scenes(video: Path) -> None:
+    show.err.print(show.plain(f"finding the scenes of {video}"), markup=False)
+
+
 def tell(done: EmbedReport, is_listed: bool = False, dry_run: bool = False) -> None:
     """Print what was done, or would be, and name what was passed over and was not before; the first
     of it only, if not all of it is listed in a file (``is_listed``)."""

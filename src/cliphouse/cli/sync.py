@@ -87,6 +87,7 @@ def command(
         on_wait=passed_over.tell_wait,
         every=every,
         scenes=scenes,
+        on_scenes=passed_over.tell_scenes,
     )
     chosen = SyncOptions(to, name, embed)
     with open_table(

@@ -7,7 +7,7 @@ their shard is written, and a shard is written in one step.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,7 +64,8 @@ class EmbedOptions:
     writes to the shards, ``wait`` waits for it, and ``on_wait`` is told who it is; ``wait`` is None
     for callers without such a choice. Of a video one frame in ``every`` seconds is taken, or
     one of each scene with ``scenes``; without either it is what the shards have been told before,
-    or else ten seconds. Raises UserError if both are given."""
+    or else ten seconds. ``on_scenes`` is told of each video that is decoded to find its scenes.
+    Raises UserError if both ``every`` and ``scenes`` are given."""
 
     max_pixels: int = MAX_PIXELS
     sizes: EmbedSizes = EMBED_SIZES
@@ -75,6 +76,7 @@ class EmbedOptions:
     on_wait: OnHeld | None = None
     every: float | None = None
     scenes: bool = False
+    on_scenes: Callable[[Path], None] | None = None
 
     def __post_init__(self) -> None:
         if self.scenes and self.every is not None:
@@ -153,7 +155,7 @@ def follow_folder(
         known.find_files(finder.roots, root)
         return root
 
-    scenes = KnownScenes(shards, may_write=not options.dry_run)
+    scenes = KnownScenes(shards, not options.dry_run, options.on_scenes)
     videos = KnownVideos(known, options.every, options.scenes, scenes)
     found = find_pictures(folder, root_of, videos)
     faults = KnownFaults.read(shards, options.max_pixels)

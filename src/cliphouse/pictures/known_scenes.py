@@ -4,6 +4,7 @@ video."""
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from cliphouse.pictures.find import Picture
@@ -17,7 +18,11 @@ class KnownScenes:
     """What ``scenes.json`` in a folder of shards says: the times by the size and time of a video's
     file, so that one that was renamed or moved is known."""
 
-    def __init__(self, shards: Path, may_write: bool = True) -> None:
+    def __init__(
+        self, shards: Path, may_write: bool = True, tell: Callable[[Path], None] | None = None
+    ) -> None:
+        """``tell`` is told of each video that is to be decoded."""
+        self._tell = tell
         self._path = shards / _NAME
         self._may_write = may_write
         self._times: dict[str, list[float]] = {}
@@ -32,6 +37,8 @@ class KnownScenes:
         """When the scenes of the video of ``picture`` begin. Raises PictureError if it is none."""
         key = f"{picture.bytes} {picture.mtime_ns}"
         if key not in self._times:
+            if self._tell is not None:
+                self._tell(picture.path)
             self._times[key] = read_scenes(picture.path)
             self._write()
         return self._times[key]
