@@ -14,9 +14,11 @@ import pytest
 from PIL import Image
 
 import cliphouse
+from cliphouse.errors import PictureError
 from cliphouse.search.hits import Hit
+from cliphouse.server.images import Pictures
 from cliphouse.server.recent_urls import RecentUrls
-from cliphouse.server.settings import ServeSettings
+from cliphouse.server.settings import Limits, ServeSettings
 from heic import write_heic
 from serving import Served, serving
 from shard_files import make_shard
@@ -83,6 +85,28 @@ def test_a_photograph_of_a_telephone_is_sent(served: Served) -> None:
     assert answer.headers["content-type"] == "image/heif"
     small = served.http.get(f"/api/image/{PHONE}?size=64")
     assert Image.open(io.BytesIO(small.content)).format == "JPEG"
+
+
+def test_a_thumbnail_is_made_only_of_what_needs_one(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(2).integers(0, 255, (12, 16, 3), np.uint8)
+    drawn = Image.fromarray(pixels)
+    pictures = Pictures([tmp_path], Limits())
+    small = drawn.resize((200, 150))
+    small.save(tmp_path / "small.jpg")
+    data = (tmp_path / "small.jpg").read_bytes()
+    assert pictures.show(str(tmp_path / "small.jpg"), 256).data == data
+    thumbnail = Image.open(io.BytesIO(pictures.show(str(tmp_path / "small.jpg"), 64).data))
+    assert thumbnail.size == (64, 48)
+    (tmp_path / "cut.jpg").write_bytes(data[:-100])
+    with pytest.raises(PictureError):
+        pictures.show(str(tmp_path / "cut.jpg"), 256)
+    small.convert("CMYK").save(tmp_path / "ink.jpg")
+    assert pictures.show(str(tmp_path / "ink.jpg"), 256).data != (tmp_path / "ink.jpg").read_bytes()
+    large = drawn.resize((1600, 1200), Image.Resampling.BICUBIC)
+    large.save(tmp_path / "large.jpg", quality=95)  # decoded at a quarter of its size
+    shown = Image.open(io.BytesIO(pictures.show(str(tmp_path / "large.jpg"), 256).data))
+    exact = large.resize((256, 192), Image.Resampling.LANCZOS)
+    assert np.abs(np.asarray(shown, int) - np.asarray(exact, int)).mean() < 3
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,9 @@ class LargePictureError(PictureError):
     """A picture has more pixels than the limit."""
 
 
-def open_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def open_picture(path: Path, max_pixels: int = MAX_PIXELS, edge: int | None = None) -> Image.Image:
     """Open a picture as RGB: upright by its EXIF orientation, transparency on white, first frame.
+    With ``edge``, a large JPEG is decoded smaller, with at least so many pixels on each side.
 
     Raises PictureError if the file is not a picture, is damaged, or has more than ``max_pixels``.
     """
@@ -38,8 +39,9 @@ def open_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
         raise PictureError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:
         raise PictureError(f"{path}: cannot be read as a picture: {error}") from error
+    smaller = None if edge is None else lambda: edge
     with stream:
-        return read_picture(stream, str(path), max_pixels)
+        return read_with(stream, str(path), max_pixels, lambda image: None, smaller)[0]
 
 
 def read_picture(stream: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:

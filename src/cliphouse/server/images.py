@@ -31,6 +31,7 @@ router = APIRouter(prefix="/api", responses=RESPONSES)
 MAX_SIZE = 1024
 _KEPT_BYTES = 64_000_000
 _QUALITY = 85
+_SMALL_BYTES = 65_536  # of a JPEG that is sent as it is, in place of a thumbnail
 _WHOLE = 4096  # pixels of the longer side of a picture that is made of another file
 # A browser must not run anything in these files, whatever their bytes are.
 _HEADERS = {"Content-Security-Policy": "default-src 'none'; sandbox"}
@@ -127,8 +128,10 @@ class Pictures:
         return EncodedPicture(data, _media_type(io.BytesIO(data)))
 
     def _thumbnail(self, name: str, size: int) -> EncodedPicture:
+        if not is_made(name) and (small := _small_jpeg(Path(name), size)):
+            return small
         try:
-            image = open_any(name, self._limits.picture_pixels)
+            image = open_any(name, self._limits.picture_pixels, size)
         except PictureError as error:
             said = str(error).replace(split_frame(name)[0], "this row's picture")
             raise type(error)(said) from error
@@ -170,6 +173,22 @@ async def image_file(request: Request, id: Id, table: TableName = None) -> Respo
     return FileResponse(
         found.path, headers=_HEADERS, media_type=found.media_type, filename=found.path.name
     )
+
+
+def _small_jpeg(path: Path, size: int) -> EncodedPicture | None:
+    """The file as it is, if it is a whole JPEG that needs no thumbnail of ``size`` pixels."""
+    if path.stat().st_size > _SMALL_BYTES:
+        return None
+    data = path.read_bytes()
+    if not data.startswith(b"\xff\xd8") or not data.endswith(b"\xff\xd9"):
+        return None
+    try:
+        with identify(io.BytesIO(data)) as image:
+            is_small = image.format == "JPEG" and image.mode in ("RGB", "L")
+            is_small = is_small and max(image.size) <= size
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
+        return None
+    return EncodedPicture(data, "image/jpeg") if is_small else None
 
 
 def _video_type(path: Path) -> str:
