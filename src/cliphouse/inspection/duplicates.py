@@ -147,7 +147,7 @@ def _clause(condition: Condition | None) -> str:
 
 def _group(rows: ComparableRows, places: Sequence[int]) -> DuplicateGroup:
     first = places[0]
-    scores = (rows.vectors[list(places)] @ rows.vectors[first]).tolist()
+    scores = np.minimum(rows.vectors[list(places)] @ rows.vectors[first], 1).tolist()
     files = {rows.files[place] for place in places}
     is_file = len(files) == 1 and files != {""}
     found = tuple(
