@@ -6,7 +6,7 @@ TREE := src tests tools benchmarks
 # Modules are compiled once, not in each of the processes that the tests start.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo serve-demo test test-firefox browser check lint types rooms format docs site \
+.PHONY: demo serve-demo test test-thorough test-firefox browser check lint types rooms format docs site \
   screenshots reliability \
   bench-ingest bench-search bench-layout bench-encode bench-plan bench-recall bench-centred bench-serve \
   bench-page bench-cli bench-large bench-columns bench-words bench-embed bench-sync soak clean
@@ -21,6 +21,10 @@ serve-demo: $(VENV)/.installed
 
 test: check browser
 	$(BIN)/pytest
+
+# As `make test`, but tests with random input try several times as many examples.
+test-thorough: check browser
+	THOROUGH=1 $(BIN)/pytest
 
 # The page's main ways in a Firefox that is installed. CI has none, so it is no part of `make test`.
 test-firefox: $(VENV)/.test-installed

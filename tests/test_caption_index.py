@@ -19,6 +19,7 @@ from cliphouse.search.filter import Filter
 from cliphouse.table import Table
 from conftest import OpenTable, Run
 from shard_files import make_shard
+from thorough import examples
 
 ROWS = 6000
 _ODD = ("İstanbul", "straße", "STRASSE", "Σίσυφος", "ΌΣΟΣ", "東京 タワー", "Müller", "ﬀ Kelvin K")
@@ -108,7 +109,7 @@ def test_rare_parts_are_found_by_reading_few_granules(table: Table) -> None:
     assert share_of(table, "東京 タワー") == 1  # of every eighth row
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(4, 12), deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     parts=st.lists(
         st.one_of(

@@ -18,6 +18,7 @@ from cliphouse.errors import CliphouseError
 from cliphouse.search.condition import ConditionError, every, typed_condition
 from conftest import Run
 from shard_files import make_shard
+from thorough import examples
 
 # Each with the position at which it is wrong (None: no single place), and what is told.
 MISTAKES: list[tuple[str, int | None, str]] = [
@@ -146,7 +147,7 @@ _PIECES = [
 
 
 @settings(
-    max_examples=300,
+    max_examples=examples(80, 300),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

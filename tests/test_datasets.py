@@ -33,6 +33,7 @@ from conftest import Run
 from crash import Victim, changes
 from forked import python
 from img2dataset import TYPES, WRITERS, Sample, members, samples, write_tar, write_webdataset
+from thorough import examples
 
 TINY = load_encoder("tiny")
 
@@ -166,7 +167,7 @@ def test_bad_members_are_named_and_the_others_embedded(tmp_path: Path) -> None:
     assert (again.outcome, again.rows, again.skipped, again.named) == ("there", 3, 3, ())
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(5, 12), deadline=None, suppress_health_check=list(HealthCheck))
 @given(share=st.floats(0, 1), on_block=st.booleans(), is_damaged=st.booleans())
 def test_a_tar_that_is_cut_off_gives_what_is_whole_and_is_named(
     tmp_path_factory: pytest.TempPathFactory, share: float, on_block: bool, is_damaged: bool
@@ -389,7 +390,7 @@ _VALUES = st.one_of(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(10, 25), deadline=None)
 @given(rows=st.lists(st.dictionaries(st.sampled_from("abc"), _VALUES), min_size=1, max_size=6))
 def test_metadata_of_any_kind_becomes_columns(rows: list[dict[str, Any]]) -> None:
     table = json_table([json.dumps(row).encode() for row in rows], None)

@@ -30,6 +30,7 @@ from cliphouse.server.settings import ServeSettings
 from conftest import Run
 from serving import serving
 from shard_files import MadeShard, make_shard, unit_vectors
+from thorough import examples
 
 ROWS, DIM = 400, 512
 TAGS = ["UNLIKELY", "UNSURE", "NSFW", "", "UNLIKELY"]
@@ -638,7 +639,9 @@ _FIELDS = st.fixed_dictionaries(
 
 
 @settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(30, 100),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(body=_FIELDS | _VALUES)
 @example(body={"text": "\ud800"})

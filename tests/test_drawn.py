@@ -24,6 +24,7 @@ from cliphouse.pictures.scenes import (
     Thing,
     random_scene,
 )
+from thorough import examples
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -108,7 +109,7 @@ def test_sentence(query: Query, sentence: str) -> None:
 
 
 @given(seeds)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(60, 300), deadline=None)
 def test_captions_are_true_of_their_scene(seed: int) -> None:
     rng = np.random.default_rng(seed)
     scene = random_scene(rng)
@@ -159,7 +160,7 @@ def test_colour_is_in_the_pixels(colour: str, shape: str) -> None:
 
 
 @given(seeds)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(20, 60), deadline=None)
 def test_drawn_as_stated(seed: int) -> None:
     """As many shapes as the scene says, all inside the central square."""
     rng = np.random.default_rng(seed)

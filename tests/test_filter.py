@@ -16,6 +16,7 @@ from cliphouse.search.condition import Condition
 from cliphouse.search.selectivity import estimate_selectivity
 from conftest import OpenTable
 from shard_files import make_shard
+from thorough import examples
 
 ROWS = 40
 HOSTS = ("example.org", "img.example.org", "badexample.org", "EXAMPLE.org:8080", "other.net")
@@ -100,7 +101,9 @@ optional_bounds = {
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(12, 40),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(values=st.fixed_dictionaries({}, optional=optional_bounds))
 def test_a_filter_means_what_it_says(table: Table, values: dict[str, object]) -> None:

@@ -23,6 +23,7 @@ from cliphouse.errors import CliphouseError, ShardError
 from cliphouse.shards.files import DataFile
 from cliphouse.shards.npy import NpyFile
 from shard_files import MadeShard, make_shard
+from thorough import examples
 
 ROWS, LEAST, K = 40, 120, 5  # half of the rows are LEAST pixels wide or wider
 MANY = 16 * 2**20  # bytes
@@ -74,7 +75,9 @@ def passing(world: World, where: str) -> list[int] | None:
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(8, 25),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.lists(st.sampled_from(_PIECES), min_size=1, max_size=8).map("".join))
 @example("1) OR (1")
@@ -132,7 +135,7 @@ _DTYPES = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(40, 150), deadline=None)
 @given(
     shape=_SHAPES,
     dtype=_DTYPES,

@@ -32,6 +32,7 @@ from cliphouse.table import Table
 from conftest import OpenTable
 from hooked import Hooks, hooked_ingest, small_batches
 from shard_files import MadeShard, make_shard
+from thorough import examples
 
 
 def stored(table: Table, column: str, precision: str = "Float32") -> np.ndarray:
@@ -117,7 +118,7 @@ def test_without_text_embeddings(tmp_path: Path, open_table: OpenTable) -> None:
     assert (row["NSFW"], row["width"]) == ("", 0)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=examples(3, 6), deadline=None)
 @given(st.sets(st.integers(0, 59), max_size=60), st.integers(1, 25))
 def test_only_missing_rows_are_loaded(
     tmp_path_factory: pytest.TempPathFactory, gone: set[int], batch: int

@@ -29,6 +29,7 @@ from cliphouse.table import Table
 from conftest import OpenTable, Run
 from shard_files import make_shard
 from standin_cluster import StandInCluster
+from thorough import examples
 
 ROWS = 6
 LAION = {"url": [f"https://e.org/{n}.jpg" for n in range(ROWS)], "caption": ["a cat"] * ROWS}
@@ -423,7 +424,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Table]:
         yield table
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=examples(3, 6), deadline=None)
 @given(st.lists(columns(), min_size=4, max_size=12))
 def test_any_column_comes_back_from_exports_and_from_a_table_made_of_one(
     tmp_path_factory: pytest.TempPathFactory, shared: Table, drawn: list[pa.Array]

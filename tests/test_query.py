@@ -20,6 +20,7 @@ from cliphouse.pictures.drawn import write_pictures
 from cliphouse.search.query.operand import operands_of
 from cliphouse.search.query.reader import QueryReader
 from cliphouse.search.query.vector import QueryVector
+from thorough import examples
 
 ROWS = 60
 
@@ -76,7 +77,9 @@ def test_operands_of_every_kind_are_weighted_and_summed(
 
 
 @settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(8, 20),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(weights=st.lists(st.floats(0.01, 100), min_size=2, max_size=4))
 def test_only_the_ratio_of_weights_matters(reader: QueryReader, weights: list[float]) -> None:

@@ -17,6 +17,7 @@ from cliphouse.loading.bfloat16 import bfloat16_bits
 from cliphouse.table import Table
 from conftest import OpenTable
 from shard_files import MadeShard, make_shard
+from thorough import examples
 
 ROWS, DIM = 600, 32
 
@@ -60,7 +61,9 @@ def truth(
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(8, 25),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     seed=st.integers(0, 2**32 - 1),

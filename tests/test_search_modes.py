@@ -18,6 +18,7 @@ from cliphouse.loading.bfloat16 import bfloat16_bits
 from cliphouse.schema.index_spec import IndexSpec
 from cliphouse.table import Table
 from shard_files import make_shard
+from thorough import examples
 
 DIM = 64
 MODES = ("auto", "exact", "codes", "hnsw")
@@ -82,7 +83,9 @@ def world(folder: tuple[Path, str]) -> Iterator[World]:
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(20, 60),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     seed=st.integers(0, 2**32 - 1),
@@ -123,7 +126,9 @@ def test_every_mode_keeps_its_promises(
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(15, 40),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     seed=st.integers(0, 2**32 - 1),

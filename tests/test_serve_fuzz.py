@@ -13,13 +13,14 @@ from cliphouse.server.app import create_app
 from cliphouse.server.service import Service
 from cliphouse.server.settings import ServeSettings
 from serving import Drawn, Served, serving
+from thorough import examples
 
 if TYPE_CHECKING:  # it takes a second to import, in every process of a parallel run
     import schemathesis
     from schemathesis.core.transport import Response
     from schemathesis.schemas import APIOperation, BaseSchema
 
-CASES = 30  # of each route; raise it to look harder
+CASES = examples(8, 30)  # of each route
 LABELS = [
     f"{method.upper()} {path}"
     for path, methods in create_app(ServeSettings()).openapi()["paths"].items()
@@ -117,7 +118,7 @@ def test_no_chain_of_requests_fails(served: Served, schema: BaseSchema) -> None:
     seen: set[str] = set()
     Chain.run(
         settings=settings(
-            max_examples=12,
+            max_examples=examples(5, 12),
             deadline=None,
             derandomize=True,
             stateful_step_count=6,

@@ -23,6 +23,7 @@ from cliphouse.shards.metadata import MetadataFile
 from cliphouse.shards.npy import NpyFile
 from cliphouse.shards.reader import BatchLimits, ShardReader
 from shard_files import MadeShard, make_shard
+from thorough import examples
 
 
 def read(made: MadeShard, start: int = 0, stop: int | None = None) -> pa.Table:
@@ -35,7 +36,7 @@ def vectors(table: pa.Table, column: str) -> np.ndarray:
     return lists.flatten().to_numpy().reshape(len(lists), -1)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(20, 40), deadline=None)
 @given(
     rows=st.integers(1, 90),
     row_group=st.integers(1, 40),
@@ -284,7 +285,7 @@ def test_many_bad_rows_are_counted(tmp_path: Path) -> None:
     refuse(tmp_path, r"text_emb_0\.npy: rows 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 10 more hold only")
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(20, 50), deadline=None)
 @given(
     dtype=st.sampled_from(["<f2", "<f4"]),
     bad=st.dictionaries(st.integers(0, 49), st.sampled_from([np.nan, np.inf, -np.inf, 0.0])),
@@ -322,7 +323,7 @@ def test_no_npy_is_named(tmp_path: Path, data: bytes) -> None:
     refuse(tmp_path, r"img_emb_0\.npy: not a readable \.npy file")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(100, 300), deadline=None)
 @given(
     header=st.binary(max_size=200), version=st.sampled_from([b"\1\0", b"\2\0", b"\3\0", b"\7\0"])
 )
@@ -336,7 +337,7 @@ def test_any_damaged_header_is_told_as_one(
         NpyFile.open(DataFile(fsspec.filesystem("file"), str(path), details["size"], ""))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(40, 100), deadline=None)
 @given(st.data())
 def test_a_damaged_footer_is_told_or_harmless(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -23,6 +23,7 @@ from cliphouse.table import Table
 from hooked import Hooks, hooked_ingest, small_batches
 from shard_files import MadeShard, make_shard
 from test_ingest import unfinish
+from thorough import examples
 
 ROWS = 20
 # Any subset, and large ones as often as small ones.
@@ -135,7 +136,7 @@ def begin(table: Table, made: MadeShard, small: LoadSettings, arrived: set[int] 
 numbers = itertools.count(1)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=examples(3, 10), deadline=None)
 @given(st.data())
 def test_a_slow_worker_doubles_nothing(
     tmp_path_factory: pytest.TempPathFactory, shared: Table, data: st.DataObject
