@@ -25,7 +25,8 @@ NEEDLESS = {
 }
 OTHERS = {
     *("cliphouse.client", "cliphouse.export", "cliphouse.loading.ingest", "cliphouse.server"),
-    *("cliphouse.pictures.files", "cliphouse.planning.plan", "cliphouse.recall.measure"),
+    *("cliphouse.pictures.files", "cliphouse.planning.build", "cliphouse.planning.plan"),
+    *("cliphouse.inspection.statistics", "cliphouse.recall.measure"),
 }
 MODEL = {"onnxruntime", "tokenizers"}
 ENGINE = {"chdb", "clickhouse_connect", "numpy", "pyarrow", "urllib3", "asyncio"}
@@ -164,9 +165,13 @@ def test_the_engine_is_started_once(tmp_path: Path) -> None:
         "from cliphouse.engine.opening import open_connection; "
         "connection = open_connection(parse_address(sys.argv[1]), create=True); "
         "version = connection.query('SELECT version() AS v').to_pylist()[0]['v']; "
-        "print('ThreadPool\\n' in names, version == chdb.engine_version)"
+        "known = connection._client.server_settings; "
+        "rows = connection.query('SELECT name, default FROM system.settings').to_pylist(); "
+        "held = {row['name']: row['default'] for row in rows}; "
+        "print('ThreadPool\\n' in names, version == chdb.engine_version, len(held) > 1000, "
+        "{n: s.value for n, s in known.items()} == {n: held[n] for n in known} != {})"
     )
-    assert run(code, str(tmp_path / "db")).split() == ["False", "True"]
+    assert run(code, str(tmp_path / "db")).split() == ["False", "True", "True", "True"]
 
 
 def test_every_name_is_what_its_module_has() -> None:

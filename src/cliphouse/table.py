@@ -16,7 +16,6 @@ from cliphouse.engine.occupant import WAIT_SECONDS, Patience
 from cliphouse.engine.quoting import identifier
 from cliphouse.engine.retry import RETRY_TIMES, RetryTimes
 from cliphouse.errors import CliphouseError, QueryError
-from cliphouse.inspection.statistics import TableStatistics, read_statistics
 from cliphouse.models import Device, Encoder
 from cliphouse.schema.handle import described
 from cliphouse.search.filter import Filter
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from cliphouse.inspection.check import CheckReport
     from cliphouse.inspection.duplicates import DuplicateGroup
     from cliphouse.inspection.facets import Facet
+    from cliphouse.inspection.statistics import TableStatistics
     from cliphouse.inspection.summary import TableSummary
 
 
@@ -215,6 +215,8 @@ class Table(IndexingTable):
 
     def statistics(self) -> TableStatistics:
         """Histograms and frequent values of the columns (see cliphouse.inspection.statistics)."""
+        from cliphouse.inspection.statistics import read_statistics
+
         return read_statistics(self.handle)
 
     def facets(self, columns: Sequence[str], request: Request, most: int = 20) -> tuple[Facet, ...]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Literal
 from cliphouse.cluster.placement import insist_on_all_shards
 from cliphouse.engine.connection import Connection
 from cliphouse.engine.database import AGAIN, GOES_ON
-from cliphouse.planning.build import BuildForecast, forecast_here
 from cliphouse.recall.keep import forget_measured, keep_measured
 from cliphouse.schema.handle import TableHandle, open_table
 from cliphouse.schema.index_spec import IndexSpec
@@ -22,6 +21,7 @@ from cliphouse.vocabulary import AUTO_KS, BuildProgress, Measured, Metric, Modal
 if TYPE_CHECKING:
     from cliphouse.indexing.build import BuiltIndex
     from cliphouse.indexing.captions import BuiltCaptionIndex
+    from cliphouse.planning.build import BuildForecast
     from cliphouse.recall.rounding import RoundingCost
 
 
@@ -75,6 +75,8 @@ class IndexingTable(LoadingTable):
     def forecast(self, spec: IndexSpec) -> BuildForecast:
         """What an index will take on this machine. Raises TableError if it cannot be built."""
         self._require_index()
+        from cliphouse.planning.build import forecast_here
+
         return forecast_here(self._search.known(spec.modality).table, spec)
 
     def index_captions(self, progress: BuildProgress | None = None) -> BuiltCaptionIndex:

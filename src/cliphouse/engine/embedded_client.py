@@ -1,10 +1,11 @@
-"""The driver's client of the embedded engine, without two things that take time and tell nothing.
+"""The driver's client of the embedded engine, without things that take time and tell nothing.
 
 ``import chdb`` starts an engine in memory to ask it for its version, and stops it: a tenth of a
 second of every command. Here its library is imported with a connection that answers nothing.
 
-Each new client of the driver reads all 1,400 settings of the engine. They are those of the process:
-here the first client reads them for all.
+Each new client of the driver reads all 1,400 settings of the engine, to know those that it may not
+change. Here there is none, and it is told of the few that it looks at. What else it asks is alike
+for all clients of the process: only the first one asks.
 """
 
 from __future__ import annotations
@@ -18,6 +19,12 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 _LIBRARY = "chdb._chdb"
+# Settings that the driver looks at, with the engine's defaults.
+_LOOKED_AT = {
+    "cast_string_to_dynamic_use_inference": "0",
+    "date_time_input_format": "best_effort",
+    "output_format_arrow_string_as_string": "1",
+}
 _DEEPBIND = 8  # RTLD_DEEPBIND: the library uses its own allocator, as its package has it
 
 
@@ -84,6 +91,11 @@ class EmbeddedClient(ChdbClient):
             vars(sys.modules["chdb"])["engine_version"] = self.server_version  # as chdb asks for it
         else:
             self._apply_init_result(self._known)
+
+    def _execute_operation(self, operation: Any) -> object:
+        if "FROM system.settings" in operation.text:
+            return [{"name": n, "value": v, "readonly": 0} for n, v in _LOOKED_AT.items()]
+        return super()._execute_operation(operation)
 
     def _apply_init_result(self, result: Any) -> None:
         type(self)._known = result

@@ -29,7 +29,7 @@ class _Count:
 
 
 class ReadingMeter:
-    """Measures what an embedded engine reads from the meter's creation until ``read``.
+    """Measures what an embedded engine reads from the meter's creation until it is read.
 
     The engine's statistics of a single query have only the rows of its result, so the meter
     compares the engine's counters. No other process uses an embedded engine.
@@ -37,18 +37,21 @@ class ReadingMeter:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        first = self._count()
         self._start = self._count()
-        self._counter_bytes = (self._start.bytes - first.bytes) / first.counters
+
+    def read_rows(self) -> int:
+        """The rows that were read since the meter was created."""
+        return self._rows_until(self._count())
 
     def read(self) -> Reading:
         """What was read since the meter was created."""
-        now, start = self._count(), self._start
-        own_bytes = round(self._counter_bytes * start.counters)
-        return Reading(
-            max(0, now.rows - start.rows - start.counters),
-            max(0, now.bytes - start.bytes - own_bytes),
-        )
+        now, then = self._count(), self._count()
+        counter_bytes = (then.bytes - now.bytes) / now.counters
+        own_bytes = round(counter_bytes * self._start.counters)
+        return Reading(self._rows_until(now), max(0, now.bytes - self._start.bytes - own_bytes))
+
+    def _rows_until(self, now: _Count) -> int:
+        return max(0, now.rows - self._start.rows - self._start.counters)
 
     def _count(self) -> _Count:
         counted = self._connection.query(_COUNTERS).to_pylist()[0]

@@ -115,7 +115,7 @@ class Searcher:
             k=request.k,
             encode_ms=encode_ms,
             search_ms=elapsed,
-            rows_read=meter.read().rows if meter else None,
+            rows_read=meter.read_rows() if meter else None,
         )
         hits = look_for_files(page.hits, self._facts.info.roots)
         return SearchResult(
