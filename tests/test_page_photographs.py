@@ -276,7 +276,11 @@ def _words_in_names_are_told_apart_from_meaning(watch: Watched) -> None:
     expect(by_words).to_have_attribute("aria-pressed", "true")
     expect(page.locator("#count")).to_contain_text(f"{len(found)} pictures")
     page.get_by_text("Export", exact=True).click()
-    page.get_by_role("button", name="JSON", exact=True).click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="JSON", exact=True).click()
+    listed = json.loads(download.value.path().read_text())["rows"]
+    assert [(row["id"], row["caption"]) for row in listed] == [(n, CAPTIONS[n]) for n in found]
+    page.get_by_role("button", name="Copy SQL").click()
     expect(page.locator("#toast")).to_contain_text("Only a search by meaning")
     page.keyboard.press("Escape")
     kinds.get_by_role("button", name="Alike in meaning").click()
@@ -332,6 +336,10 @@ def test_one_photograph_in_its_folder_with_its_duplicates(
     assert sorted(lines) == sorted(str(made.path(row)) for row in (*SAME, NEAR))
     bar.get_by_role("button", name="Hide").click()
     expect(page.locator(f'#grid .tile[data-id="{row}"]')).to_have_count(0)
+    assert not set(watch.ids()) & {*SAME, NEAR}
+    expect(page.locator("#toast")).to_contain_text("close this tab")
+    page.reload()
+    expect(page.locator("#grid img.shown").first).to_be_visible()
     assert not set(watch.ids()) & {*SAME, NEAR}
     page.get_by_role("button", name="Show 3 hidden").click()
     expect(page.locator(f'#grid .tile[data-id="{row}"]')).to_be_visible()

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
 import pytest
 
+from cliphouse.server import copies
 from cliphouse.server.settings import ServeSettings
 from own_columns import DAYS, LANGUAGES, ROWS, SCORES, load_own_columns
 from serving import Served, serving
@@ -96,3 +101,33 @@ def test_what_means_nothing_is_refused(served: Served) -> None:
         assert said in answer.json()["error"]["message"], body
     for wrong in ({"k": 0}, {"k": 1001}, {"sort": ""}, {"where": "1"}):
         assert post(served, **wrong).status_code == 422
+
+
+def test_a_list_is_a_file_in_three_formats(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copies, "MOST_ROWS", 7)  # a page
+    asked = {"sort": "-aesthetic", "k": 20, "filter": {"language": {"in": ["en", "de"]}}}
+    wanted = expected(SCORES, True, lambda row: LANGUAGES[row] in ("en", "de"))[:20]
+    files = {
+        name: served.http.post(f"/api/rows/download?format={name}", json=asked)
+        for name in ("json", "csv", "parquet")
+    }
+    found = files["json"].json()
+    assert [row["id"] for row in found["rows"]] == wanted
+    fields = {"fields": list(found["rows"][0])}
+    assert found["rows"] == list(islice(walk(served, **asked | fields), 20))
+    after = post(served, **asked | {"k": 1, "cursor": found["cursor"]})["rows"]
+    assert after[0]["id"] not in wanted
+    tables = [
+        pa_csv.read_csv(io.BytesIO(files["csv"].content)),
+        pq.read_table(io.BytesIO(files["parquet"].content)),
+    ]
+    for table in tables:
+        assert table.column("id").to_pylist() == wanted
+        assert table.column("aesthetic").to_pylist() == [SCORES[row] for row in wanted]
+    assert tables[1].column("taken").to_pylist() == [DAYS[row] for row in wanted]
+    assert not {"image_embedding", "text_embedding"} & set(tables[1].column_names)
+    none = {"filter": {"language": {"in": ["none"]}}}
+    for name in ("csv", "parquet"):
+        assert served.http.post(f"/api/rows/download?format={name}", json=none).status_code == 200
+    too_many = served.http.post("/api/rows/download", json={"k": 10_001})
+    assert too_many.status_code == 422

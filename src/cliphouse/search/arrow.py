@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 
@@ -58,3 +59,18 @@ def results_table(
     ]
     schema = hits_schema(fields).insert(0, pa.field("query", pa.string()))
     return pa.Table.from_pylist(rows, schema=schema)
+
+
+def rows_table(rows: Sequence[Mapping[str, Any]], types: Mapping[str, str]) -> pa.Table:
+    """Rows of a table, as `read_rows` reads them, whose columns have the ``types`` of SQL."""
+    names = list(rows[0]) if rows else []
+    columns = [pa.array([row[name] for row in rows], _known_type(types[name])) for name in names]
+    return pa.table(columns, names)
+
+
+def _known_type(sql: str) -> pa.DataType | None:
+    """The type of a column that we made; None, for Arrow to find out, of another."""
+    try:
+        return _as_text(arrow_type(sql))
+    except (ValueError, StopIteration):
+        return None

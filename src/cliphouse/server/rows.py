@@ -17,7 +17,7 @@ from cliphouse.server.schema import Name
 from cliphouse.server.strict import Strict
 
 router = APIRouter(prefix="/api", responses=RESPONSES)
-_Column = Annotated[str, Field(min_length=1, max_length=200)]
+ColumnName = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class StartBody(Strict):
@@ -36,7 +36,7 @@ class RowsBody(Filtered):
 
     sort: Annotated[str, Field(min_length=1, max_length=201)] = "id"
     k: Annotated[int, Field(ge=1, le=MOST_ROWS)] = 100
-    fields: list[_Column] = Field(["url", "caption"], max_length=100)
+    fields: list[ColumnName] = Field(["url", "caption"], max_length=100)
     cursor: Annotated[str, Field(max_length=20_000)] | None = None
     start: StartBody | None = None
     before: bool = False

@@ -2,14 +2,15 @@
 
 import { hasKey, linkWithKey } from "./api.js";
 import { $, copyText, saveFile, toast } from "./dom.js";
-import { isAsking, isNaming, isPrivate } from "./state.js";
+import { isAsking, isPrivate } from "./state.js";
 
 const LABELS = { command: "Command", python: "Python", sql: "SQL" };
 
-export function offerExport(results, current) {
+// `shown` is what is shown, the results of the search or a list; `current` the page's state.
+export function offerExport(shown, current) {
   const run = (work) => async (event) => {
     const button = event.currentTarget;
-    if (!isAsking(current()) && !(button.dataset.code in LINKS)) return toast(isNaming(current()) ? "Only a search by meaning can be exported" : "Search for something first");
+    if (!isAsking(current()) && button.dataset.code && !(button.dataset.code in LINKS)) return toast("Only a search by meaning can be copied as code");
     button.disabled = true;
     try {
       await work(button.dataset);
@@ -22,10 +23,10 @@ export function offerExport(results, current) {
     return undefined;
   };
   for (const button of $("export").querySelectorAll("[data-format]")) {
-    button.addEventListener("click", run(({ format }) => download(results, format)));
+    button.addEventListener("click", run(({ format }) => download(shown(), format)));
   }
   for (const button of $("export").querySelectorAll("[data-code]")) {
-    button.addEventListener("click", run(({ code }) => (LINKS[code] ? LINKS[code](current()) : copyCode(results, code))));
+    button.addEventListener("click", run(({ code }) => (LINKS[code] ? LINKS[code](current()) : copyCode(shown(), code))));
   }
   $("export-menu").addEventListener("toggle", () => { $("link-with-key").hidden = !hasKey(); });
 }

@@ -4,7 +4,7 @@ import { fromAddress, toAddress } from "./address.js";
 import { getJson, inTable } from "./api.js";
 import { Detail } from "./detail.js";
 import { $, grouped } from "./dom.js";
-import { excluded } from "./excluded.js";
+import { excluded, excludedOf, keepExcluded } from "./excluded.js";
 import { known, offeredBy } from "./fields.js";
 import { FOLDER, boxFilter, showWithin } from "./folders.js";
 import { Kinds } from "./kinds.js";
@@ -227,6 +227,7 @@ function showStatus() {
 
 function restore() {
   excluded.clear();
+  keepExcluded();
   shownBody = null;
   listing.text = null;
   show();
@@ -332,7 +333,7 @@ async function describe() {
       filters.offer(info);
       sorting.offer(info);
       selection.clear();
-      excluded.clear();
+      excludedOf(info.summary.table);
       $("to-map").hidden = !info.places;
     }
   } finally {
@@ -373,7 +374,7 @@ function listen() {
     event.preventDefault();
     $("words").focus({ preventScroll: true });
   });
-  offerExport(results, () => state);
+  offerExport(current, () => state);
   // The menus' values need statistics, so count them only when somebody opens the filters.
   $("filters-menu").addEventListener("toggle", () => {
     if ($("filters-menu").open) views.readValues().catch((error) => showProblem(error.message));

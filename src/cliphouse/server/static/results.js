@@ -184,6 +184,10 @@ export class Listing extends Results {
     }
   }
 
+  async file(format, k) {
+    return (await post(`/api/rows/download?format=${format}`, { ...this.body, k })).blob();
+  }
+
   rows(more, signal) {
     return postJson("/api/rows", { ...this.body, fields: this.fields, ...more }, signal);
   }

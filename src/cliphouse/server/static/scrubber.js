@@ -42,7 +42,7 @@ export class Scrubber {
     this.hide();
     this.asked = text;
     if (!column || rows > LARGEST) return;
-    await idle(); // the pictures come first
+    await settled(); // the pictures come first
     if (this.asked !== text) return;
     try {
       const { groups, are_all: areAll } = await postJson("/api/groups", body);
@@ -162,7 +162,11 @@ export class Scrubber {
   }
 }
 
-const idle = () => new Promise((resolve) => {
-  if (window.requestIdleCallback) requestIdleCallback(resolve, { timeout: 500 });
-  else setTimeout(resolve, 200);
-});
+// Once the first pictures are there, or after a second.
+async function settled() {
+  for (let i = 0; i < 20; i += 1) {
+    await new Promise((resolve) => { setTimeout(resolve, 50); });
+    const first = [...$("grid").querySelectorAll("img")].slice(0, 12);
+    if (first.length && first.every((image) => image.complete)) return;
+  }
+}

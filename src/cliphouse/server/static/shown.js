@@ -1,8 +1,8 @@
 // Changes of what is shown without a new request: stacks of near-duplicates that open, pictures that
 // are hidden, and what comes before the first one.
 
-import { toast } from "./dom.js";
-import { excluded } from "./excluded.js";
+import { grouped, toast } from "./dom.js";
+import { excluded, keepExcluded } from "./excluded.js";
 import { MEMBERS, STACK } from "./tile.js";
 
 export class Shown {
@@ -39,10 +39,12 @@ export class Shown {
     changed();
   }
 
-  // Hide pictures until they are shown again.
+  // Hide pictures until they are shown again or the tab closes.
   exclude(hits) {
     const ids = new Set(hits.map(({ id }) => id));
     for (const id of ids) excluded.add(id);
+    keepExcluded();
+    toast(`${grouped(ids.size)} hidden until you show them again or close this tab`);
     for (const source of this.page.sources) {
       source.remove(ids);
       if (source.left) source.left.content.cells = source.left.content.cells.filter(({ hit }) => !ids.has(hit.id));
