@@ -54,11 +54,11 @@ def folder(
     make_shard(folder / "b", 3, 300, DIM)
     with Table(folder / "db") as table:
         table.ingest(folder / "a", precision=request.param, codes="rabitq")
-        for spec in (IndexSpec("image"), IndexSpec("image", "l2"), IndexSpec("text", m=8)):
-            table.index(spec)
+        for modality, metric in (("image", "cosine"), ("image", "l2"), ("text", "cosine")):
+            table.index(IndexSpec(modality, metric, m=8, ef_construction=64))  # type: ignore[arg-type]
         table.ingest(folder / "b")  # no index covers these
         table.sql("DELETE FROM laion WHERE id % 7 = 2")
-        table.recall("image", queries=30, save=True)
+        table.recall("image", k=10, queries=30, save=True, quick=True)
     return folder, request.param
 
 
