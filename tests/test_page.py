@@ -578,6 +578,10 @@ def test_the_dataset_view(watch: Watched, page_data: PageData) -> None:
     assert sum(counts) == len(page_data.web["width"])
     page.get_by_role("link", name="Search", exact=True).click()
     expect(page.locator("#welcome")).to_be_visible()
+    for view in ("dataset", "duplicates"):
+        page.goto(f"{watch.url}/?view={view}&table=none")
+        expect(page.get_by_role("alert")).to_contain_text("no table 'none'")
+    watch.errors.clear()  # the browser logs the answers' status
 
 
 def test_by_keyboard_alone(watch: Watched, page_data: PageData) -> None:

@@ -3,6 +3,7 @@
 import { post } from "./api.js";
 import { $, el, grouped } from "./dom.js";
 import { pathOf, picture } from "./picture.js";
+import { showProblem } from "./status.js";
 import { follow } from "./tile.js";
 
 const THRESHOLDS = [0.99, 0.97, 0.94];
@@ -25,7 +26,6 @@ class Duplicates {
     this.groups = [];
     this.said = el("p", { class: "quiet", role: "status", "aria-live": "polite" });
     this.bar = el("progress", { "aria-label": "Compared", max: 1, hidden: true });
-    this.problem = el("p", { class: "problem", role: "alert", hidden: true });
     this.threshold = el("select", { onchange: () => this.start() }, THRESHOLDS.map((value) => el("option", { value, selected: value === USUAL }, value)));
     const button = (text, onclick) => el("button", { type: "button", class: "plain", onclick }, text);
     this.all = button("Select all but one of each", () => this.act.selectThese(this.groups.flatMap(({ rows }) => rows.slice(1).map(asHit))));
@@ -34,7 +34,7 @@ class Duplicates {
     root.replaceChildren(
       el("div", { class: "status" }, el("div", {}, this.said, this.bar),
         el("div", { class: "buttons" }, el("label", { class: "field" }, "Alike from ", this.threshold), button("Compare again", () => this.start()), this.all)),
-      this.problem, this.list, this.more);
+      this.list, this.more);
   }
 
   async show(asked, act) {
@@ -50,7 +50,8 @@ class Duplicates {
     const { signal } = (this.controller = new AbortController());
     this.groups = [];
     this.list.replaceChildren();
-    this.problem.hidden = this.all.hidden = this.more.hidden = true;
+    showProblem("");
+    this.all.hidden = this.more.hidden = true;
     this.bar.hidden = false;
     this.bar.removeAttribute("value");
     this.said.textContent = "Comparing all pictures";
@@ -64,8 +65,7 @@ class Duplicates {
     } catch (error) {
       if (error.name === "AbortError") return;
       this.said.textContent = "";
-      this.problem.textContent = error.message;
-      this.problem.hidden = false;
+      showProblem(error.message);
     }
     this.bar.hidden = true;
   }

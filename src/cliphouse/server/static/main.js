@@ -70,6 +70,7 @@ function listener(source) {
       $("grid").removeAttribute("aria-busy");
       if (isFirst) {
         source().hits = [];
+        shownBody = null; // it is tried again
         grid.clear();
         clearStatus();
       }
@@ -257,6 +258,7 @@ async function show(hit) {
   kinds.show(state);
   document.title = titleOf(state);
   $("title").textContent = { dataset: "The dataset", map: "Map", duplicates: "Duplicates" }[view] ?? "Search pictures";
+  if (view !== "search") showProblem("");
   try {
     await prepare();
   } catch (error) {
