@@ -6,7 +6,9 @@ import os
 import pty
 import shutil
 import signal
+import socket
 import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -74,9 +76,9 @@ class Ended:
 
 
 def interrupt(command: list[str], folder: Path) -> Ended:
-    """Run a command until it says that it works, and press Ctrl-C."""
+    """Run a command of Python until it says that it works, and press Ctrl-C."""
     process = subprocess.Popen(
-        [*python(), *command],
+        command,
         cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -108,6 +110,8 @@ def interrupt(command: list[str], folder: Path) -> Ended:
         ("ingest more", "^INSERT INTO `?laion`? ", "the rows that were loaded are kept"),
         ("sync p --model tiny --table own", "^INSERT INTO `?own`? ", "what is finished is kept"),
         ("index text --no-measure", "^OPTIMIZE", "what is finished is kept"),
+        ("index captions", "MATERIALIZE INDEX", "what is finished is kept"),
+        ("demo --rows 100", "^INSERT INTO `?laion`? ", "what is finished is kept"),
         ("sql SELECT/**/hostName()", "^SELECT.{4,6}hostName", "nothing was changed"),
         ("sql OPTIMIZE/**/TABLE/**/laion", "OPTIMIZE", "the statement may have changed data"),
     ],
@@ -117,7 +121,7 @@ def test_ctrl_c_ends_it(
 ) -> None:
     shutil.copytree(world, tmp_path, symlinks=True, dirs_exist_ok=True)
     command = words.split()
-    ended = interrupt(["-c", _SLOWED, slow, *command], tmp_path)
+    ended = interrupt([*python(), "-c", _SLOWED, slow, *command], tmp_path)
     assert ended.code == 130, ended.said
     last = ended.said.splitlines()[-1]
     assert last.startswith("cliphouse: interrupted; ")
@@ -134,23 +138,74 @@ def test_ctrl_c_ends_it(
         assert "rows 600 in" in " ".join(run("info").stdout.split())
 
 
-def test_a_server_is_told_to_end_the_statement(server: StandIn, tmp_path: Path) -> None:
+def test_while_it_is_imported(tmp_path: Path) -> None:
+    """The first third of a second, in which nothing knows yet what the command is."""
+    script = """
+import sys, time
+
+class Slow:
+    def find_spec(self, name, *_):
+        if name == "cliphouse.cli.app":
+            print("working", flush=True)
+            time.sleep(600)
+
+sys.meta_path.insert(0, Slow())
+from cliphouse.cli import main
+main()
+"""
+    ended = interrupt([sys.executable, "-c", script, "info"], tmp_path)
+    assert (ended.code, ended.said) == (130, "cliphouse: interrupted; nothing was changed\n")
+    assert ended.seconds < _AT_MOST
+
+
+@pytest.mark.parametrize(
+    ("words", "statement", "kept"),
+    [
+        ("sql SELECT/**/hostName()", "^SELECT.*hostName", "nothing was changed"),
+        ("udf install --config c --scripts s --model tiny", "^SYSTEM RELOAD", "some files may be"),
+    ],
+)
+def test_a_server_is_told_to_end_the_statement(
+    server: StandIn, tmp_path: Path, words: str, statement: str, kept: str
+) -> None:
     url = server.fresh_url()
-    server.fail("hang", "^SELECT hostName")
+    server.fail("hang", statement)
+    (tmp_path / "c").mkdir()
+    (tmp_path / "s").mkdir()
     process = subprocess.Popen(
-        [*python(), "-m", "cliphouse", "sql", "SELECT hostName()", "--db", url],
+        [*python(), "-m", "cliphouse", *words.split(), "--db", url],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    while not server.seen("SELECT hostName()"):
+    while not server.seen(statement.removeprefix("^").split(".*")[-1]):
+        assert process.poll() is None, process.communicate()[1]
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=_AT_MOST)[1]
+    said = process.communicate(timeout=_AT_MOST)[1].splitlines()[-1]
     assert process.returncode == 130
-    assert said == "cliphouse: interrupted; nothing was changed\n"
+    assert said.startswith(f"cliphouse: interrupted; {kept}")
     assert server.seen("KILL QUERY WHERE query_id")
+
+
+def test_a_hub_that_does_not_answer_is_not_waited_for(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as hub:
+        address = f"http://127.0.0.1:{hub.getsockname()[1]}"
+        process = subprocess.Popen(  # of its own: the hub's library reads these as it is imported
+            [sys.executable, "-m", "cliphouse", "models", "fetch", "ViT-B/32", "--to", "m"],
+            cwd=tmp_path,
+            env=os.environ | {"HF_ENDPOINT": address, "HF_HUB_OFFLINE": "0"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        hub.settimeout(60)
+        asked, _ = hub.accept()
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=_AT_MOST)[1]
+        asked.close()
+    assert process.returncode == 130
+    assert said.splitlines()[-1].startswith("cliphouse: interrupted; what has arrived is kept")
 
 
 def test_at_the_prompt_ctrl_c_ends_the_statement_alone(world: Path, tmp_path: Path) -> None:
