@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cliphouse.engine.arrow_types import with_own_values
 from cliphouse.engine.connection import Connection
 from cliphouse.engine.deprecated import suggest_current_index, with_current_function_names
 from cliphouse.engine.reading import Reading, ReadingMeter
@@ -110,4 +111,5 @@ def _run(
         return pa.table({}), b""
     if not data.startswith(_ARROW):  # as of EXPLAIN AST INSERT, which takes the FORMAT for its own
         return None, data
-    return pa.ipc.open_file(pa.py_buffer(data)).read_all(), b""
+    rows = pa.ipc.open_file(pa.py_buffer(data)).read_all()
+    return with_own_values(rows, connection, statement, parameters), b""
