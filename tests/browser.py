@@ -86,12 +86,9 @@ class Watched:
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
 
-    def inspect(self, colours_alone: bool = False) -> None:
-        """Fails if axe-core finds anything serious, or if something is wider than the window;
-        ``colours_alone`` is for a page of which all the rest was inspected."""
-        options: dict[str, Any] = {"resultTypes": ["violations"]}
-        if colours_alone:
-            options["runOnly"] = ["color-contrast"]
+    def inspect(self) -> None:
+        """Fails if axe-core finds anything serious, or if something is wider than the window."""
+        options = {"resultTypes": ["violations"]}
         found = Axe().run(self.page, options=options).response["violations"]
         serious = [
             (rule["id"], [node["html"] for node in rule["nodes"]])
