@@ -87,7 +87,7 @@ def _kind(name: str, given: dict[str, Any]) -> str:
 def changes(steps: list[str]) -> list[str]:
     """The kinds of steps that change something, in the order in which they first come. Between two
     of them it is all one where the victim is killed."""
-    return [kind for kind in dict.fromkeys(steps) if not kind.startswith("SELECT")]
+    return [kind for kind in dict.fromkeys(steps) if not kind.startswith(("SELECT", "EXISTS"))]
 
 
 def loading(db: str, options: str = "") -> str:

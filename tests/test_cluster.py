@@ -25,6 +25,7 @@ from crash import Victim, changes, loading
 from hooked import small_batches
 from shard_files import MadeShard, make_shard
 from standin_cluster import MACROS, UP, Clusters, StandInCluster
+from thorough import examples
 
 DIM, ROWS = 64, 150
 ONE: Clusters = {"one": [[UP]]}
@@ -261,15 +262,17 @@ def test_a_batch_is_cut_by_the_hash_of_the_ids_alone(
 def test_loads_into_a_cluster_killed_at_any_step_end_with_every_row_once(
     tmp_path: Path, two_shards: StandInCluster
 ) -> None:
-    """At each step once, in a database that each kill leaves to the next; and at random."""
+    """At each step that a table on one server has not, with its claims and inserts, in a database
+    that each kill leaves to the next; and at random."""
     made = [make_shard(tmp_path / "s", number, 60, 16) for number in range(2)]
     on_two = ", cluster='two'"
     steps = Victim(tmp_path, loading(two_shards.fresh_url(), on_two)).steps()
     at_each, at_random = two_shards.fresh_url(), two_shards.fresh_url()
     for kind in changes(steps):
-        assert Victim(tmp_path, loading(at_each, on_two)).kill_at(kind), kind
+        if "ON CLUSTER" in kind or kind == "insert" or kind.endswith(("claimed", "done")):
+            assert Victim(tmp_path, loading(at_each, on_two)).kill_at(kind), kind
     chance = random.Random(3)
-    for _ in range(2):
+    for _ in range(examples(1, 6)):
         victim = Victim(tmp_path, loading(at_random, on_two))
         victim.kill_after(chance.randint(1, len(steps)), chance.uniform(0, 0.05))
     for url in (at_each, at_random):

@@ -283,7 +283,7 @@ def test_killed_at_any_step_it_ends_as_a_clean_run(tmp_path: Path, three_tars: P
             assert victim.kill_at(kind), kind
         assert len(list((tmp_path / "s").glob("metadata/*.parquet"))) == 1  # of three
     chance = random.Random(1)
-    for _ in range(2):
+    for _ in range(examples(1, 8)):
         victim.kill_after(chance.randint(1, len(steps)), chance.uniform(0, 0.02))
     victim.steps()
     for lock in (tmp_path / "s").rglob("*.lock"):

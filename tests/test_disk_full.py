@@ -69,17 +69,17 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What each step said and left, by its name."""
     folder = tmp_path_factory.mktemp("full")
     write_pictures(folder / "pictures", 12, seed=1)
-    make_shard(folder / "s", 0, 5000, 64)
+    make_shard(folder / "s", 0, 3000, 64)
     with Table(folder / "laion.chdb") as table:
         table.ingest(folder / "s")
-        table.index(IndexSpec(m=4))
+        table.index(IndexSpec(m=4, ef_construction=16))
     disk = folder / "disk"
     disk.mkdir()
     here, there = f"--db={folder / 'laion.chdb'}", f"--db={disk / 'laion.chdb'}"
     steps: dict[str, tuple[int, list[str]]] = {
         "embed": (12, ["embed", f"{folder}/pictures", f"--to={disk}/made", "--model=tiny"]),
-        "ingest": (1500, ["ingest", f"{folder}/s", there]),
-        "index": (1500, ["index", "image", "--m", "4", "--no-measure", there]),
+        "ingest": (900, ["ingest", f"{folder}/s", there]),
+        "index": (900, ["index", "image", "--m=4", "--ef-construction=16", "--no-measure", there]),
         "recall": (0, ["recall", "image", "-k", "5", "--queries", "30", "--save", there]),
         "export": (200, ["export", f"{disk}/x", "--format=csv", here]),
         "search": (20, ["search", "id:3", "-k", "1000", "-o", f"{disk}/r.json", here]),

@@ -21,6 +21,7 @@ from cliphouse.models import load_encoder
 from cliphouse.pictures.drawn import write_pictures
 from cliphouse.pictures.embed import EmbedOptions, EmbedSizes, embed_folder
 from crash import Victim, changes
+from thorough import examples
 
 TINY = load_encoder("tiny")
 
@@ -245,7 +246,7 @@ def test_killed_at_any_step_it_ends_as_a_clean_run(tmp_path: Path) -> None:
     for kind in changes(steps):
         assert victim.kill_at(kind), kind
     chance = random.Random(1)
-    for _ in range(2):
+    for _ in range(examples(1, 8)):
         victim.kill_after(chance.randint(1, len(steps)), chance.uniform(0, 0.02))
     victim.steps()
     embed_folder(tmp_path / "pictures", tmp_path / "clean", TINY)

@@ -23,6 +23,7 @@ from hooked import small_batches
 from machines import Load
 from shard_files import make_shard
 from standin.process import StandIn
+from thorough import examples
 
 _CHECKSUM = (
     "SELECT count() AS rows, uniqExact(id) AS ids, sum(cityHash64(id, url, caption, NSFW, "
@@ -33,10 +34,15 @@ _CHECKSUM = (
 @pytest.fixture
 def clean(tmp_path: Path) -> list[dict[str, int]]:
     """Six shards in tmp_path/s, and the checksum of an embedded table of them."""
-    for number in range(6):
-        make_shard(tmp_path / "s", number, rows=100, dim=64)
-    with cliphouse.open(tmp_path / "embedded") as table:
-        table.ingest(tmp_path / "s")
+    return made_and_loaded(tmp_path, shards=6, rows=100, dim=64)
+
+
+def made_and_loaded(folder: Path, shards: int, rows: int, dim: int) -> list[dict[str, int]]:
+    """Writes shards and loads them into an embedded table, whose checksum is returned."""
+    for number in range(shards):
+        make_shard(folder / "s", number, rows, dim)
+    with cliphouse.open(folder / "embedded") as table:
+        table.ingest(folder / "s")
         return list(table.sql(_CHECKSUM).to_pylist())
 
 
@@ -78,15 +84,17 @@ def test_many_processes_load_into_one_server(
 
 
 def test_loads_into_a_server_killed_at_any_step_end_as_a_clean_one(
-    tmp_path: Path, server: StandIn, clean: list[dict[str, int]]
+    tmp_path: Path, server: StandIn
 ) -> None:
-    """At each step once, in a database that each kill leaves to the next; and at random."""
+    """At each step that changes what a server keeps when the killed is gone, in a database that
+    each kill leaves to the next; and at random."""
+    clean = made_and_loaded(tmp_path, shards=2, rows=60, dim=16)
     steps = Victim(tmp_path, loading(server.fresh_url())).steps()
     at_each, at_random = server.fresh_url(), server.fresh_url()
     for kind in changes(steps):
         assert Victim(tmp_path, loading(at_each)).kill_at(kind), kind
     chance = random.Random(5)
-    for _ in range(3):
+    for _ in range(examples(1, 6)):
         victim = Victim(tmp_path, loading(at_random))
         victim.kill_after(chance.randint(1, len(steps)), chance.uniform(0, 0.05))
     for url in (at_each, at_random):
