@@ -22,7 +22,7 @@ from serving import Drawn
 from shard_files import make_shard
 from test_serve_cli import Command, ask, serve
 
-SHARDS, ROWS = 6, 300  # that take a while, and tell how far they are
+SHARDS, ROWS = 15, 60  # that take a while, and tell how far they are
 
 
 @dataclass(frozen=True)

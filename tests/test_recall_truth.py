@@ -138,7 +138,7 @@ def test_a_walk_ends_where_wider_steps_gain_nothing() -> None:
 @pytest.fixture(scope="module")
 def clip_table(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Table]:
     folder = tmp_path_factory.mktemp("clip")
-    write_shard(folder / "s", 0, 1000)
+    write_shard(folder / "s", 0, 1500)
     with Table(folder / "laion.chdb") as table:
         table.ingest(folder / "s")
         table.index(IndexSpec("image", m=6, ef_construction=24))

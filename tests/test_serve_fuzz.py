@@ -13,14 +13,14 @@ from cliphouse.server.app import create_app
 from cliphouse.server.service import Service
 from cliphouse.server.settings import ServeSettings
 from serving import Drawn, Served, serving
-from thorough import examples
+from thorough import IS_THOROUGH, examples
 
 if TYPE_CHECKING:  # it takes a second to import, in every process of a parallel run
     import schemathesis
     from schemathesis.core.transport import Response
     from schemathesis.schemas import APIOperation, BaseSchema
 
-CASES = examples(8, 30)  # of each route
+CASES = examples(15, 30)  # of each route
 LABELS = [
     f"{method.upper()} {path}"
     for path, methods in create_app(ServeSettings()).openapi()["paths"].items()
@@ -93,7 +93,9 @@ def test_no_case_of_the_document_fails(
     def call(case: schemathesis.Case) -> None:
         case.call_and_validate(base_url=served.url, checks=expected)
 
-    config = HypothesisTestConfig(schema.config, list(HypothesisTestMode))
+    # The limits of all values take four times as long, and are tried by make test-thorough.
+    modes = list(HypothesisTestMode) if IS_THOROUGH else [HypothesisTestMode.FUZZING]
+    config = HypothesisTestConfig(schema.config, modes)
     create_test(operation=operations[label], test_func=call, config=config)()
 
 
