@@ -25,7 +25,7 @@ from crash import Victim, changes, loading
 from hooked import small_batches
 from shard_files import MadeShard, make_shard
 from standin_cluster import MACROS, UP, Clusters, StandInCluster
-from thorough import examples
+from thorough import IS_THOROUGH, examples
 
 DIM, ROWS = 64, 150
 ONE: Clusters = {"one": [[UP]]}
@@ -269,7 +269,8 @@ def test_loads_into_a_cluster_killed_at_any_step_end_with_every_row_once(
     steps = Victim(tmp_path, loading(two_shards.fresh_url(), on_two)).steps()
     at_each, at_random = two_shards.fresh_url(), two_shards.fresh_url()
     for kind in changes(steps):
-        if "ON CLUSTER" in kind or kind == "insert" or kind.endswith(("claimed", "done")):
+        is_own = "ON CLUSTER" in kind or kind == "insert" or kind.endswith(("claimed", "done"))
+        if is_own or IS_THOROUGH:
             assert Victim(tmp_path, loading(at_each, on_two)).kill_at(kind), kind
     chance = random.Random(3)
     for _ in range(examples(1, 6)):
