@@ -26,7 +26,7 @@ from cliphouse.vocabulary import Measured
 from conftest import OpenTable, Run
 from shard_files import MadeShard, make_shard
 
-ROWS, DIM = 2000, 64
+ROWS, DIM = 1000, 64
 
 
 @pytest.fixture

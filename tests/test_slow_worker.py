@@ -136,7 +136,7 @@ def begin(table: Table, made: MadeShard, small: LoadSettings, arrived: set[int] 
 numbers = itertools.count(1)
 
 
-@settings(max_examples=examples(3, 10), deadline=None)
+@settings(max_examples=examples(2, 10), deadline=None)
 @given(st.data())
 def test_a_slow_worker_doubles_nothing(
     tmp_path_factory: pytest.TempPathFactory, shared: Table, data: st.DataObject

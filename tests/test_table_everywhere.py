@@ -23,6 +23,7 @@ from cliphouse.schema.index_spec import IndexSpec
 from cliphouse.search.filter import Filter
 from cliphouse.table import Table
 from shard_files import MadeShard, make_shard
+from standin.process import StandIn
 
 ROWS, DIM = 240, 16
 Places = Callable[[], str]
@@ -51,13 +52,33 @@ def loaded(tmp_path_factory: pytest.TempPathFactory, shards: tuple[MadeShard, Ma
     return folder
 
 
+@pytest.fixture(scope="module")
+def loaded_url(stand_in: StandIn, shards: tuple[MadeShard, MadeShard]) -> str:
+    """A database of the shards on a server, which no test changes."""
+    url = stand_in.fresh_url()
+    with cliphouse.open(url) as table:
+        table.ingest(shards[0].folder)
+    return url
+
+
 @pytest.fixture
-def table(place: str, loaded: Path, shards: tuple[MadeShard, MadeShard]) -> Iterator[Table]:
-    is_embedded = "://" not in place
-    if is_embedded:
+def table(place: str, loaded: Path, request: pytest.FixtureRequest) -> Iterator[Table]:
+    """A table of the shards, for tests that leave it as it is."""
+    if "://" in place:
+        place = str(request.getfixturevalue("loaded_url"))
+    else:
         shutil.copytree(loaded, place, symlinks=True)
     with cliphouse.open(place) as opened:
-        if not is_embedded:
+        yield opened
+
+
+@pytest.fixture
+def own_table(place: str, loaded: Path, shards: tuple[MadeShard, MadeShard]) -> Iterator[Table]:
+    """A table of the shards, for a test that changes it."""
+    if "://" not in place:
+        shutil.copytree(loaded, place, symlinks=True)
+    with cliphouse.open(place) as opened:
+        if "://" in place:
             opened.ingest(shards[0].folder)
         yield opened
 
@@ -146,36 +167,40 @@ def test_sums_of_rows_and_vectors(
     assert [hit.id for hit in found] == nearest(query, shards, 10)
 
 
-def test_the_index_finds_what_is_near(table: Table, shards: tuple[MadeShard, MadeShard]) -> None:
-    built = table.index(IndexSpec())
+def test_the_index_finds_what_is_near(
+    own_table: Table, shards: tuple[MadeShard, MadeShard]
+) -> None:
+    built = own_table.index(IndexSpec())
     assert built.rows == len(ids(shards))
-    assert table.index(IndexSpec()).seconds == 0
+    assert own_table.index(IndexSpec()).seconds == 0
     query = vectors(shards)[7]
-    found = table.search("id:7", 10, mode="hnsw", ef=360)
+    found = own_table.search("id:7", 10, mode="hnsw", ef=360)
     assert [hit.id for hit in found] == nearest(query, shards, 10)
     expected = np.sort(distances(query, vectors(shards)))[:10]
     np.testing.assert_allclose([hit.distance for hit in found], expected, atol=1e-5)
-    few = table.search("id:7", 5, mode="hnsw", ef=360, where="bitShiftRight(id, 32) = 3")
+    few = own_table.search("id:7", 5, mode="hnsw", ef=360, where="bitShiftRight(id, 32) = 3")
     assert [hit.id for hit in few] == [
         i for i in nearest(query, shards, len(ids(shards))) if i >> 32 == 3
     ][:5]
-    assert [index.name for index in table.summary().indexes] == ["image_index"]
-    assert table.drop_index()
+    assert [index.name for index in own_table.summary().indexes] == ["image_index"]
+    assert own_table.drop_index()
     with pytest.raises(QueryError, match="build it with"):
-        table.search("id:7", mode="hnsw")
+        own_table.search("id:7", mode="hnsw")
 
 
-def test_recall_is_what_counting_says(table: Table, shards: tuple[MadeShard, MadeShard]) -> None:
+def test_recall_is_what_counting_says(
+    own_table: Table, shards: tuple[MadeShard, MadeShard]
+) -> None:
     """A graph of bits misses much; its measured recall is compared with one counted here."""
-    table.index(IndexSpec(quantization="b1", m=4, ef_construction=8))
-    measured = table.recall(k=5, queries=20)
+    own_table.index(IndexSpec(quantization="b1", m=4, ef_construction=8))
+    measured = own_table.recall(k=5, queries=20)
     hnsw = [e for e in measured if e.mode == "hnsw" and e.query == "text" and e.width == 64]
     shares = []
     for row in range(0, len(ids(shards)), 6):
         query = vectors(shards, "text")[row]
         own = int(ids(shards)[row])
         truth = [i for i in nearest(query, shards, 6) if i != own][:5]
-        found = table.search(query, 6, mode="hnsw", ef=64)
+        found = own_table.search(query, 6, mode="hnsw", ef=64)
         shares.append(len(set(truth) & {hit.id for hit in found if hit.id != own}) / 5)
     assert hnsw[0].recall == pytest.approx(float(np.mean(shares)), abs=0.2)
 
@@ -219,16 +244,16 @@ def test_changed_shards_are_refused_then_replaced(place: str, tmp_path: Path) ->
 
 
 def test_deleted_rows_are_noticed_and_come_back(
-    table: Table, shards: tuple[MadeShard, MadeShard]
+    own_table: Table, shards: tuple[MadeShard, MadeShard]
 ) -> None:
-    table.sql("DELETE FROM laion WHERE id IN (3, 4)")
-    assert any("deleted" in finding.what for finding in table.check().findings)
+    own_table.sql("DELETE FROM laion WHERE id IN (3, 4)")
+    assert any("deleted" in finding.what for finding in own_table.check().findings)
     query = vectors(shards)[7]
     left = [i for i in nearest(query, shards, 12) if i not in (3, 4)][:10]
-    assert [hit.id for hit in table.search("id:7", 10)] == left
-    assert table.ingest(shards[0].folder).inserted == 0
-    assert table.ingest(shards[0].folder, replace=True).inserted == 2
-    assert table.check(shards[0].folder).findings == ()
+    assert [hit.id for hit in own_table.search("id:7", 10)] == left
+    assert own_table.ingest(shards[0].folder).inserted == 0
+    assert own_table.ingest(shards[0].folder, replace=True).inserted == 2
+    assert own_table.check(shards[0].folder).findings == ()
 
 
 def test_exports_hold_what_the_table_holds(
