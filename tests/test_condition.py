@@ -147,7 +147,7 @@ _PIECES = [
 
 
 @settings(
-    max_examples=examples(80, 300),
+    max_examples=examples(40, 300),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

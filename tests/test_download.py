@@ -35,6 +35,7 @@ from cliphouse.shards.transfer import FsspecStore, TransientError, retry_after_s
 from cliphouse.shards.urls import DEFAULT_SOURCE, KINDS, file_url, redact, url_templates
 from forked import python
 from shard_files import make_shard
+from thorough import examples
 
 FEW_RETRIES = RetryPolicy(
     max_attempts=6, max_unanswered=2, first_wait=0.01, longest_wait=0.05, timeout=5.0
@@ -129,7 +130,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
 
 # Killing it; first in the file, because it takes longest and the others can run beside it
 
-KILLS = 20
+KILLS = examples(8, 40)
 
 
 def test_kill_at_any_moment(server: bad.Server, tmp_path: Path) -> None:

@@ -119,13 +119,13 @@ def test_without_text_embeddings(tmp_path: Path, open_table: OpenTable) -> None:
 
 
 @settings(max_examples=examples(3, 6), deadline=None)
-@given(st.sets(st.integers(0, 59), max_size=60), st.integers(1, 25))
+@given(st.sets(st.integers(0, 29), max_size=30), st.integers(1, 12))
 def test_only_missing_rows_are_loaded(
     tmp_path_factory: pytest.TempPathFactory, gone: set[int], batch: int
 ) -> None:
     """Rows are taken out of an unfinished load; the next run puts back just those."""
     folder = tmp_path_factory.mktemp("t")
-    made = make_shard(folder / "s", rows=60)
+    made = make_shard(folder / "s", rows=30)
     with Table(folder / "db") as table:
         table.ingest(folder / "s", settings=small_batches(batch))
         if gone:

@@ -9,6 +9,7 @@ import json
 import math
 import statistics
 import sys
+from functools import cache
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -45,6 +46,7 @@ def expect(layout: Layout, rows: int, dim: int = 512, modalities: int = 2) -> pl
     return planning.estimate(layout, Collection(rows, dim, modalities), HERE, Speeds())
 
 
+@cache
 def metadata(rows: int) -> dict[str, Any]:
     """Urls and captions of LAION's lengths, for vectors of any dimension."""
     batches = [batch.metadata.to_pydict() for batch in ClipLike(3).batches(0, rows)]
@@ -60,10 +62,10 @@ def disk_of(table: Table) -> int:
     return figure(table, "SELECT sum(bytes_on_disk) FROM system.parts WHERE active")
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
     ("rows", "dim", "modalities"), [(5000, 64, 2), (20_000, 64, 1), (5000, 768, 2), (8000, 512, 1)]
 )
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_disk_of_a_loaded_table(
     tmp_path: Path,
     open_table: OpenTable,
