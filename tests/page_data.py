@@ -77,7 +77,7 @@ def make_page_data(folder: Path) -> PageData:
     with cliphouse.open(db) as table:
         table.ingest(folder / "shards")
         table.index("image")
-        table.recall("image", queries=30, save=True)
+        table.recall("image", queries=30, save=True, quick=True)
     web = make_shard(folder / "web", rows=WEB_ROWS, dim=512, metadata=_web_metadata())
     hostile = make_shard(folder / "hostile", rows=len(HOSTILE), dim=512, metadata=_hostile())
     for name, shard in (("web", web), ("hostile", hostile)):

@@ -12,6 +12,7 @@ from playwright.sync_api import expect
 
 from browser import Chromium, Watched, watched
 from serving import Served
+from thorough import IS_THOROUGH
 
 SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
@@ -74,7 +75,7 @@ def test_a_view_is_accessible_and_fits(watch: tuple[str, Watched], name: str) ->
     for scheme in SCHEMES:
         page.emulate_media(color_scheme=scheme)
         seen.shoot(f"{name}-{size}-{scheme}")
-        if scheme == INSPECTED[size]:
+        if scheme == INSPECTED[size] or IS_THOROUGH:
             seen.inspect()
     if name == "problem":
         seen.errors.clear()  # the browser logs the answer's status 400

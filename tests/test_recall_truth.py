@@ -161,9 +161,10 @@ def test_a_quick_measurement_finds_what_the_whole_ladder_does(
     for entry in quick:
         way = (entry.query, entry.mode, entry.k, entry.width)
         assert entry.recall == by_way.get(way, entry.recall)
-    for query in ("image", "text"):
-        for k in KS:
-            assert first_good(quick, query, k) == first_good(whole, query, k)
+    asked = [(query, k) for query in ("image", "text") for k in KS]
+    found = [first_good(quick, query, k) for query, k in asked]
+    assert found == [first_good(whole, query, k) for query, k in asked]
+    assert any(found)
     for entry in clip_table.recall("image", k=10, queries=90, quick=True):
         assert entry.standard_error <= 0.005 or entry.queries == 90
         assert entry.queries >= 30
