@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import shutil
 from collections.abc import Iterator
 from datetime import date, datetime, time, timezone
 from decimal import Decimal
@@ -15,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cliphouse.errors import QueryError, ShardError
@@ -56,11 +57,19 @@ def make(folder: Path, number: int = 0, **own: Any) -> Path:
     return made.folder
 
 
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a shard in s and a database that was loaded from it, to be copied."""
+    folder = tmp_path_factory.mktemp("loaded")
+    with Table(folder / "laion.chdb") as loaded:
+        loaded.ingest(make(folder / "s", **OWN))
+    return folder
+
+
 @pytest.fixture
-def table(tmp_path: Path, open_table: OpenTable) -> Table:
-    opened = open_table()
-    opened.ingest(make(tmp_path / "s", **OWN))
-    return opened
+def table(loaded: Path, tmp_path: Path, open_table: OpenTable) -> Table:
+    shutil.copytree(loaded, tmp_path, symlinks=True, dirs_exist_ok=True)
+    return open_table()
 
 
 def stored(table: Table, name: str) -> list[Any]:
@@ -472,6 +481,9 @@ _STRUCT = pa.struct(
 _TEXTS = st.none() | st.text(st.characters(codec="utf-8"))
 
 
+@settings(  # making the first inputs is slow while other processes take the cores
+    max_examples=examples(50, 200), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 @given(
     st.lists(
         st.none()
