@@ -6,6 +6,7 @@ import pytest
 
 from cliphouse.engine.deprecated import with_current_function_names
 from cliphouse.engine.statements import (
+    ends_engine,
     is_finished,
     is_insert,
     is_set,
@@ -67,6 +68,18 @@ def test_kinds_of_statements() -> None:
     assert not is_set("SELECT 'SET'")
     assert reads_local_file("-- the CSV\ninsert into laion from infile '/x/*.csv'")
     assert not reads_local_file("INSERT INTO t SELECT 'FROM INFILE'")
+
+
+def test_what_ends_the_engine() -> None:
+    for statement in ("SYSTEM SHUTDOWN", "/* now */ system\n kill", "\ufeffSYSTEM -- x\nSHUTDOWN"):
+        assert ends_engine(statement)
+    for statement in (
+        "SELECT 'SYSTEM SHUTDOWN'",
+        "SYSTEM FLUSH LOGS",
+        "SYSTEM KILLED",
+        "-- SYSTEM KILL",
+    ):
+        assert not ends_engine(statement)
 
 
 def test_names_and_order() -> None:

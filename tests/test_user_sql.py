@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import cliphouse
+from cliphouse.errors import QueryError
 from cliphouse.schema.index_spec import IndexSpec
 from cliphouse.table import Table
 from conftest import OpenTable, Run
@@ -151,6 +152,13 @@ def test_the_command_line_says_it_in_one_line(table: Table, run: Run, made: Made
     told = run("sql", f"SELECT id FROM laion {BY} 10", *given)
     assert len(told.stdout.split()) == 11
     assert "deleted" not in told.stderr
+
+
+def test_a_statement_that_would_end_this_process_is_refused(table: Table) -> None:
+    for statement in ("SYSTEM SHUTDOWN", "system /* now */ kill"):
+        with pytest.raises(QueryError, match="would end this process"):
+            table.sql(statement)
+    assert table.sql("SELECT count() AS n FROM laion")["n"].to_pylist() == [ROWS]
 
 
 def test_a_table_of_another_database_is_another(server: StandIn, made: MadeShard) -> None:

@@ -13,6 +13,7 @@ from cliphouse.engine.deprecated import suggest_current_index, with_current_func
 from cliphouse.engine.reading import Reading, ReadingMeter
 from cliphouse.engine.refusal import StatementError
 from cliphouse.engine.statements import (
+    ends_engine,
     has_open_comment,
     is_insert,
     names_format,
@@ -73,6 +74,11 @@ def run_statement(
             "INSERT ... FROM INFILE reads files of this machine, which a server cannot read; load "
             "them "
             f"with: cliphouse ingest FILE.csv --db {connection.address.shown}"
+        )
+    if connection.is_embedded and ends_engine(only):
+        raise QueryError(
+            "SYSTEM SHUTDOWN and SYSTEM KILL would end this process, which has the engine in it; "
+            "the engine ends by itself with the command, the prompt or the program"
         )
     meter = ReadingMeter(connection) if metered and connection.is_alone else None
     started = time.perf_counter()

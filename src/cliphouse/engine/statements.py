@@ -34,6 +34,7 @@ _INSERT = re.compile(r"\bINSERT\b", re.IGNORECASE)
 _INFILE = re.compile(r"\s*INSERT\b.*?\bFROM\s+INFILE\b", re.IGNORECASE | re.DOTALL)
 
 _OUTFILE = re.compile(r"\bINTO\s+OUTFILE\b", re.IGNORECASE)
+_ENDS_ENGINE = re.compile(r"SYSTEM\s+(SHUTDOWN|KILL)\b", re.IGNORECASE)
 
 
 def split_statements(text: str) -> list[str]:
@@ -141,6 +142,11 @@ def reads_local_file(statement: str) -> bool:
 def writes_local_file(statement: str) -> bool:
     """Whether a statement is SELECT ... INTO OUTFILE, whose file a client writes."""
     return _OUTFILE.search(_bare(statement)) is not None
+
+
+def ends_engine(statement: str) -> bool:
+    """Whether a statement ends the process of the engine, as SYSTEM SHUTDOWN does."""
+    return _ENDS_ENGINE.match(_bare(statement).lstrip(_BLANKS)) is not None
 
 
 def replace_outside_strings(statement: str, pattern: str, replacement: str) -> str:
