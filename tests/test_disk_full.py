@@ -76,8 +76,10 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     disk = folder / "disk"
     disk.mkdir()
     here, there = f"--db={folder / 'laion.chdb'}", f"--db={disk / 'laion.chdb'}"
+    own = ["--model=tiny", f"--db={disk}/own/laion.chdb"]
     steps: dict[str, tuple[int, list[str]]] = {
         "embed": (12, ["embed", f"{folder}/pictures", f"--to={disk}/made", "--model=tiny"]),
+        "sync": (900, ["sync", f"{folder}/pictures", f"--to={disk}/synced", *own]),
         "ingest": (900, ["ingest", f"{folder}/s", there]),
         "index": (900, ["index", "image", "--m=4", "--ef-construction=16", "--no-measure", there]),
         "recall": (0, ["recall", "image", "-k", "5", "--queries", "30", "--save", there]),
@@ -112,7 +114,7 @@ def _alone() -> list[str]:
     return command
 
 
-STEPS = ("embed", "ingest", "index", "recall", "export", "search", "backup", "restore")
+STEPS = ("embed", "sync", "ingest", "index", "recall", "export", "search", "backup", "restore")
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -124,8 +126,8 @@ def test_a_full_disk_costs_no_more_than_room(told: dict[str, Any], step: str) ->
     assert "disk" in last
     assert "is full" in last
     assert "make room, and run the same command again" in last
-    # The manifest and the batches that embed has finished are whole, and it goes on with them.
-    whole = ("made/unfinished/", "made/cliphouse.json")
+    # The manifest, and the batches and shards that are finished, are whole and gone on with.
+    whole = ("made/unfinished/", "made/cliphouse.json", "synced/")
     assert [name for name in left if not name.startswith(whole) and name not in before] == []
     assert set(before) <= set(left)
     assert not [name for name in left if name.endswith(".part")]
