@@ -58,6 +58,11 @@ def test_a_time_has_its_zone(table: Table) -> None:
     assert row["l"][0].isoformat() == "1970-01-01T00:00:00+00:00"
 
 
+def test_in_a_nested_column(table: Table) -> None:
+    statement = "SELECT CAST([(1, '1.2.3.4')], 'Nested(a UInt8, ip IPv4)') AS n"
+    assert table.sql(statement).to_pylist() == [{"n": [{"a": 1, "ip": "1.2.3.4"}]}]
+
+
 def test_other_numbers_and_bytes_stay_as_they_are(table: Table) -> None:
     statement = "SELECT toInt8(-3) AS a, toUInt32(7) AS b, toFixedString('ab', 4) AS c, 'x' AS d"
     found = table.sql(statement)

@@ -35,6 +35,7 @@ _PHONE: dict[str, Any] = {
 }
 _QUALITY = 70
 _LOADED = "() => [...document.images].every((one) => one.complete || one.loading === 'lazy')"
+_TIMES = 3  # what a service takes at first is no picture of it
 _SETTLING_MS = 700  # what fades in
 
 
@@ -101,8 +102,9 @@ def served(demo: Path) -> Iterator[str]:
 def _take(browser: Browser, address: str, shot: Shot) -> int:
     context = browser.new_context(base_url=address, reduced_motion="reduce", **shot.options)
     page = context.new_page()
-    page.goto(shot.address)
-    page.wait_for_load_state("networkidle")
+    for _ in range(_TIMES):
+        page.goto(shot.address)
+        page.wait_for_load_state("networkidle")
     if shot.act is not None:
         shot.act(page)
         page.wait_for_load_state("networkidle")

@@ -53,9 +53,13 @@ def _may_stand_for_other(kind: pa.DataType) -> bool:
 def _converted(table: pa.Table, place: int, sql_type: str) -> pa.Table:
     import pyarrow as pa
     from clickhouse_connect.datatypes.registry import get_from_name
+    from clickhouse_connect.driver.exceptions import Error
 
     field = table.schema.field(place)
-    column = _conversion(get_from_name(sql_type), field.type)
+    try:
+        column = _conversion(get_from_name(sql_type), field.type)
+    except Error:  # a type that the driver does not know
+        return table
     if column is None:
         return table
     values = [_apply(column, value) for value in table[place].to_pylist()]
@@ -86,8 +90,12 @@ def _conversion(kind: Any, written: pa.DataType) -> _Conversion | None:
         return _Conversion(_bfloat16, pa.float32())
     if name in _TEXTS:
         return _Conversion(_TEXTS[name], pa.string())
-    if name == "Array":
-        item = _conversion(kind.element_type, written.value_type)
+    if name in ("Array", "Nested"):
+        item = (
+            _conversion(kind.element_type, written.value_type)
+            if name == "Array"
+            else _tuple_conversion(kind, written.value_type)
+        )
         return item and _Conversion(
             lambda values: [_apply(item, value) for value in values], pa.list_(item.type)
         )

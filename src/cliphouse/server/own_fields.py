@@ -23,6 +23,8 @@ OwnKind = Literal[
     "own_times",
 ]
 _FOLDER = "folder"  # the column that `sync` and `embed` keep
+# What `sync` and `embed` compare files by, which tells nobody anything.
+_OF_FILES = frozenset(("file_mtime_ns", "file_hash"))
 _ENDS: dict[OwnKind, tuple[str, ...]] = {
     "own_folder": ("under",),
     "own_contains": ("contains",),
@@ -68,7 +70,7 @@ def own_controls(columns: Sequence[NamedType]) -> list[OwnControl]:
 
 
 def _control(column: NamedType) -> OwnControl | None:
-    if column.name in _KNOWN or EMBEDDING.fullmatch(column.type):
+    if column.name in _KNOWN | _OF_FILES or EMBEDDING.fullmatch(column.type):
         return None
     kind = _kind(column.type)
     is_path = ValueType.of(column.type).is_text and not ValueType.of(column.type).is_list

@@ -42,7 +42,7 @@ const CHARTS = {
 };
 
 function figures(stats, fields) {
-  const drawn = fields.filter(({ name }) => stats[name].length);
+  const drawn = fields.filter(({ name }) => stats[name].some(({ value }) => value !== ""));
   return drawn.map(({ name, kind, title }) => CHARTS[kind](title, stats[name], stats.counted));
 }
 
