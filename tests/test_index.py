@@ -264,7 +264,7 @@ def test_an_interrupted_build_leaves_nothing_running_and_goes_on(
 
     make_shard(tmp_path / "more", 1, rows=600, dim=DIM)
     table.ingest(tmp_path / "more")
-    slow = IndexSpec(m=32, ef_construction=300)
+    slow = IndexSpec(m=64, ef_construction=500)
     with pytest.raises(KeyboardInterrupt):
         table.index(slow, interrupt)
     pending = table.sql("SELECT count() AS n FROM system.mutations WHERE NOT is_done")

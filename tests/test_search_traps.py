@@ -144,7 +144,7 @@ def test_an_interruption_stops_no_work_of_others(table: Table) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        table.index(IndexSpec(m=32, ef_construction=300), interrupt)
+        table.index(IndexSpec(m=64, ef_construction=1000), interrupt)
     change("url", 2)  # which waits for all before it
     found = table.sql("SELECT DISTINCT caption, url FROM laion").to_pylist()
     assert found == [{"caption": "changed", "url": "changed"}]
