@@ -11,7 +11,7 @@ from typing import Any
 from cliphouse._version import __version__
 from cliphouse.pictures.find import Picture
 from cliphouse.pictures.passed_over import Kind, PassedOver
-from cliphouse.shards.disk import disk_errors
+from cliphouse.shards.disk import write_whole
 
 _NAME = "passed_over.json"
 _OF_FILES: tuple[Kind, ...] = ("damaged", "too large")
@@ -71,13 +71,7 @@ class KnownFaults:
         if entries == self.entries:
             return
         content = {"version": __version__, "max_pixels": self.max_pixels, "entries": entries}
-        part = self.path.with_name(f"{_NAME}.part")
-        with disk_errors(self.path):
-            try:
-                part.write_text(json.dumps(content), "utf-8")
-                part.replace(self.path)
-            finally:
-                part.unlink(missing_ok=True)
+        write_whole(self.path, json.dumps(content))
 
 
 def _key(item: PassedOver) -> str:

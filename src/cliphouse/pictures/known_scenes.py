@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cliphouse.pictures.find import Picture
 from cliphouse.pictures.video import SCENE_SCORE, read_scenes
-from cliphouse.shards.disk import disk_errors
+from cliphouse.shards.disk import write_whole
 
 _NAME = "scenes.json"
 
@@ -44,12 +44,6 @@ class KnownScenes:
         return self._times[key]
 
     def _write(self) -> None:
-        if not (self._may_write and self._path.parent.is_dir()):
-            return
-        part = self._path.with_name(f"{_NAME}.part")
-        with disk_errors(self._path):
-            try:
-                part.write_text(json.dumps({"score": SCENE_SCORE, "times": self._times}), "utf-8")
-                part.replace(self._path)
-            finally:
-                part.unlink(missing_ok=True)
+        if self._may_write and self._path.parent.is_dir():
+            content = {"score": SCENE_SCORE, "times": self._times}
+            write_whole(self._path, json.dumps(content))

@@ -43,3 +43,15 @@ def disk_errors(path: Path, kind: type[CliphouseError] = DiskError) -> Iterator[
                 f"{path}: cannot be written ({reason}); choose a folder that you may write to"
             ) from error
         raise kind(f"{path}: cannot be written ({reason})") from error
+
+
+def write_whole(path: Path, text: str, writer: str = "") -> None:
+    """Write a file in one step, so that no reader sees half of it. Of several writers at once each
+    is told apart by ``writer``. Raises what `disk_errors` makes of an error."""
+    part = path.with_name(f"{path.name}{writer}.part")
+    with disk_errors(path):
+        try:
+            part.write_text(text, "utf-8")
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)

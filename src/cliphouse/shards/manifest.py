@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cliphouse.errors import ShardError
-from cliphouse.shards.disk import disk_errors
+from cliphouse.shards.disk import disk_errors, write_whole
 from cliphouse.shards.files import open_fs
 from cliphouse.shards.roots import Root
 
@@ -60,11 +60,6 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest in one step, so that no reader sees half of it."""
     path = folder / MANIFEST_NAME
     record = {name: value for name, value in asdict(manifest).items() if value}
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # of each writer at once its own
     with disk_errors(path):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            part.write_text(json.dumps(record) + "\n")
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+    write_whole(path, json.dumps(record) + "\n", f".{os.getpid()}")
