@@ -5,7 +5,7 @@
 The demo's pictures are served by a process of its own; headless Chromium, on the same cores, types
 words into the page key by key. The clock is the browser's: it starts with the last key's event and
 stops in the frame after the one that painted the first picture of the new results, the page's own
-wait of 100 ms included. Then it opens a table that holds the demo's shards --copies times, and
+wait of 60 ms included. Then it opens a table that holds the demo's shards --copies times, and
 scrolls a window at a time through TILES of its pictures. A run without --no-report writes
 docs/benchmarks/page.md and page.json.
 """
@@ -280,7 +280,7 @@ def report(figures: Figures) -> str:
         "",
         f"`make bench-page`: {len(figures.queries)} different words typed into the page over the "
         f"demo's {figures.rows:,} pictures, from the last key's event to the frame after the one "
-        "that painted the first picture. The page's own wait of 100 ms for another key, fetching "
+        "that painted the first picture. The page's own wait of 60 ms for another key, fetching "
         "the picture, and drawing it are in it. Headless Chromium and the service share the "
         f"cores. {figures.machine}.",
         "",

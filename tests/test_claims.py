@@ -73,7 +73,7 @@ def test_of_many_claims_one_stands(tmp_path: Path, open_table: OpenTable) -> Non
     together = threading.Barrier(4, timeout=30)
 
     def claim(worker: int) -> None:
-        with Leases(table.connection, table.handle.placement) as leases:
+        with Leases(table.connection, Ledger(table.connection, table.handle.placement)) as leases:
             for shard in range(1, 11):
                 together.wait()
                 if leases.claim(shard, None):
@@ -149,7 +149,7 @@ def test_a_lease_that_was_taken_is_noticed_before_the_next_insert(
     make_shard(tmp_path / "other", 1, rows=0)
     table.ingest(tmp_path / "other")
     told: list[tuple[list[int], int]] = []
-    with Leases(table.connection, table.handle.placement) as other:
+    with Leases(table.connection, Ledger(table.connection, table.handle.placement)) as other:
         taken_over = TakenOver(other)
 
         def told_to_wait(held: Sequence[ActiveLoad]) -> None:
@@ -177,11 +177,11 @@ def test_an_interrupt_as_a_shard_is_given_back_does_not_keep_it(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    leases = Leases(table.connection, table.handle.placement)
+    leases = Leases(table.connection, Ledger(table.connection, table.handle.placement))
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt), leases:
         assert leases.claim(0, leases.claims(0, 0)[0])
         patched.setattr(Ledger, "append", interrupted)
-    with Leases(table.connection, table.handle.placement) as later:
+    with Leases(table.connection, Ledger(table.connection, table.handle.placement)) as later:
         assert later.active_load(later.claims(0, 0)[0]) is None
 
 
@@ -193,8 +193,8 @@ def test_a_worker_that_has_not_shown_signs_of_life_asks_first(
     table = open_table()
     table.ingest(tmp_path / "s")
     with (
-        Leases(table.connection, table.handle.placement) as one,
-        Leases(table.connection, table.handle.placement) as other,
+        Leases(table.connection, Ledger(table.connection, table.handle.placement)) as one,
+        Leases(table.connection, Ledger(table.connection, table.handle.placement)) as other,
     ):
         mine = one.claim(1, None)
         assert mine is not None

@@ -18,6 +18,7 @@ from cliphouse.engine.features import SKIP_SHARDS, Features, Setting
 from cliphouse.engine.retry import RetryTimes
 from cliphouse.errors import CliphouseError, EngineError, TableError
 from cliphouse.loading.lease import Leases
+from cliphouse.loading.ledger import Ledger
 from cliphouse.schema.facts import read_facts
 from cliphouse.schema.index_spec import IndexSpec
 from conftest import OpenTable, Run
@@ -271,7 +272,7 @@ def test_a_worker_that_lost_its_shard_while_deleting_says_so(
     url = two_shards.fresh_url()
     with cliphouse.open(url) as table:
         table.ingest(folder / "s", cluster="two")
-        with Leases(table.connection, table.handle.placement) as other:
+        with Leases(table.connection, Ledger(table.connection, table.handle.placement)) as other:
             line = said(
                 lambda: hooked_ingest(url, tmp_path / "new", TakenOver(other), replace=True)
             )

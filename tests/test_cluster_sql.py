@@ -144,7 +144,7 @@ def test_tables_of_two_shards_on_two_nodes_each(engine: Connection) -> None:
 
 def test_a_build_that_fails_on_one_node_is_stopped_on_all(engine: Connection) -> None:
     recorder = Recorder()
-    builder = IndexBuilder(TableHandle(recorder, PLACEMENT, INFO, {}))  # type: ignore[arg-type]
+    builder = IndexBuilder(TableHandle(recorder, PLACEMENT, INFO, {}, None))  # type: ignore[arg-type]
     with pytest.raises(EngineError, match="no memory"):
         builder.materialize("image_index", None)
     check(engine, "failed_build", [*recorder.told, *recorder.asked])

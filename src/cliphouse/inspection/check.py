@@ -12,7 +12,7 @@ from cliphouse.inspection.finding import AGAIN, Finding
 from cliphouse.inspection.repair import marked_as_deleted
 from cliphouse.inspection.sample import compare_sample
 from cliphouse.loading.lease import ActiveLoad, read_load_status
-from cliphouse.loading.ledger import Entry, Ledger
+from cliphouse.loading.ledger import Entry
 from cliphouse.schema.columns import COLUMNS, embedding_column, metadata_fields
 from cliphouse.schema.handle import TableHandle
 from cliphouse.shards.files import find_shards
@@ -76,7 +76,7 @@ def check_table(table: TableHandle, sources: Sequence[Source] = ()) -> CheckRepo
     have not changed, some rows are compared with the table's (see compare_sample).
     """
     counts = _count_rows(table)
-    loads = read_load_status(table.connection, Ledger(table.connection, table.placement))
+    loads = read_load_status(table)
     entries, loading = loads.entries, {load.shard: load for load in loads.loading}
     findings = [
         finding

@@ -9,9 +9,7 @@ from datetime import datetime
 
 from cliphouse.cluster.placement import Node, Placement
 from cliphouse.engine.connection import Connection
-from cliphouse.indexing.build import existing_indexes
 from cliphouse.loading.lease import ActiveLoad, read_load_status
-from cliphouse.loading.ledger import Ledger
 from cliphouse.schema.caption_index import CAPTION_INDEXES
 from cliphouse.schema.handle import TableHandle
 from cliphouse.schema.info import read_granule
@@ -120,13 +118,8 @@ def _summarise(table: TableHandle, lost: Sequence[Node]) -> TableSummary:
         f"FROM {placement.system('columns')} WHERE {placement.is_rows} "
         "GROUP BY name ORDER BY min(position)"
     ).to_pylist()
-    graphs = connection.query(
-        "SELECT name, sum(data_uncompressed_bytes) AS bytes, sum(data_compressed_bytes) AS disk "
-        f"FROM {placement.system('data_skipping_indices')} WHERE {placement.is_rows} GROUP BY name"
-    ).to_pylist()
-    sizes = {graph["name"]: graph["bytes"] for graph in graphs}
-    on_disk = {graph["name"]: graph["disk"] for graph in graphs}
-    loads = read_load_status(connection, Ledger(connection, placement))
+    indexes = _read_indexes(connection, placement)
+    loads = read_load_status(table)
     times = [entry.at for entry in loads.entries.values() if entry.at is not None]
     return TableSummary(
         database=connection.address.shown,
@@ -146,8 +139,9 @@ def _summarise(table: TableHandle, lost: Sequence[Node]) -> TableSummary:
         last_load=max(times, default=None),
         columns=tuple(ColumnSize(c["name"], c["kind"], c["bytes"]) for c in columns),
         indexes=tuple(
-            IndexSize(name, kind, sizes.get(name, 0))
-            for name, kind in existing_indexes(table).items()
+            IndexSize(index.name, index.type, index.graph_bytes)
+            for index in indexes
+            if index.is_graph
         ),
         measured=info.measured,
         cluster=placement.cluster.name if placement.cluster else None,
@@ -156,9 +150,34 @@ def _summarise(table: TableHandle, lost: Sequence[Node]) -> TableSummary:
         lacking=tuple(connection.features.lacking),
         forbidden=tuple(connection.features.forbidden),
         granule=read_granule(connection, placement),
-        caption_index_bytes=sum(on_disk.get(name, 0) for name in CAPTION_INDEXES),
+        caption_index_bytes=sum(i.disk_bytes for i in indexes if i.name in CAPTION_INDEXES),
         roots=_roots(table),
     )
+
+
+@dataclass(frozen=True)
+class _Index:
+    """An index of any kind: its type in full, which is empty if a cluster's shards differ."""
+
+    name: str
+    type: str
+    is_graph: bool
+    graph_bytes: int
+    disk_bytes: int
+
+
+def _read_indexes(connection: Connection, placement: Placement) -> list[_Index]:
+    found = connection.query(
+        "SELECT name, if(uniqExact(type_full) = 1, any(type_full), '') AS type_full, "
+        "any(type) = 'vector_similarity' AS is_graph, sum(data_uncompressed_bytes) AS bytes, "
+        "sum(data_compressed_bytes) AS disk "
+        f"FROM {placement.system('data_skipping_indices')} WHERE {placement.is_rows} "
+        "GROUP BY name ORDER BY name"
+    ).to_pylist()
+    return [
+        _Index(row["name"], row["type_full"], bool(row["is_graph"]), row["bytes"], row["disk"])
+        for row in found
+    ]
 
 
 def _roots(table: TableHandle) -> tuple[RootSize, ...]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from cliphouse.engine.quoting import identifier
 from cliphouse.errors import TableError
 from cliphouse.loading.lease import read_load_status
-from cliphouse.loading.ledger import Ledger
 from cliphouse.schema.handle import TableHandle
 from cliphouse.schema.info import LEDGER_SUFFIX
 
@@ -28,7 +27,7 @@ def drop_table(table: TableHandle) -> DroppedTable:
     Raises TableError if somebody is loading into the table.
     """
     connection, placement = table.connection, table.placement
-    loading = read_load_status(connection, Ledger(connection, placement)).loading
+    loading = read_load_status(table).loading
     if loading:
         raise TableError(
             f"table {table.name}: {loading[0].describe()} is being loaded; drop it when that has "

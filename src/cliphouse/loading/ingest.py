@@ -195,7 +195,7 @@ def _run(
     on_wait: OnWait | None,
 ) -> list[ShardLoad]:
     with (
-        Leases(table.connection, table.placement, settings.times, settings.machine) as leases,
+        Leases(table.connection, ledger, settings.times, settings.machine) as leases,
         workspace_folder() as workspace,
         Inserter(table.connection) as inserter,
     ):

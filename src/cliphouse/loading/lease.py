@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from cliphouse.cluster.placement import Placement
 from cliphouse.engine.connection import Connection
 from cliphouse.engine.retry import RETRY_SECONDS
 from cliphouse.engine.workspace import is_running
 from cliphouse.errors import CliphouseError
 from cliphouse.loading.ledger import Claim, Entry, Ledger, Line
+from cliphouse.schema.handle import TableHandle
 from cliphouse.wording import moment
 
 
@@ -129,17 +129,15 @@ class LoadStatus:
     unfinished: tuple[int, ...]
 
 
-def read_load_status(connection: Connection, ledger: Ledger) -> LoadStatus:
-    """The status of all shards, empty if there is no ledger.
-
-    Raises TableError if a newer release wrote the ledger.
-    """
-    if not ledger.exists():
+def read_load_status(table: TableHandle) -> LoadStatus:
+    """The status of all shards of a table, empty if it has no ledger."""
+    ledger, is_embedded = Ledger.of(table), table.connection.is_embedded
+    if ledger is None:
         return LoadStatus({}, (), ())
     # In this order: a shard that seems to be cut off may have been finished between the two
     # readings, so it is looked at once more.
     entries = ledger.read()
-    active = (active_load(claim, connection.is_embedded) for claim in ledger.claims().values())
+    active = (active_load(claim, is_embedded) for claim in ledger.claims().values())
     loading = tuple(load for load in active if load is not None)
     held = {load.shard for load in loading}
     left = [n for n, entry in entries.items() if entry.state != "done" and n not in held]
@@ -166,15 +164,15 @@ class Leases:
     def __init__(
         self,
         connection: Connection,
-        placement: Placement,
+        ledger: Ledger,
         times: LeaseTimes = TIMES,
         machine: str = MACHINE,
     ) -> None:
-        """``placement`` is the table's; ``machine`` is what the ledger calls this machine."""
+        """``machine`` is what the ledger calls this machine."""
         self.times = times
         self._is_embedded = connection.is_embedded
         self._connection = connection.clone()
-        self._ledger = Ledger(self._connection, placement)
+        self._ledger = ledger.on(self._connection)
         self._lock = threading.RLock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._send_heartbeats, daemon=True)

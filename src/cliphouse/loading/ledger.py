@@ -9,6 +9,7 @@ next worker claims the next generation. Lines of generation 0 are of releases th
 
 from __future__ import annotations
 
+import copy
 import json
 import uuid
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from cliphouse.cluster.placement import Placement
 from cliphouse.engine.connection import Connection
 from cliphouse.engine.quoting import identifier, quote
 from cliphouse.loading.tokens import token_settings
+from cliphouse.schema.handle import TableHandle
 from cliphouse.schema.info import LEDGER_SUFFIX, keep_tokens, read_definition
 from cliphouse.schema.migrations import LEDGER_RECORD
 
@@ -143,9 +145,21 @@ class Ledger:
         self._table = self._placement.table
         self._name = identifier(self._table)
 
-    def exists(self) -> bool:
-        """Whether there is a ledger."""
-        return bool(self._connection.command(f"EXISTS TABLE {self._name}"))
+    @classmethod
+    def of(cls, table: TableHandle) -> Ledger | None:
+        """The ledger of a table, None if it had none when it was resolved."""
+        if table.ledger_version is None:
+            return None
+        ledger = cls(table.connection, table.placement)
+        if table.ledger_version == LEDGER_RECORD.version:
+            ledger._format = _Format(table.ledger_version)
+        return ledger
+
+    def on(self, connection: Connection) -> Ledger:
+        """The same ledger through another connection, for another thread."""
+        other = copy.copy(self)
+        other._connection = connection
+        return other
 
     @classmethod
     def make(cls, connection: Connection, placement: Placement) -> Ledger:

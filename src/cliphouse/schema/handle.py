@@ -24,14 +24,16 @@ from cliphouse.wording import counted
 class TableHandle:
     """A table, the connection that reaches it, where its rows are, and what it was made with.
 
-    ``columns`` are its columns in their order, with their SQL types. All of it is as it was when
-    the table was resolved: to see what others have written since, resolve it again.
+    ``columns`` are its columns in their order, with their SQL types, and ``ledger_version`` is that
+    of its ledger, None if it has none. All of it is as it was when the table was resolved: to see
+    what others have written since, resolve it again.
     """
 
     connection: Connection
     placement: Placement
     info: TableInfo
     columns: Mapping[str, str]
+    ledger_version: int | None
 
     @property
     def name(self) -> str:
@@ -55,25 +57,30 @@ def find_table(connection: Connection, name: str) -> TableHandle | None:
     Raises TableError if a newer release wrote it or its ledger, if it has no embeddings, or if its
     cluster is no longer in the server's configuration.
     """
-    made = _read_known(connection, name)
+    made = read_definition(connection, name)
     if made is None:
         return None
+    ledger_version = _known_version(made, name)
     info = TableInfo.from_comment(made.comment, name)
     info = info or describe_table(connection, name, made.columns)
-    return TableHandle(connection, find_placement(connection, name), info, made.columns)
+    placement = find_placement(connection, name)
+    return TableHandle(connection, placement, info, made.columns, ledger_version)
 
 
 def check_versions(connection: Connection, name: str) -> None:
     """Raises TableError if a newer release wrote the table or its ledger."""
-    _read_known(connection, name)
-
-
-def _read_known(connection: Connection, name: str) -> Definition | None:
     made = read_definition(connection, name)
     if made is not None:
-        DESCRIPTION.version_of(made.comment, name)
-        LEDGER_RECORD.version_of(made.ledger_comment, ledger_name(name))
-    return made
+        _known_version(made, name)
+
+
+def _known_version(made: Definition, name: str) -> int | None:
+    """The version of the table's ledger, None if it has none. Raises TableError if a newer release
+    wrote the table or its ledger."""
+    DESCRIPTION.version_of(made.comment, name)
+    if made.ledger_comment is None:
+        return None
+    return LEDGER_RECORD.version_of(made.ledger_comment, ledger_name(name)) or 1
 
 
 def open_table(connection: Connection, name: str) -> TableHandle:

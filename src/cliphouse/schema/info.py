@@ -146,11 +146,11 @@ def column_definition(column: Column, info: TableInfo) -> str:
 @dataclass(frozen=True)
 class Definition:
     """A table as the engine knows it: its comment, its columns in order with their types, and the
-    comment of the ledger beside it, empty if there is no ledger."""
+    comment of the ledger beside it, None if there is no ledger."""
 
     comment: str
     columns: dict[str, str]
-    ledger_comment: str
+    ledger_comment: str | None
 
 
 def read_definition(connection: Connection, name: str) -> Definition | None:
@@ -168,7 +168,7 @@ def read_definition(connection: Connection, name: str) -> Definition | None:
     columns = {column: said for column, said, place in told if place}
     if not columns:
         return None
-    return Definition(comments.get(name, ""), columns, comments.get(ledger_name(name), ""))
+    return Definition(comments.get(name, ""), columns, comments.get(ledger_name(name)))
 
 
 def ledger_name(table: str) -> str:

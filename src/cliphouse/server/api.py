@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -13,6 +13,8 @@ from starlette.responses import Response
 
 import cliphouse
 from cliphouse.errors import MissingError
+from cliphouse.inspection.summary import summarise
+from cliphouse.schema.handle import TableHandle
 from cliphouse.search.places import one_has_place
 from cliphouse.search.query.operand import Operand
 from cliphouse.search.request import Request as SearchRequest
@@ -122,16 +124,20 @@ async def info(request: Request, table: TableName = None) -> Response:
 
 
 async def describe(service: Service, table: str | None) -> dict[str, Any]:
-    """The answer of /api/info, without the path or the address of the database."""
-    described, has_places = await asyncio.gather(
-        service.info(table), service.read(table, lambda one: one_has_place(one.handle))
-    )
+    """The answer of /api/info."""
+    return await service.read(table, lambda one: describe_table(one.handle, service.tables))
+
+
+def describe_table(table: TableHandle, served: Sequence[str]) -> dict[str, Any]:
+    """What /api/info says of one of the tables that are ``served``, without the path or the address
+    of the database."""
+    described = summarise(table)
     return {
         "version": cliphouse.__version__,
-        "tables": service.tables,
+        "tables": served,
         "summary": asdict(described) | {"database": ""},
         "fields": describe_fields(there=described.columns).model_dump(),
-        "places": has_places,
+        "places": one_has_place(table),
     }
 
 

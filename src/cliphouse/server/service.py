@@ -21,7 +21,6 @@ from PIL import Image
 from cliphouse.errors import MissingError, OverloadError, PictureError, QueryError
 from cliphouse.inspection.facets import Facet
 from cliphouse.inspection.statistics import TableStatistics
-from cliphouse.inspection.summary import TableSummary
 from cliphouse.models import Encoder
 from cliphouse.pictures.files import read_picture
 from cliphouse.pictures.public import FetchLimits, fetch_public
@@ -197,13 +196,13 @@ class Service:
     async def rows(self, table: str | None, listing: Listing) -> RowPage:
         """List rows in the order of a column."""
         page = await self.read(table, lambda one: list_rows(one.handle, listing))
-        if self.settings.pictures:
-            self._urls.keep_rows(self.resolve(table), page.rows)
+        self.listed(table, page)
         return page
 
-    async def info(self, table: str | None) -> TableSummary:
-        """Describe a table."""
-        return await self.read(table, Table.summary)
+    def listed(self, table: str | None, page: RowPage) -> None:
+        """Take note that a client is about to ask for the pictures of a page of rows."""
+        if self.settings.pictures:
+            self._urls.keep_rows(self.resolve(table), page.rows)
 
     def columns(self, table: str | None) -> Mapping[str, str]:
         """A table's columns with their types, as they were at the start of the service."""

@@ -9,9 +9,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from cliphouse.schema.handle import TableHandle
 from cliphouse.search.column_filter import ValueType
 from cliphouse.search.filter import Filter, filter_fields
-from cliphouse.search.listing import ID, Listing, has_value
+from cliphouse.search.listing import ID, Listing, RowPage, has_value, list_rows
 from cliphouse.server.api import TableName, describe, service_of
 from cliphouse.server.failures import RESPONSES, json_answer
 from cliphouse.server.service import Service
@@ -34,18 +35,21 @@ async def start(request: Request, table: TableName = None) -> Response:
 
 
 async def _first_rows(service: Service, table: str | None) -> dict[str, Any]:
-    columns = service.columns(table)
-    filter = _usual_filter(columns)
-    fields = [name for name in _SHOWN if name in columns]
-    sort = ID
-    if ValueType.of(columns.get(_TAKEN, "")).is_time and await service.read(table, _is_dated):
-        sort = f"-{_TAKEN}"
-    page = await service.rows(table, Listing(_ROWS, sort, filter, fields))
+    filter = _usual_filter(service.columns(table))
+
+    def read(one: Table) -> tuple[str, RowPage]:
+        handle = one.handle
+        sort = f"-{_TAKEN}" if _is_dated(handle) else ID
+        fields = [name for name in _SHOWN if name in handle.columns]
+        return sort, list_rows(handle, Listing(_ROWS, sort, filter, fields))
+
+    sort, page = await service.read(table, read)
+    service.listed(table, page)
     return {"sort": sort, "filter": filter.to_dict(), "rows": page.rows, "cursor": page.cursor}
 
 
-def _is_dated(table: Table) -> bool:
-    return has_value(table.handle, _TAKEN)
+def _is_dated(table: TableHandle) -> bool:
+    return ValueType.of(table.columns.get(_TAKEN, "")).is_time and has_value(table, _TAKEN)
 
 
 def _usual_filter(columns: Collection[str]) -> Filter:

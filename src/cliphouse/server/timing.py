@@ -17,10 +17,11 @@ class Parts:
 
     def end(self, name: str, at: float | None = None) -> None:
         """End the part ``name`` now, or at an earlier time of time.perf_counter(). The next part
-        begins there. Parts of the same name add up."""
+        begins there. Parts of the same name add up; of what is done at the same time, only what
+        takes longer counts."""
         now = time.perf_counter() if at is None else at
-        self._seconds[name] = self._seconds.get(name, 0.0) + now - self._last
-        self._last = now
+        self._seconds[name] = self._seconds.get(name, 0.0) + max(0.0, now - self._last)
+        self._last = max(self._last, now)
 
     def header(self) -> str:
         """The parts that have ended, in milliseconds, as the header has them."""

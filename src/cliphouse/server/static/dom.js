@@ -69,7 +69,8 @@ export function saveFile(blob, name) {
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }
 
-export const grouped = (number) => number.toLocaleString("en-US");
+// Thousands apart. toLocaleString takes 20 ms at its first call, while the first pictures wait.
+export const grouped = (number) => String(number).replace(/\B(?=(\d{3})+$)/g, ",");
 
 // The time of a frame in its video, as 1:02:03.
 export function clock(seconds) {

@@ -4,7 +4,7 @@ import { $, el, toast, webAddress } from "./dom.js";
 import { picture } from "./picture.js";
 import { upload, uploaded } from "./uploads.js";
 
-const WAIT = 100;
+const WAIT = 60; // milliseconds, for another key; a search takes about as long
 const NAMES = { words: "words", row: "like row", url: "picture at", upload: "picture" };
 
 export class Query {
