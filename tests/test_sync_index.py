@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cliphouse.cli.app import app
-from cliphouse.indexing import extend
+from cliphouse.indexing import deleted, extend
 from cliphouse.table import Table
 from conftest import OpenTable
 from pictures_model import picture_bytes
@@ -72,3 +72,37 @@ def test_a_long_build_is_left_to_its_owner(
     assert said.splitlines()[-1] == last
     hits = table.search(folder / "more 4.png", k=3, mode="hnsw")
     assert hits[0].url == str(folder / "more 4.png")
+
+
+def _leaves(table: Table, folder: Path) -> tuple[bool, str | None]:
+    """Whether a sync that deletes a row leaves it in the files, marked, and what plain SQL then
+    says beside the right rows."""
+    (folder / "5.png").unlink()
+    table.sync(folder)
+    parts = "FROM system.parts WHERE active AND table = 'laion' AND has_lightweight_delete"
+    (marked,) = table.sql(f"SELECT count() > 0 AS marked {parts}").column("marked").to_pylist()
+    vector = table.encode(folder / "7.png")
+    wanted = [hit.id for hit in table.search(vector, k=10, mode="exact")]
+    asked = "SELECT id FROM laion ORDER BY cosineDistance(image_embedding, {v:Array(Float32)})"
+    answer = table.run(f"{asked} LIMIT 10", {"v": vector.tolist()})
+    assert answer.rows is not None
+    assert len(wanted) == 10
+    assert answer.rows.column("id").to_pylist() == wanted
+    return bool(marked), answer.hint
+
+
+def test_deleted_rows_leave_small_files_at_once(table: Table, folder: Path) -> None:
+    """The index is still there, and plain SQL uses it."""
+    assert _leaves(table, folder) == (False, None)
+    (index,) = table.summary().indexes
+    assert index.memory_bytes > 0
+
+
+def test_of_large_files_deleted_rows_are_left_to_a_check(
+    table: Table, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deleted, "_REMOVED_AT_ONCE", ROWS - 1)
+    marked, hint = _leaves(table, folder)
+    assert marked
+    assert hint is not None
+    assert "cliphouse check --repair" in hint

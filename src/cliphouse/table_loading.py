@@ -76,6 +76,7 @@ class LoadingTable:
     ) -> IngestReport:
         """Load shards as ``ingest`` does, here or by the service that has the database. Whoever
         writes to the shards is not looked for."""
+        from cliphouse.indexing.deleted import remove_deleted_if_quick
         from cliphouse.loading.ingest import ingest
 
         if (jobs := self._jobs()) is not None:
@@ -84,7 +85,10 @@ class LoadingTable:
         def connect() -> Connection:
             return self._database.create_for(options.precision, options.codes)
 
-        return ingest(connect, self.name, places, options, progress, waiting)
+        report = ingest(connect, self.name, places, options, progress, waiting)
+        if report.removed or any(load.replaced for load in report.loads):
+            remove_deleted_if_quick(open_table(self._database.connection, self.name))
+        return report
 
     def sync(
         self,

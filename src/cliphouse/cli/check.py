@@ -45,8 +45,9 @@ def command(
     ledger, with the files of the shards, and some rows of each shard with what its files hold.
     The exit code is 1 if something is wrong.
     """
+    from cliphouse.indexing.deleted import remove_deleted
     from cliphouse.inspection.check import check_shards
-    from cliphouse.inspection.repair import link_folder_again, remove_deleted
+    from cliphouse.inspection.repair import link_folder_again
 
     numbers = parse_shard_numbers(shards)
     reports: dict[str, CheckReport] = {}

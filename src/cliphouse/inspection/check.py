@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from cliphouse.errors import ShardError
+from cliphouse.indexing.deleted import marked_as_deleted
 from cliphouse.inspection.finding import AGAIN, Finding
-from cliphouse.inspection.repair import marked_as_deleted
 from cliphouse.inspection.sample import compare_sample
 from cliphouse.loading.lease import ActiveLoad, read_load_status
 from cliphouse.loading.ledger import Entry
