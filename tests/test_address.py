@@ -151,6 +151,8 @@ def test_a_file_holds_the_password(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     (tmp_path / "secret").write_text(" from file \n")
     monkeypatch.setenv("CLIPHOUSE_PASSWORD_FILE", str(tmp_path / "secret"))
     assert server_of("http://u@h/d").password == " from file "
+    (tmp_path / "secret").write_text("\ufeffpass\r\n")  # as Windows' Notepad writes it
+    assert server_of("http://u@h/d").password == "pass"
     monkeypatch.setenv("CLIPHOUSE_PASSWORD", "x")
     with pytest.raises(TableError, match="are both set"):
         server_of("http://u@h/d")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cliphouse.cli import main
+from cliphouse.cli.formats import Format, choose_format
 from cliphouse.errors import QueryError, TableError
 from cliphouse.export import FORMATS, ExportFormat
 from cliphouse.export.rows import ChosenRows
@@ -81,6 +82,26 @@ def test_the_command_line_offers_a_new_format(tmp_path: Path, open_table: OpenTa
     said = run_with_the_toy("export", str(path), "--format", "urls", "--db", database)
     assert said == f"7 rows into {path}\n"
     assert path.read_text().splitlines() == made.metadata["url"]
+
+
+@pytest.mark.parametrize(
+    ("output", "chosen", "format"),
+    [
+        ("r.json", None, Format.JSON),
+        ("r.JSONL", None, Format.JSONL),
+        ("r.ndjson", None, Format.JSONL),
+        ("r.csv", None, Format.CSV),
+        ("a.b/r.parquet", None, Format.PARQUET),
+        ("r.csv", Format.JSON, Format.JSON),
+        ("r.txt", None, Format.TABLE),
+        ("csv", None, Format.TABLE),
+        (None, None, Format.TABLE),
+    ],
+)
+def test_a_file_s_ending_names_the_format(
+    output: str | None, chosen: Format | None, format: Format
+) -> None:
+    assert choose_format(chosen, False, None if output is None else Path(output)) is format
 
 
 def test_an_unknown_format_is_named_with_those_there_are(

@@ -17,7 +17,7 @@ import pytest
 
 from clip_like import ClipLike, write_shard
 from cliphouse.cli.recall import draw
-from cliphouse.errors import QueryError, ShardError
+from cliphouse.errors import QueryError, ShardError, TableError
 from cliphouse.loading.bfloat16 import bfloat16_bits
 from cliphouse.recall.questions import turned_aside
 from cliphouse.schema.index_spec import IndexSpec
@@ -187,6 +187,11 @@ def test_bad_questions_are_named(made: MadeShard, open_table: OpenTable) -> None
         table.recall(queries=29, save=True)
     with pytest.raises(QueryError, match=r"target is 0; it must be above 0"):
         table.recall(target=0)
+    table.sql("ALTER TABLE laion MODIFY COMMENT 'holidays'")
+    done: list[float] = []
+    with pytest.raises(TableError, match="has a comment of its own, where the figures are kept"):
+        table.recall(queries=30, save=True, progress=lambda part, _: done.append(part))
+    assert done == []
 
 
 def test_the_command_prints_draws_and_keeps(small: MadeShard, tmp_path: Path, run: Run) -> None:

@@ -96,6 +96,8 @@ def test_a_key_file_holds_hashes_only(tmp_path: Path) -> None:
     assert ring.recognise(KEY) == digest[:8]
     assert ring.recognise(digest) is None
     assert ring.recognise("") is None
+    file.write_text(f"\ufeff{digest}\r\n")  # as Windows' Notepad writes it
+    assert read_key_file(file) == (digest,)
     for text, told in ((KEY, "no SHA-256 hash"), ("", "no keys"), (None, "cannot be read")):
         file.unlink(missing_ok=True)
         if text is not None:

@@ -176,6 +176,10 @@ def test_a_reader_is_told_what_is_forbidden(loaded: Loaded) -> None:
             table.ingest(loaded.shard.folder)
         with pytest.raises(TableError, match=r"user reader (lacks a privilege|may only read)"):
             table.drop_index()
+        done: list[float] = []
+        with pytest.raises(TableError, match=r"user reader (lacks a privilege|may only read)"):
+            table.recall(queries=30, save=True, progress=lambda part, _: done.append(part))
+        assert done == []  # it is found out before minutes are spent
     with loaded.open(SEARCHER) as table:
         assert table.summary().forbidden == ()
     with loaded.open(BOUND) as table:

@@ -9,18 +9,23 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
+from cliphouse.cli import formats, plot
 from cliphouse.engine import backup
 from cliphouse.engine.address import parse_address
 from cliphouse.errors import CliphouseError
+from cliphouse.indexing.build import IndexBuilder
 from cliphouse.inspection.check import check_shards
 from cliphouse.loading.sync import SyncOptions
 from cliphouse.models import load_encoder
 from cliphouse.pictures import embed
 from cliphouse.pictures.drawn import write_pictures
 from cliphouse.pictures.embed import EmbedOptions, EmbedSizes, embed_folder
+from cliphouse.shards.whole_file import whole_file
 from cliphouse.table import Table
+from cliphouse.vocabulary import Measured
 from conftest import OpenTable
 from hooked import small_batches
 from shard_files import make_shard
@@ -142,3 +147,54 @@ def test_a_folder_of_backups_that_vanishes(
     assert str(folder / "b.zip") in line
     folder.mkdir(exist_ok=True)
     assert backup.back_up(db, folder / "b.zip").tables["laion"] == 200
+
+
+def test_a_database_that_vanishes_while_its_index_is_built(
+    table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db, away = tmp_path / "laion.chdb", tmp_path / "away"
+    build, vanish = IndexBuilder.materialize, once(lambda: db.rename(away))
+    monkeypatch.setattr(IndexBuilder, "materialize", lambda *given: (vanish(), build(*given)))
+    line = refused(lambda: table.index("image"))
+    assert str(db) in line
+    assert "No such file or directory" in line
+    table.close()
+    away.rename(db)
+    assert table.index("image").rows == 200
+    assert table.search("id:7", k=1, mode="hnsw")[0].id == 7
+    assert table.check().is_good
+
+
+def test_a_folder_of_results_that_vanishes(tmp_path: Path) -> None:
+    folder, found = tmp_path / "out", pa.table({"id": [1, 2]})
+    folder.mkdir()
+    vanish = once(lambda: shutil.rmtree(folder))
+
+    def search() -> pa.Table:
+        vanish()
+        return found
+
+    def write() -> None:
+        formats.write(search, formats.Format.CSV, folder / "r.csv", lambda: None, lambda: None)
+
+    assert f"{folder / 'r.csv'}: the folder {folder} does not exist" in refused(write)
+    folder.mkdir()
+    write()
+    assert (folder / "r.csv").read_text() == '"id"\n1\n2\n'
+
+
+def test_a_plot_is_drawn_though_its_folder_has_vanished(tmp_path: Path) -> None:
+    """To measure what it shows takes minutes, so the folder is made again."""
+    measured = [Measured("image", "text", "exact", 0, 10, 1.0, 2.5, queries=30, rows=200)]
+    plot.plot_recall(measured, tmp_path / "out" / "p.svg")
+    assert (tmp_path / "out" / "p.svg").read_text().rstrip().endswith("</svg>")
+
+
+def test_the_folder_of_a_file_that_vanishes_as_it_is_written(tmp_path: Path) -> None:
+    def write() -> None:
+        with whole_file(tmp_path / "out" / "r.json") as stream:
+            stream.write(b"{}")
+            shutil.rmtree(tmp_path / "out")
+
+    assert str(tmp_path / "out" / "r.json") in refused(write)
+    assert not list(tmp_path.iterdir())

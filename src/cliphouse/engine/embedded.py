@@ -185,13 +185,25 @@ def leave(folder: Path) -> None:
 
 
 def require_room(address: FolderAddress) -> None:
-    """Raises DiskError if the folder's disk has no room for what the engine notes of a change."""
-    free = shutil.disk_usage(address.folder).free
+    """Raises DiskError if the folder's disk has no room for what the engine notes of a change, and
+    what free_room raises."""
+    free = free_room(address)
     if free < _LEAST_ROOM:
         raise DiskError(
             f"{address.shown}: the disk is full: {free / 1e6:.1f} MB free, and a change needs "
             f"{_LEAST_ROOM / 1e6:.1f} MB; make room, and run the same command again"
         )
+
+
+def free_room(address: FolderAddress) -> int:
+    """The free bytes of the folder's disk. Raises DiskError if the folder is not there any more."""
+    try:
+        return shutil.disk_usage(address.folder).free
+    except OSError as error:
+        raise DiskError(
+            f"{address.shown}: {error.strerror}, though the database was opened there; put its "
+            "folder back, and run the same command again"
+        ) from error
 
 
 def note_change(folder: Path) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
 import time
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from cliphouse.engine.address import FolderAddress
 from cliphouse.engine.connection import Parameters
+from cliphouse.engine.embedded import free_room
 from cliphouse.engine.quoting import quote
 from cliphouse.errors import EngineError, TableError, UnreachableError
 from cliphouse.indexing.forecast import forecast
@@ -261,7 +261,7 @@ class IndexBuilder:
             "SELECT max(bytes_on_disk) FROM system.parts "
             f"WHERE active AND {self._placement.is_rows}"
         )
-        needed, free = int(largest or 0) * _ROOM, shutil.disk_usage(address.folder).free
+        needed, free = int(largest or 0) * _ROOM, free_room(address)
         if needed > free:
             raise DiskError(
                 f"{address.shown}: the disk is full: {free / 1e6:,.1f} MB free, and the build "
