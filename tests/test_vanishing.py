@@ -23,11 +23,15 @@ from cliphouse.models import load_encoder
 from cliphouse.pictures import embed
 from cliphouse.pictures.drawn import write_pictures
 from cliphouse.pictures.embed import EmbedOptions, EmbedSizes, embed_folder
+from cliphouse.server import pulse
+from cliphouse.server.service import Service
+from cliphouse.server.settings import ServeSettings
 from cliphouse.shards.whole_file import whole_file
 from cliphouse.table import Table
 from cliphouse.vocabulary import Measured
 from conftest import OpenTable
 from hooked import small_batches
+from serving import serving
 from shard_files import make_shard
 
 
@@ -198,3 +202,23 @@ def test_the_folder_of_a_file_that_vanishes_as_it_is_written(tmp_path: Path) -> 
 
     assert str(tmp_path / "out" / "r.json") in refused(write)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_service_says_that_its_database_has_vanished(
+    table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulse, "_FRESH_SECONDS", 0.0)
+    table.close()
+    db, away = tmp_path / "laion.chdb", tmp_path / "away"
+    settings = ServeSettings(db=str(db))
+    service = Service(settings)
+    service.start()
+    with serving(settings, service) as running:
+        assert running.http.get("/health").json() == {"status": "ready"}
+        db.rename(away)
+        failing = running.http.get("/health")
+        away.rename(db)
+        again = running.http.get("/health")
+    assert failing.status_code == 503
+    assert failing.json() == {"status": "failing", "reason": "table laion cannot be read"}
+    assert (again.status_code, again.json()) == (200, {"status": "ready"})
