@@ -368,6 +368,7 @@ def _places_are_on_the_map(watch: Watched) -> None:
     expect(said).to_have_text(f"{ROWS - ROWS // 4} pictures here")
     expect(pins.first.locator("img")).to_be_visible()
     watch.shoot("map-desktop-light")
+    watch.inspect()
     frame = page.get_by_role("group", name="Map")
     frame.focus()
     wide = page.locator(".outline").get_attribute("viewBox")
@@ -420,6 +421,7 @@ def _all_duplicates_are_in_groups(watch: Watched) -> None:
     page.set_viewport_size({"width": 1280, "height": 800})
     page.emulate_media(color_scheme="light")
     watch.shoot("duplicates-desktop-light")
+    watch.inspect()
 
 
 def test_duplicates_come_in_lines(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
