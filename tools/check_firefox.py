@@ -2,7 +2,8 @@
 
 make test-firefox runs it. The other tests of the page use Chromium through playwright, which does
 not drive a distribution's Firefox; this program speaks WebDriver BiDi with it, which Firefox has
-built in. It serves a small demo, does what people do, and prints a line for each check.
+built in. It serves a small demo, and a folder of photographs with a video, does what people do, and
+prints a line for each check.
 """
 
 from __future__ import annotations
@@ -22,11 +23,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import av
+from PIL import ExifTags, Image
 from websockets.sync.client import ClientConnection, connect
 
 from cliphouse.demo import Demo
 
 ROWS = 200
+PHOTOGRAPHS = "photographs"  # the table of MOST photographs, the last two of which are the same
+MOST, SECONDS = 12, 25  # and of the frames of a video of so many seconds
 WAIT_SECONDS = 30.0
 FIREFOX = ("firefox-esr", "firefox")
 ENTER, ESCAPE, RIGHT = "\ue007", "\ue00c", "\ue014"
@@ -180,6 +185,39 @@ def check_dataset(page: Page, url: str) -> None:
     page.wait('document.querySelectorAll("#dataset figure svg").length > 2')
 
 
+def check_dates(page: Page, url: str) -> None:
+    page.open(f"{url}/?table={PHOTOGRAPHS}")
+    page.wait(f"{PAINTED} > 1")
+    headings = '[...document.querySelectorAll("#grid h2")].map((one) => one.textContent)'
+    page.wait(f'{headings}[0] === "December 2019" && {headings}[1] === "November 2019"')
+
+
+def check_map(page: Page, url: str) -> None:
+    page.open(f"{url}/?table={PHOTOGRAPHS}&view=map")
+    page.wait('document.querySelector(".pin img")?.complete')
+    expect(page.value('document.querySelectorAll(".pin").length') == 2, "two towns, not two pins")
+    page.click(".pin")
+    page.wait(f'document.getElementById("count").textContent.startsWith("{MOST // 2} pictures")')
+
+
+def check_duplicates(page: Page, url: str) -> None:
+    page.open(f"{url}/?table={PHOTOGRAPHS}&view=duplicates")
+    page.wait('document.querySelectorAll("#duplicates li img").length > 1')
+    page.click("#duplicates li a")
+    page.wait('document.querySelector("#detail").open')
+    page.press(ESCAPE)
+    page.wait('location.search.includes("view=duplicates")')
+
+
+def check_video(page: Page, url: str) -> None:
+    page.open(f"{url}/?table={PHOTOGRAPHS}&sort=-frame_time")
+    page.wait(f"{PAINTED} > 1")
+    page.click("#grid .open")
+    page.wait('document.querySelector("#detail video")?.readyState >= 2')
+    time_of = 'document.querySelector("#detail video").currentTime'
+    page.wait(f"Math.abs({time_of} - 20) < 0.5")
+
+
 CHECKS: dict[str, Callable[[Page, str], None]] = {
     "all pictures, after one request": check_start,
     "words by meaning, and in captions": check_search,
@@ -187,6 +225,10 @@ CHECKS: dict[str, Callable[[Page, str], None]] = {
     "a selection, and more like it": check_selection,
     "a sort and a filter": check_filters,
     "the dataset": check_dataset,
+    "photographs by date": check_dates,
+    "the map": check_map,
+    "duplicates": check_duplicates,
+    "a video at its time": check_video,
 }
 
 
@@ -197,16 +239,45 @@ def expect(holds: bool, otherwise: str) -> None:
 
 @contextmanager
 def serving(folder: Path) -> Iterator[str]:
-    """Serve a small demo; its address."""
+    """Serve a small demo, and photographs; its address."""
     cliphouse = [sys.executable, "-m", "cliphouse"]
     making = [*cliphouse, "demo", "--rows", str(ROWS), "--dir", str(folder)]
     quiet = subprocess.DEVNULL
     subprocess.run(making, check=True, stdout=quiet, stderr=quiet)
     demo = Demo(folder, ROWS)
-    command = [*cliphouse, "serve", "--db", str(demo.database)]
-    command += ["--pictures", str(demo.pictures), "--port", "0"]
+    photographs = folder / PHOTOGRAPHS
+    take_photographs(photographs)
+    at = ["--db", str(demo.database), "--table", PHOTOGRAPHS]
+    following = [*cliphouse, "sync", str(photographs), *at, "--model", "tiny"]
+    subprocess.run(following, check=True, stdout=quiet, stderr=quiet)
+    command = [*cliphouse, "serve", "--table", "laion", *at]
+    command += ["--pictures", str(demo.pictures), "--pictures", str(photographs), "--port", "0"]
     with running(command, subprocess.PIPE, subprocess.DEVNULL) as process:
         yield told(process.stdout, r"at (http://\S+)")
+
+
+def take_photographs(folder: Path) -> None:
+    """A photograph a month, in two towns by turns, and a video."""
+    folder.mkdir()
+    for number in range(MOST):
+        exif = Image.Exif()
+        exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = (
+            f"2019:{number + 1:02}:01 12:00:00"
+        )
+        degrees = float(number % 2 * 40)
+        exif.get_ifd(ExifTags.IFD.GPSInfo).update(
+            {1: "N", 2: (degrees, 0.0, 0.0), 3: "E", 4: (degrees, 0.0, 0.0)}
+        )
+        shade = min(number, MOST - 2) * 20
+        image = Image.linear_gradient("L").point(lambda value, by=shade: (value + by) % 256)
+        image.save(folder / f"{number}.jpg", exif=exif)
+    with av.open(str(folder / "clip.webm"), "w") as container:
+        stream = container.add_stream("libvpx", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for second in range(SECONDS):
+            frame = Image.new("RGB", (64, 48), (second * 10, 0, 0))
+            container.mux(stream.encode(av.VideoFrame.from_image(frame)))
+        container.mux(stream.encode(None))
 
 
 @contextmanager
