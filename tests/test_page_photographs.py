@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, expect
 
 from browser import Chromium, Watched, watched
+from cliphouse.server.keys import hash_key
 from cliphouse.server.settings import ServeSettings
 from cliphouse.vocabulary import Progress
 from photographs import (
@@ -490,9 +491,8 @@ def test_folders_without_dates(watch: Watched) -> None:
     assert page.evaluate("window.pwned") is None
 
 
-def test_a_video_opens_at_its_time(watch: Watched) -> None:
-    page = watch.open(f"/?item={FRAME}")
-    video = page.locator("#detail video")
+def _shows_its_frame(video: Locator) -> None:
+    """The player stands at the frame's time, and what it shows is of that time."""
     expect(video).to_be_visible()
     seen = video.evaluate(
         """async (video) => {
@@ -505,6 +505,23 @@ def test_a_video_opens_at_its_time(watch: Watched) -> None:
         }"""
     )
     assert seen == {"time": SECONDS, "isGreen": True}
+
+
+def test_a_video_opens_where_a_key_is_asked_for(browser: Chromium, made: Photographs) -> None:
+    key = "a-key-of-some-length"
+    settings = ServeSettings(db=str(made.db), pictures=(made.pictures,), keys=(hash_key(key),))
+    with serving(settings) as locked, watched(browser, locked.url) as seen:
+        page = seen.open(f"/?item={FRAME}#key={key}")
+        # With a key all of it is fetched, so it is asked for.
+        page.get_by_role("button", name="Play the video from here").click()
+        _shows_its_frame(page.locator("#detail video"))
+        assert page.evaluate("document.querySelector('#detail video').src").startswith("blob:")
+
+
+def test_a_video_opens_at_its_time(watch: Watched) -> None:
+    page = watch.open(f"/?item={FRAME}")
+    video = page.locator("#detail video")
+    _shows_its_frame(video)
     video.evaluate("video => { video.muted = true; return video.play(); }")
     page.keyboard.press("Escape")
     expect(video).to_have_js_property("paused", True)

@@ -276,7 +276,8 @@ def take_photographs(folder: Path) -> None:
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         for second in range(SECONDS):
             frame = Image.new("RGB", (64, 48), (second * 10, 0, 0))
-            container.mux(stream.encode(av.VideoFrame.from_image(frame)))
+            made = av.VideoFrame.from_image(frame)  # type: ignore[no-untyped-call]
+            container.mux(stream.encode(made))
         container.mux(stream.encode(None))
 
 
