@@ -74,7 +74,9 @@ def test_all_pictures_are_shown_in_the_order_that_is_chosen(dated: Watched) -> N
     expect_ids(dated, list(reversed(range(ROWS))))  # the newest first
     months = list(dict.fromkeys(day.strftime("%B %Y") for day in reversed(DAYS)))
     assert page.locator("#grid .group").all_text_contents() == months
-    expect(page.locator("#count")).to_have_text(f"{ROWS} pictures, sorted by taken, newest first")
+    expect(page.locator("#count")).to_have_text(
+        f"{ROWS} pictures, sorted by date taken, newest first"
+    )
     page.get_by_label("Sort").select_option("aesthetic, highest first")
     expect(page).to_have_url(re.compile(r"\?sort=-aesthetic$"))
     expect_ids(dated, by(SCORES))

@@ -25,6 +25,13 @@ OwnKind = Literal[
 _FOLDER = "folder"  # the column that `sync` and `embed` keep
 # What `sync` and `embed` compare files by, which tells nobody anything.
 _OF_FILES = frozenset(("file_mtime_ns", "file_hash"))
+# Names of columns that `sync` and `embed` keep, in words.
+_LABELS = {
+    "taken": "date taken",
+    "file_name": "file name",
+    "file_bytes": "file size in bytes",
+    "frame_time": "seconds into the video",
+}
 _ENDS: dict[OwnKind, tuple[str, ...]] = {
     "own_folder": ("under",),
     "own_contains": ("contains",),
@@ -78,10 +85,11 @@ def _control(column: NamedType) -> OwnControl | None:
         kind = "own_folder"
     if kind is None:
         return None
+    label = _LABELS.get(column.name, column.name)
     return OwnControl(
         kind=kind,
         column=column.name,
-        label=f"{column.name} contains" if kind == "own_contains" else column.name,
+        label=f"{label} contains" if kind == "own_contains" else label,
         # Names in the address of the page, which has others: no column may be taken for them.
         fields=[f"{column.name}.{end}" for end in _ENDS.get(kind, ("min", "max"))],
         max_length=MAX_CONTAINED if kind == "own_contains" else None,

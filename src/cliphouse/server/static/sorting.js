@@ -18,7 +18,7 @@ function sortable(info) {
   const ranges = info.fields.filters.filter(({ kind, column }) => kind === "range" && there.has(column));
   const own = info.fields.own.filter(({ kind }) => kind in ENDS);
   return [
-    ...own.map(({ column, kind }) => ({ column, label: column, kind })),
+    ...own,
     ...ranges.map(({ column, label }) => ({ column, label, kind: "own_numbers" })),
   ];
 }
