@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from PIL import Image
 from playwright.sync_api import expect
@@ -88,14 +89,45 @@ def test_all_pictures_are_shown_in_the_order_that_is_chosen(dated: Watched) -> N
     page.goto(f"{dated.url}/?sort=-aesthetic&language.is=fr")
     expect_ids(dated, [n for n in by(SCORES) if LANGUAGES[n] == "fr"])
     page.goto(f"{dated.url}/?sort=-aesthetic&part=1:row:0&dedup=off&mode=exact")
-    expect(page.locator("#grid .tile")).to_have_count(ROWS)
-    known = [n for n in by(SCORES) if SCORES[n] is not None]
-    assert dated.ids()[: len(known)] == known  # the others by their score
-    said = f"{ROWS} pictures: all that were found, sorted by aesthetic, highest first"
+    body = {"operands": [{"id": 0}], "k": ROWS, "mode": "exact", "weak": True}
+    found = httpx.post(f"{dated.url}/api/search", json=body).json()
+    least = found["search"]["weak_below"]
+    alike = {hit["id"] for hit in found["hits"] if hit["score"] >= least}
+    assert 0 < len(alike) < ROWS
+    expect_ids(dated, [n for n in by(SCORES) if n in alike])
+    said = f"{len(alike)} pictures: those that are alike, sorted by aesthetic, highest first"
     expect(page.locator("#count")).to_have_text(said)
     dated.shoot("sorted-desktop-light")
     page.goto(f"{dated.url}/?sort=nothing")
     expect_ids(dated, list(reversed(range(ROWS))))
+
+
+def test_the_order_outlasts_a_filter_that_nothing_meets(dated: Watched) -> None:
+    page = dated.open()
+    newest = list(reversed(range(ROWS)))
+    expect_ids(dated, newest)
+    page.locator("#filters-menu summary").click()
+    contains = page.get_by_label("caption contains")
+    contains.fill("no such words")
+    expect(page.locator("#count")).to_have_text("Nothing found")
+    contains.fill("")
+    expect_ids(dated, newest)
+
+
+def test_filters_and_orders_are_offered_of_columns_with_values(dated: Watched) -> None:
+    page = dated.open()
+    page.locator("#filters-menu summary").click()
+    panel = page.locator("#filters")
+    language = panel.get_by_label("language")
+    expect(language.locator("option")).to_have_text(["any", "de (15)", "en (15)", "fr (15)"])
+    for name in ("NSFW", "license"):  # of LAION's, and empty here
+        expect(panel.get_by_label(name)).to_be_hidden()
+    expect(panel.get_by_label("Site")).to_be_visible()
+    page.goto(f"{dated.url}/?table=many")
+    expect(page.locator("#grid img.shown").first).to_be_visible()
+    orders = page.get_by_label("Sort").locator("option").all_text_contents()
+    assert orders[0] == "as loaded"
+    assert not any("similarity" in order for order in orders)
 
 
 def test_a_long_scroll_drops_no_row_and_keeps_the_document_small(dated: Watched) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -125,18 +124,18 @@ async def info(request: Request, table: TableName = None) -> Response:
 
 async def describe(service: Service, table: str | None) -> dict[str, Any]:
     """The answer of /api/info."""
-    return await service.read(table, lambda one: describe_table(one.handle, service.tables))
+    return await service.read(table, lambda one: _describe(service, one.handle))
 
 
-def describe_table(table: TableHandle, served: Sequence[str]) -> dict[str, Any]:
-    """What /api/info says of one of the tables that are ``served``, without the path or the address
-    of the database."""
+def _describe(service: Service, table: TableHandle) -> dict[str, Any]:
+    """The answer of /api/info, without the path or the address of the database."""
     described = summarise(table)
+    empty = service.empty_columns.of(table, described)
     return {
         "version": cliphouse.__version__,
-        "tables": served,
+        "tables": service.tables,
         "summary": asdict(described) | {"database": ""},
-        "fields": describe_fields(there=described.columns).model_dump(),
+        "fields": describe_fields(there=described.columns, empty=empty).model_dump(),
         "places": one_has_place(table),
     }
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Literal
 
 from pydantic import BaseModel
 
+from cliphouse.inspection.empty import SITES
 from cliphouse.inspection.statistics import StatisticField, statistic_fields
 from cliphouse.schema.columns import COLUMNS, Column
 from cliphouse.search.filter import filter_fields
@@ -24,6 +25,8 @@ class FilterControl(BaseModel):
     - ``one_of`` sets a list with the chosen value.
     - ``hide`` sets a list of values to leave out: the first or all of ``unwanted``.
     - ``range`` sets two bounds between ``low`` and ``high``.
+
+    It is ``empty`` if no row has what it asks for.
     """
 
     kind: ControlKind
@@ -35,6 +38,7 @@ class FilterControl(BaseModel):
     low: float | None = None
     high: float | None = None
     step: float | None = None
+    empty: bool = False
 
 
 class StatisticAnswer(BaseModel):
@@ -65,16 +69,20 @@ class FieldsAnswer(BaseModel):
 
 
 def describe_fields(
-    columns: Sequence[Column] = COLUMNS, there: Sequence[NamedType] = ()
+    columns: Sequence[Column] = COLUMNS,
+    there: Sequence[NamedType] = (),
+    empty: Collection[str] = (),
 ) -> FieldsAnswer:
     """Describe the controls and charts for ``columns``, and for those beyond COLUMNS among
-    ``there``, all columns of a table."""
+    ``there``, all columns of a table. ``empty`` is what empty_columns says of it."""
     controls = [control for column in columns for control in _controls(column)]
+    for control in controls:
+        control.empty = (SITES if control.kind == "host" else control.column) in empty
     order = ("contains", "host", "one_of", "hide", "range")
     controls.sort(key=lambda control: order.index(control.kind))
     return FieldsAnswer(
         filters=controls,
-        own=own_controls(there),
+        own=own_controls(there, empty),
         statistics=[_statistic(field) for field in statistic_fields(columns)],
         modes=list(_modes()),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import islice
 from typing import Literal, Protocol
 
@@ -61,6 +61,8 @@ class OwnControl(BaseModel):
     - ``own_flag`` sets a list with true or false.
     - ``own_numbers``, ``own_days`` and ``own_times`` set ``min`` and ``max``: numbers, days, and
       times in UTC.
+
+    It is ``empty`` if no row has a value.
     """
 
     kind: OwnKind
@@ -68,15 +70,16 @@ class OwnControl(BaseModel):
     label: str
     fields: list[str]
     max_length: int | None = None
+    empty: bool = False
 
 
-def own_controls(columns: Sequence[NamedType]) -> list[OwnControl]:
+def own_controls(columns: Sequence[NamedType], empty: Collection[str] = ()) -> list[OwnControl]:
     """The controls for the first MOST_OWN columns that a page can filter by, in their order."""
-    controls = (_control(column) for column in columns)
+    controls = (_control(column, column.name in empty) for column in columns)
     return list(islice((control for control in controls if control is not None), MOST_OWN))
 
 
-def _control(column: NamedType) -> OwnControl | None:
+def _control(column: NamedType, is_empty: bool) -> OwnControl | None:
     if column.name in _KNOWN | _OF_FILES or EMBEDDING.fullmatch(column.type):
         return None
     kind = _kind(column.type)
@@ -93,6 +96,7 @@ def _control(column: NamedType) -> OwnControl | None:
         # Names in the address of the page, which has others: no column may be taken for them.
         fields=[f"{column.name}.{end}" for end in _ENDS.get(kind, ("min", "max"))],
         max_length=MAX_CONTAINED if kind == "own_contains" else None,
+        empty=is_empty,
     )
 
 

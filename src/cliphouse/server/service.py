@@ -31,6 +31,7 @@ from cliphouse.search.results import SearchResult
 from cliphouse.server.encoders import THREADS, Encoders
 from cliphouse.server.encoding import EncoderThread
 from cliphouse.server.metrics import Metrics
+from cliphouse.server.offered import EmptyColumns
 from cliphouse.server.recent_urls import RecentUrls
 from cliphouse.server.settings import MAX_DEPTH, ServeSettings
 from cliphouse.server.timing import end_part
@@ -63,6 +64,7 @@ class Service:
         self._encoders = Encoders()
         self._word_vectors = WordVectors(self.metrics)
         self._urls = RecentUrls()
+        self.empty_columns = EmptyColumns()
         self._columns: dict[str, Mapping[str, str]] = {}
         self._active = 0
         self._admissions = 0
@@ -88,7 +90,9 @@ class Service:
         try:
             for name, table in tables.items():
                 self._encoders.load(table)
-                self._columns[name] = {c.name: c.type for c in table.summary().columns}
+                summary = table.summary()
+                self._columns[name] = {c.name: c.type for c in summary.columns}
+                self.empty_columns.of(table.handle, summary)
             self._encoding = EncoderThread(self.metrics)
             self._workers = Workers(self.open_tables, self.settings.workers)
         finally:

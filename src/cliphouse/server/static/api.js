@@ -78,6 +78,7 @@ function askForKey() {
       keyDialog = null;
       resolve();
     }, { once: true });
+    $("key-problem").hidden = !key;
     $("key").value = "";
     dialog.showModal();
   });

@@ -221,6 +221,10 @@ export class Detail {
   }
 
   async fillNeighbours(id, modality, table, signal) {
+    if (modality === "text" && !this.row.caption) { // all without a caption are alike
+      this.dialog.querySelector("[data-modality=text]").hidden = true;
+      return [];
+    }
     const path = inTable(`/api/items/${id}/neighbours?k=${NEIGHBOURS}&modality=${modality}`, table);
     const { hits } = await getJson(path, signal);
     const list = this.dialog.querySelector(`[data-modality=${modality}] ul`);

@@ -40,8 +40,10 @@ async function download(results, format) {
 async function copyCode(results, kind) {
   const code = await results.code(count());
   if (code[kind] === null) return toast("A command line would read these words as a file or a row. Copy the Python instead");
-  const notes = code.notes.length ? `; ${code.notes.join(", ")}` : "";
-  return copyText(code[kind], LABELS[kind] + notes);
+  const notes = code.notes.filter((note) => kind === "sql" || !note.startsWith("the SQL "));
+  await copyText(code[kind], LABELS[kind]);
+  if (notes.length) toast(`${LABELS[kind]} copied: ${notes.join(", ")}`);
+  return undefined;
 }
 
 const LINKS = {

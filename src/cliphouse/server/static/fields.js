@@ -48,7 +48,7 @@ function read(value, kind) {
 // The filter of a request body. If the table lacks a column, its default filter is left out. The
 // service refuses any other filter on that column and says why.
 export function toFilter(values, filters, columns) {
-  const filter = {};
+  const filter = Object.create(null); // a column may have any name
   for (const offered of filters) {
     const { kind, column, fields, unwanted } = offered;
     const value = values[namesOf(offered)[0]];

@@ -37,7 +37,7 @@ export class Filters {
     this.filters = offeredBy(info);
     $("filters").replaceChildren(...this.filters.map((filter) => {
       const control = CONTROLS[filter.kind](filter);
-      control.hidden = !names.has(filter.column);
+      control.hidden = !names.has(filter.column) || filter.empty;
       return control;
     }), $("filters").querySelector("[type=reset]"));
     for (const radio of document.getElementsByName("modality")) {
@@ -52,7 +52,7 @@ export class Filters {
   offerValues(statistics, chosen) {
     for (const filter of this.filters.filter(({ kind }) => kind === "one_of")) {
       const [name] = namesOf(filter);
-      fillMenu(name, statistics[name].map((share) => share.value), chosen[name]);
+      fillMenu(name, statistics[name], chosen[name]);
     }
   }
 
@@ -60,7 +60,7 @@ export class Filters {
   offerOwnValues(facets, chosen) {
     for (const { column, fields: [name] } of this.filters.filter(({ kind }) => kind === "own_values")) {
       const facet = facets.find((one) => one.column === column);
-      if (facet) fillMenu(name, facet.values.map(({ value }) => value), chosen[name]);
+      if (facet) fillMenu(name, facet.values, chosen[name]);
     }
   }
 
@@ -102,10 +102,10 @@ export class Filters {
   }
 }
 
+// `counted` are values with their rows, the most frequent first.
 function fillMenu(name, counted, chosen) {
-  const values = counted.filter(Boolean);
-  if (chosen && !values.includes(chosen)) values.push(chosen);
-  const options = values.map((value) => el("option", { value }, value));
+  const options = counted.filter(({ value }) => value).map(({ value, rows }) => el("option", { value }, `${value} (${grouped(rows)})`));
+  if (chosen && !counted.some(({ value }) => value === chosen)) options.push(el("option", { value: chosen }, chosen));
   $("filters").elements[name].replaceChildren(el("option", { value: "" }, "any"), ...options);
   $("filters").elements[name].value = chosen ?? "";
 }

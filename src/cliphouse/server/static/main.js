@@ -51,7 +51,7 @@ function listener(source) {
       if (current() !== source()) return;
       $("grid").removeAttribute("aria-busy");
       showProblem("");
-      if (isFirst && source() === listing && !listing.body.start && sorting.isUndated(answer.hits, state.sort)) {
+      if (isFirst && source() === listing && !listing.body.start && Object.keys(state.filters).length === 0 && sorting.isUndated(answer.hits, state.sort)) {
         sorting.show(state.sort, false);
         showPictures();
         return;
@@ -218,7 +218,7 @@ function change(patch, kind, hit) {
 function showStatus() {
   const { hits, cursor } = current();
   const sorted = sorting.words(sorting.listed(state.sort));
-  const order = !isAsking(state) ? sorted && `, sorted by ${sorted}` : state.sort ? `: ${hits.length < SORTED ? "all that were found" : `the ${SORTED} nearest`}, sorted by ${sorted}` : "";
+  const order = !isAsking(state) ? sorted && `, sorted by ${sorted}` : state.sort ? `: ${current().isPart ? "those that are alike" : hits.length < SORTED ? "all that were found" : `the ${SORTED} nearest`}, sorted by ${sorted}` : "";
   showCount(hits.length - grid.hiddenCount, grid.hiddenCount, cursor !== null, order);
   $("more").hidden = cursor === null;
   $("earlier").hidden = !current().hasEarlier;

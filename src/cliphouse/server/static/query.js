@@ -93,7 +93,8 @@ export class Query {
   label(part, rows) {
     if (part.kind === "words") return part.value;
     if (part.kind === "upload") return uploaded(part.value).label;
-    if (part.kind === "row") return rows.get(part.value)?.caption || `${NAMES.row} ${part.value}`;
+    const row = part.kind === "row" && rows.get(part.value);
+    if (part.kind === "row") return row?.caption || row?.file_name || `${NAMES.row} ${part.value}`;
     return part.value;
   }
 

@@ -7,7 +7,7 @@ import { takeListed } from "./start.js";
 const FIRST = 30;
 const NEXT = 60;
 const FOLDED = 200;
-const WEAK = "Less alike: some may have nothing to do with it";
+const WEAK = "Less alike, perhaps by chance";
 const SHOWN = ["url", "caption", "width", "height", "folder", "file_name", "frame_time"]; // what tiles and headings need
 export const SORTED = 200; // so many of the nearest are sorted by a column
 
@@ -25,6 +25,7 @@ export class Results {
     this.seen = new Set();
     this.cursor = null;
     this.weakBelow = null;
+    this.isPart = false; // whether less alike hits of a sorted search are left out
     this.body = null;
     this.isLoading = false;
   }
@@ -62,9 +63,13 @@ export class Results {
   // A page of the search. Each page would be sorted by itself, so a sorted search has only one.
   async page(k, cursor, signal) {
     const { sort } = this.body;
-    const body = { ...this.body, k: sort ? SORTED : k, fields: this.fields.join(), count: true, weak: !cursor && !sort, ...(cursor && { cursor }) };
+    const body = { ...this.body, k: sort ? SORTED : k, fields: this.fields.join(), count: true, weak: !cursor, ...(cursor && { cursor }) };
     const answer = await postJson("/api/search", body, signal);
-    return sort ? { ...answer, cursor: null } : answer;
+    if (!sort) return answer;
+    const least = answer.search.weak_below;
+    const strong = least === null ? answer.hits : answer.hits.filter(({ score }) => score >= least);
+    this.isPart = strong.length > 0 && strong.length < answer.hits.length;
+    return { ...answer, hits: this.isPart ? strong : answer.hits, cursor: null };
   }
 
   async load(k) {

@@ -15,10 +15,10 @@ const TAKEN = "taken"; // the column of the time at which a photograph was taken
 // The columns with numbers and times. `info` is the answer of /api/info.
 function sortable(info) {
   const there = new Set(info.summary.columns.map(({ name }) => name));
-  const ranges = info.fields.filters.filter(({ kind, column }) => kind === "range" && there.has(column));
+  const ranges = info.fields.filters.filter(({ kind, column, empty }) => kind === "range" && there.has(column) && !empty);
   const own = info.fields.own.filter(({ kind }) => kind in ENDS);
   return [
-    ...own,
+    ...own.filter(({ empty }) => !empty),
     ...ranges.map(({ column, label }) => ({ column, label, kind: "own_numbers" })),
   ];
 }
@@ -51,7 +51,7 @@ export class Sorting {
 
   // Whether the first of all pictures says that none has a date. From then on they come as loaded.
   isUndated(hits, sort) {
-    if (sort || this.usual === "id" || (hits[0]?.[TAKEN] ?? null) !== null) return false;
+    if (sort || this.usual === "id" || !hits.length || (hits[0][TAKEN] ?? null) !== null) return false;
     this.usual = "id";
     return true;
   }

@@ -70,7 +70,7 @@ function frame({ frame_time: seconds }) {
 
 function stack(hit, act) {
   const isOpen = Boolean(hit[MEMBERS]);
-  const title = isOpen ? "Fold the near-duplicates again" : `Show ${hit.folded} near-duplicates beside it`;
+  const title = isOpen ? "Fold the near-duplicates again" : `Show ${hit.folded === 1 ? "its near-duplicate" : `${hit.folded} near-duplicates`} beside it`;
   return el("button", {
     type: "button", class: "folded", title, tabindex: -1, "aria-expanded": String(isOpen), "data-control": "folded", onclick: () => act.unfold(hit),
   }, isOpen ? "−" : `+${hit.folded}`, el("span", { class: "hidden" }, " near-duplicates"));
