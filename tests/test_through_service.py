@@ -168,6 +168,8 @@ WRITES = (
     "RENAME TABLE laion TO other",
     "INSERT INTO FUNCTION file('{folder}/out.csv') SELECT 1",
     "SELECT * FROM file('{folder}/in.csv')",
+    "SELECT * FROM url('http://127.0.0.1:1/', 'LineAsString')",
+    "SELECT * FROM remote('127.0.0.1:1', system.one)",
     "SELECT 1 INTO OUTFILE '{folder}/out.csv' FORMAT CSV",
     "WITH 1 AS x INSERT INTO laion SELECT * FROM laion",
     "BACKUP TABLE laion TO File('{folder}/backup')",

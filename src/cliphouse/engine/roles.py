@@ -1,7 +1,8 @@
 """The roles of a service's embedded engine, whose only user has all rights or takes on fewer.
 
 The setting readonly keeps statements from changing tables, but not from writing files: INSERT INTO
-FUNCTION and BACKUP need rights that readers do not have.
+FUNCTION and BACKUP need rights that readers do not have. Nor may readers fetch from other machines:
+url() waits for one while it is analysed, and no other statement begins meanwhile.
 """
 
 from __future__ import annotations
@@ -13,10 +14,7 @@ _EVERYTHING = "everything"
 _USERS_FILE = "users.xml"
 _RIGHTS = {
     _EVERYTHING: ("GRANT ALL ON *.*",),
-    READER: (
-        "GRANT SELECT, SHOW, CHECK, dictGet, CREATE TEMPORARY TABLE ON *.*",
-        "GRANT URL, S3, REMOTE ON *.*",
-    ),
+    READER: ("GRANT SELECT, SHOW, CHECK, dictGet, CREATE TEMPORARY TABLE ON *.*",),
 }
 
 
