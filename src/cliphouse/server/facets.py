@@ -57,7 +57,8 @@ class FacetsAnswer(BaseModel):
 @router.post("/facets", response_model=None, responses={200: {"model": FacetsAnswer}})
 async def facets(request: Request, body: FacetsBody) -> Response:
     """Count the rows that meet a filter by the values of some columns."""
-    found = await service_of(request).facets(
-        body.table, body.columns, body.to_request(), body.values
+    options = body.to_request()
+    found = await service_of(request).read(
+        body.table, lambda table: table.facets(body.columns, options, body.values)
     )
     return json_answer({"facets": [asdict(facet) for facet in found]})

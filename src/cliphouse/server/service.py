@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cliphouse.errors import MissingError, OverloadError, PictureError, QueryError
-from cliphouse.inspection.facets import Facet
 from cliphouse.inspection.statistics import TableStatistics
 from cliphouse.models import Encoder
 from cliphouse.pictures.files import read_picture
@@ -215,12 +214,6 @@ class Service:
     async def statistics(self, table: str | None) -> TableStatistics:
         """Count the statistics of a table's rows."""
         return await self.read(table, Table.statistics)
-
-    async def facets(
-        self, table: str | None, columns: Sequence[str], request: Request, most: int
-    ) -> tuple[Facet, ...]:
-        """Count the rows that meet the filters of ``request`` by the values of ``columns``."""
-        return await self.read(table, lambda one: one.facets(columns, request, most))
 
     async def spell_out(
         self, table: str | None, operands: Sequence[Operand], request: Request
