@@ -11,13 +11,20 @@ from typing import Any
 import av
 import numpy as np
 import pyarrow as pa
-from PIL import Image
+from PIL import ExifTags, Image
 
 from cliphouse.table import Table
 from shard_files import make_shard
 
 ROWS = 400
 PLAIN = 130
+EXPOSURE = {
+    ExifTags.Base.LensModel: "NIKKOR Z 24-70mm f/4 S",
+    ExifTags.Base.ExposureTime: 0.008,
+    ExifTags.Base.FNumber: 2.8,
+    ExifTags.Base.ISOSpeedRatings: 200,
+    ExifTags.Base.FocalLength: 35.0,
+}
 EVIL = "<img src=x onerror='window.pwned=1'>"
 FOLDERS = ("", "2016", "2016/Rome", "2016/Rome/Day 1", f"2017/{EVIL}")
 TOWNS = ((41.9, 12.5), (30.0, 31.2), (-33.9, 151.2))
@@ -76,7 +83,9 @@ def load_photographs(folder: Path) -> Photographs:
     """Draw and load them."""
     made = Photographs(folder / "photographs.chdb", folder / "pictures")
     made.pictures.mkdir()
-    Image.linear_gradient("L").resize((64, 48)).save(made.path(0))
+    exif = Image.Exif()
+    exif.get_ifd(ExifTags.IFD.Exif).update(EXPOSURE)
+    Image.linear_gradient("L").resize((64, 48)).save(made.path(0), exif=exif)
     for row in range(1, ROWS):
         made.path(row).hardlink_to(made.path(0))
     _write_video(made.pictures / "clip.webm", "libvpx")

@@ -309,6 +309,14 @@ def test_one_photograph_in_its_folder_with_its_duplicates(
     expect(told).to_contain_text(f"Taken{day:%A}, {day.day} {day:%B %Y}, {day:%H:%M:%S}")
     expect(told).to_contain_text("Size320 × 240 pixels, 1.23 MB")
     expect(told).to_contain_text(f"CameraCamera {EVIL}")
+    expect(told).to_contain_text("LensNIKKOR Z 24-70mm f/4 S")
+    expect(told).to_contain_text("Exposure1/125 s, f/2.8, ISO 200, 35 mm")
+    with page.context.expect_page() as opened:
+        dialog.get_by_role("link", name="Open", exact=True).click()
+    size = "[document.images[0].naturalWidth, document.images[0].naturalHeight]"
+    opened.value.wait_for_load_state()
+    assert opened.value.evaluate(size) == [64, 48]
+    opened.value.close()
     assert page.evaluate("window.pwned") is None
     watch.shoot("photograph-desktop-light")
     # Through its folder, whatever the results are.

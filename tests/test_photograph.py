@@ -10,8 +10,14 @@ import pytest
 from PIL import ExifTags, Image
 
 from cliphouse.pictures.files import read_with
-from cliphouse.pictures.photograph import Photograph, read_photograph
+from cliphouse.pictures.photograph import (
+    Exposure,
+    Photograph,
+    read_exposure,
+    read_photograph,
+)
 from conftest import OpenTable
+from photographs import EXPOSURE
 
 XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF
  xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"
@@ -70,6 +76,21 @@ def test_exif_is_read(tmp_path: Path, image: Image.Image) -> None:
         assert (found.orientation, found.title) == (6, "a title")
         assert found.keywords == ("dog", "sea")
         assert found.caption == found.description == "the dog on the beach"
+
+
+def test_how_it_was_taken_is_read(tmp_path: Path, image: Image.Image) -> None:
+    exif = Image.Exif()
+    exif.get_ifd(ExifTags.IFD.Exif).update(EXPOSURE)
+    image.save(tmp_path / "a.jpg", exif=exif)
+    with Image.open(tmp_path / "a.jpg") as opened:
+        assert read_exposure(opened) == Exposure("NIKKOR Z 24-70mm f/4 S", 0.008, 2.8, 200, 35)
+    odd = {ExifTags.Base.FNumber: 0.0, ExifTags.Base.ISOSpeedRatings: (100, 200)}
+    exif = Image.Exif()
+    exif.get_ifd(ExifTags.IFD.Exif).update(odd)
+    image.save(tmp_path / "b.jpg", exif=exif)
+    with Image.open(tmp_path / "b.jpg") as opened:
+        assert read_exposure(opened) == Exposure(iso=100)
+    assert read_exposure(image) == Exposure()
 
 
 def test_xmp_and_iptc_are_read(tmp_path: Path, image: Image.Image) -> None:

@@ -215,3 +215,11 @@ def test_a_file_is_downloaded_under_its_name(served: Served) -> None:
     assert answer.headers["content-disposition"].startswith("attachment; filename")
     for row in (ELSEWHERE, ABOVE, LINK_OUT, NO_PICTURE, WEB):
         assert served.http.get(f"/api/image/{row}/file").status_code == 404
+
+
+def test_how_a_picture_was_taken_is_told_of_files_that_may_be_sent(served: Served) -> None:
+    unknown = dict.fromkeys(("lens", "seconds", "aperture", "iso", "focal_length"))
+    answer = served.http.get("/api/image/0/exposure")
+    assert (answer.status_code, answer.json()) == (200, unknown)
+    for row in (GONE, WEB):
+        assert served.http.get(f"/api/image/{row}/exposure").status_code == 404

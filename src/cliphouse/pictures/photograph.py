@@ -49,6 +49,38 @@ class Photograph:
         return self.description or self.title or ""
 
 
+@dataclass(frozen=True)
+class Exposure:
+    """How a picture was taken, each None if it is not known: the lens, the exposure time in
+    seconds, the f-number, the ISO speed, and the focal length in millimetres."""
+
+    lens: str | None = None
+    seconds: float | None = None
+    aperture: float | None = None
+    iso: float | None = None
+    focal_length: float | None = None
+
+
+def read_exposure(image: Image.Image) -> Exposure:
+    """How an opened picture was taken, by its EXIF. What is damaged counts as not known."""
+    found = _or_none(lambda: image.getexif().get_ifd(ExifTags.IFD.Exif)) or {}
+    lens = found.get(ExifTags.Base.LensModel)
+    return Exposure(
+        (_clean(lens) if isinstance(lens, str) else "") or None,
+        _positive(found.get(ExifTags.Base.ExposureTime)),
+        _positive(found.get(ExifTags.Base.FNumber)),
+        _positive(found.get(ExifTags.Base.ISOSpeedRatings)),
+        _positive(found.get(ExifTags.Base.FocalLength)),
+    )
+
+
+def _positive(value: Any) -> float | None:
+    """A number, or the first of several; None if it is none, or not above zero."""
+    first = value[0] if isinstance(value, tuple) and value else value
+    number = _or_none(lambda: float(first))
+    return number if number is not None and 0 < number < math.inf else None
+
+
 def read_photograph(image: Image.Image) -> Photograph:
     """What an opened picture knows about itself. What is damaged counts as not known."""
     return _or_none(lambda: _read(image)) or Photograph()

@@ -9,18 +9,20 @@ import mimetypes
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import unquote, urlsplit
 
 from fastapi import APIRouter, Query, Request
 from PIL import Image, UnidentifiedImageError
+from pydantic import BaseModel
 from starlette.responses import FileResponse, Response
 
 from cliphouse.errors import MissingError, PictureError
 from cliphouse.pictures.files import identify
 from cliphouse.pictures.open_any import is_made, open_any
+from cliphouse.pictures.photograph import Exposure, read_exposure
 from cliphouse.pictures.video import frame_name, split_frame
 from cliphouse.server.api import TableName, service_of
 from cliphouse.server.failures import RESPONSES
@@ -37,6 +39,7 @@ _WHOLE = 4096  # pixels of the longer side of a picture that is made of another 
 _HEADERS = {"Content-Security-Policy": "default-src 'none'; sandbox"}
 # Those that browsers play and Python may not know.
 _VIDEO_TYPES = {".m4v": "video/mp4", ".mkv": "video/x-matroska", ".ogv": "video/ogg"}
+_UNREADABLE = (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError)
 _PICTURE = {"content": {"image/*": {}}, "description": "The picture's bytes"}
 
 
@@ -58,6 +61,17 @@ class PictureFile:
 
     path: Path
     media_type: str
+
+
+class ExposureAnswer(BaseModel):
+    """The lens, the exposure time in seconds, the f-number, the ISO speed, and the focal length in
+    millimetres, each null if it is not known."""
+
+    lens: str | None
+    seconds: float | None
+    aperture: float | None
+    iso: float | None
+    focal_length: float | None
 
 
 class Pictures:
@@ -105,6 +119,18 @@ class Pictures:
         path = self._find(url)
         is_frame = split_frame(url)[1] is not None
         return PictureFile(path, _video_type(path) if is_frame else _media_type(path))
+
+    def exposure(self, url: str) -> Exposure:
+        """How the picture at a row's ``url`` was taken, as far as its file says.
+
+        Raises MissingError as ``file`` does.
+        """
+        path = self._find(url)
+        try:
+            with identify(path) as image:
+                return read_exposure(image)
+        except _UNREADABLE:  # as a video, or a RAW photograph, whose columns say what is known
+            return Exposure()
 
     def _find(self, url: str) -> Path:
         """The real path of a picture. Follows links before it checks the folder."""
@@ -175,6 +201,18 @@ async def image_file(request: Request, id: Id, table: TableName = None) -> Respo
     )
 
 
+@router.get("/image/{id}/exposure")
+async def exposure(request: Request, id: Id, table: TableName = None) -> ExposureAnswer:
+    """Get how a row's picture was taken, from its EXIF, if its file is in an allowed folder."""
+    service = service_of(request)
+    url = await service.url(table, id)
+    pictures: Pictures = request.app.state.pictures
+    loop = asyncio.get_running_loop()
+    return ExposureAnswer(
+        **asdict(await loop.run_in_executor(service.decoding, pictures.exposure, url))
+    )
+
+
 def _small_jpeg(path: Path, size: int) -> EncodedPicture | None:
     """The file as it is, if it is a whole JPEG that needs no thumbnail of ``size`` pixels."""
     if path.stat().st_size > _SMALL_BYTES:
@@ -186,7 +224,7 @@ def _small_jpeg(path: Path, size: int) -> EncodedPicture | None:
         with identify(io.BytesIO(data)) as image:
             is_small = image.format == "JPEG" and image.mode in ("RGB", "L")
             is_small = is_small and max(image.size) <= size
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
+    except _UNREADABLE:
         return None
     return EncodedPicture(data, "image/jpeg") if is_small else None
 
@@ -203,7 +241,7 @@ def _media_type(file: Path | io.BytesIO) -> str:
     try:
         with identify(file) as image:
             media_type = Image.MIME.get(image.format or "")
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
+    except _UNREADABLE:
         media_type = None
     if media_type is None or not media_type.startswith("image/"):
         raise MissingError("this row's file is not a picture")

@@ -6,6 +6,7 @@ import { crumbs } from "./folders.js";
 
 const UNITS = ["bytes", "kB", "MB", "GB", "TB"];
 const HIDDEN = ["folded", "distance"];
+export const EXPOSURE = Symbol("the answer of /api/image/ID/exposure");
 let isOpen = null; // whether somebody has opened or closed the list of all columns
 
 // `act` has folder(path), folderHref(path), and place(latitude, longitude) if there is a map.
@@ -23,6 +24,8 @@ export function about(row, act) {
 const FACTS = {
   Taken: ({ taken }) => taken && moment(String(taken)),
   Camera: ({ camera }) => camera && String(camera),
+  Lens: (row) => row[EXPOSURE]?.lens,
+  Exposure: (row) => row[EXPOSURE] && exposed(row[EXPOSURE]),
   Place: ({ latitude, longitude }, act) => isNumber(latitude) && isNumber(longitude) && [
     `${degrees(latitude, "N", "S")}, ${degrees(longitude, "E", "W")}`,
     act.place && el("button", { type: "button", class: "plain", onclick: () => act.place(latitude, longitude) }, "Pictures near it"),
@@ -39,6 +42,10 @@ const FACTS = {
   Folder: ({ folder }, act) => folder && crumbs(String(folder), act),
 };
 
+const exposed = ({ seconds, aperture, iso, focal_length: length }) => [
+  seconds && (seconds < 0.3 ? `1/${Math.round(1 / seconds)} s` : `${Number(seconds.toPrecision(2))} s`),
+  aperture && `f/${aperture}`, iso && `ISO ${iso}`, length && `${length} mm`,
+].filter(Boolean).join(", ");
 const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
 const degrees = (value, plus, minus) => `${Math.abs(value).toFixed(4)}° ${value < 0 ? minus : plus}`;
 

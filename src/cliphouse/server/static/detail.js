@@ -1,11 +1,11 @@
 // The detail view of a row: its picture, what is known of it, its place in the folder, its duplicates,
 // and its neighbours by picture and by text.
 
-import { about } from "./about.js";
+import { EXPOSURE, about } from "./about.js";
 import { getJson, hasKey, inTable } from "./api.js";
 import { duplicates, inFolder } from "./beside.js";
 import { $, copyText, el, grouped, toast, webAddress } from "./dom.js";
-import { isLocal, nameOf, picture, saveOriginal } from "./picture.js";
+import { isLocal, nameOf, picture, saveOriginal, sourceOf } from "./picture.js";
 import { follow } from "./tile.js";
 import { isFrame, player, stop } from "./video.js";
 import { Zoom } from "./zoom.js";
@@ -72,7 +72,18 @@ export class Detail {
     this.dialog.querySelector(".told")?.replaceChildren(...this.about(row));
     const title = this.dialog.querySelector(".about h2");
     if (title) title.textContent = titleOf(row);
+    if (row.camera && isLocal(row)) this.readExposure(row, table, signal);
     return this.asHit();
+  }
+
+  // How it was taken is in its file alone, and nobody misses it.
+  async readExposure(row, table, signal) {
+    try {
+      row[EXPOSURE] = await getJson(inTable(`/api/image/${row.id}/exposure`, table), signal);
+    } catch {
+      return;
+    }
+    if (this.row === row) this.dialog.querySelector(".told")?.replaceChildren(...this.about(row));
   }
 
   draw(hit, table, modalities) {
@@ -94,6 +105,7 @@ export class Detail {
             control("zoom-in", "Zoom in", "+", () => this.zoom?.in()),
             control("zoom-out", "Zoom out", "−", () => this.zoom?.out()),
             control("whole", "Fill the window", "⤢", () => this.fill()),
+            isLocal(hit) && !hasKey() && el("a", { class: "plain", href: sourceOf(hit, table, 0), target: "_blank" }, "Open"),
             isLocal(hit) && el("button", { type: "button", class: "plain", onclick: () => saveOriginal(hit, table) }, "Download"))),
         el("div", { class: "about" },
           el("h2", { id: "detail-title" }, titleOf(hit)),
