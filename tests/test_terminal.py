@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import os
 import re
+import subprocess
 import sys
 import termios
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
@@ -22,13 +24,16 @@ from cliphouse.cli import show
 from cliphouse.cli.app import app
 from cliphouse.cli.formats import Format, draw_rows, write
 from cliphouse.cli.hit_pictures import Source, page_address
+from cliphouse.cli.hits import draw_hits
 from cliphouse.cli.terminal import screen as screens
 from cliphouse.cli.terminal.paint import paint
 from cliphouse.cli.terminal.screen import CellSize, Protocol, Screen, ask
 from cliphouse.client import Client
 from cliphouse.errors import QueryError
+from cliphouse.search.hits import Hit
 from cliphouse.search.query.operand import operands_of
 from cliphouse.search.request import Request
+from cliphouse.search.results import SearchResult, SearchStats
 from cliphouse.server.keys import hash_key
 from cliphouse.server.settings import ServeSettings
 from conftest import Run
@@ -329,6 +334,62 @@ def test_a_path_may_hold_a_line_break(capfdbinary: pytest.CaptureFixture[bytes])
         print_as(Format.PATHS, rows)
     with pytest.raises(QueryError, match="SELECT path AS url"):
         print_as(Format.PATHS, rows.drop_columns(["url"]))
+
+
+def test_frames_of_a_video_are_one_path(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    urls = ["/x/clip.mp4#t=10", "/x/a.jpg", "/x/clip.mp4#t=0", "/x/odd.jpg#t=0", "/x/a.jpg"]
+    rows = pa.table({"url": urls})
+    write(lambda: rows, Format.PATHS0, None, lambda: None, lambda: None)
+    assert capfdbinary.readouterr().out == b"/x/clip.mp4\0/x/a.jpg\0/x/odd.jpg#t=0\0"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["two\nlines.jpg", "\x1b[31mred's \\.jpg", "photo\u202egpj.exe", "\t\x85\U000e0001 é.jpg"],
+)
+def test_a_shell_reads_an_odd_path_back(name: str) -> None:
+    printed = show.path(f"/p/{name}")
+    assert printed.isprintable()
+    told = subprocess.run(["bash", "-c", f"printf %s {printed}"], capture_output=True, check=True)
+    assert told.stdout.decode() == f"/p/{name}"
+
+
+def test_a_list_of_hits_has_paths_for_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    to = console(60, color_system=None)
+    monkeypatch.setattr(show, "out", to)
+    hit = Hit(1, 0.5, 0.5, {"caption": "two\nlines", "url": "/p/two\nlines.jpg"}, missing=True)
+    stats = SearchStats("exact", None, 1.0, "", "", "cosine", "image", "text", 1, 0, 0)
+    draw_hits(SearchResult((hit,), stats, ""), ("caption", "url"))
+    assert printed(to).endswith("  two lines  $'/p/two\\nlines.jpg' (not there)\n")
+
+
+def test_a_plain_path_is_printed_as_it_is() -> None:
+    assert show.path("/a b/it's \\ 3.00\u202fPM 写真.jpg") == "/a b/it's \\ 3.00\u202fPM 写真.jpg"
+
+
+def test_what_turns_text_round_is_written_out() -> None:
+    assert (
+        show.plain("a\u202egpj.exe \u2066b\u2069 \u200e") == r"a\u202egpj.exe \u2066b\u2069 \u200e"
+    )
+    hebrew = "\u05e9\u05dc\u05d5\u05dd.jpg"
+    assert show.plain(hebrew) == hebrew
+
+
+def test_a_list_cuts_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    to = console(60, color_system=None)
+    monkeypatch.setattr(show, "out", to)
+    taken = datetime(2024, 1, 25, 12, 48, 0, 123456, timezone.utc)
+    show.lines(("taken", "caption", "url"), [(taken, "word " * 20, "/a/b.jpg")])
+    assert str(taken) in printed(to)
+    assert "…" in printed(to)
+
+
+def test_a_bar_has_a_rate_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    to = console(100)
+    monkeypatch.setattr(show, "err", to)
+    with show.progress("sync", "pictures"):
+        pass
+    assert "0 pictures/s" in printed(to)
 
 
 def test_rows_as_blocks(drawn: Drawn, run: Run) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
+
+# They turn the text after them round, so that a file can seem to have another suffix.
+_TURNING = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def counted(number: int, one: str) -> str:
@@ -13,3 +17,9 @@ def counted(number: int, one: str) -> str:
 def moment(at: datetime, seconds: bool = False) -> str:
     """A time as this machine's clock shows it, with its zone: 2026-05-04 10:20 CEST."""
     return f"{at.astimezone():%Y-%m-%d %H:%M{':%S' if seconds else ''} %Z}"
+
+
+def in_order(text: str) -> str:
+    """``text`` with its letters in the order in which they are shown: the characters that change
+    the direction of writing are written out, as in ``\\u202e``."""
+    return _TURNING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

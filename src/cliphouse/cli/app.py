@@ -103,5 +103,7 @@ def _run(load_settings: LoadSettings | None) -> int:
 
 
 def _print_error(what: str, code: int) -> int:
-    print(f"cliphouse: {what}", file=sys.stderr)
+    from cliphouse.cli import show
+
+    print(f"cliphouse: {show.plain(what)}", file=sys.stderr)
     return code

@@ -79,7 +79,8 @@ def command(
 
 def _draw(name: str, report: CheckReport) -> None:
     for finding in report.findings:
-        show.out.print(f"{finding.severity}: {finding.where}: {finding.what}", markup=False)
+        line = show.plain(f"{finding.severity}: {finding.where}: {finding.what}")
+        show.out.print(line, markup=False)
     verdict = "no errors" if report.is_good else "has errors"
     sample = f"; {counted(report.compared, 'row')} compared with the files" * bool(report.compared)
     show.out.print(

@@ -47,5 +47,5 @@ def command(
 
 def _draw(group: DuplicateGroup) -> None:
     show.out.print(f"{len(group.rows):,} rows, {_KINDS[group.kind]}")
-    rows = [(row.id, f"{row.score:.3f}", row.caption, row.url) for row in group.rows]
+    rows = [(row.id, f"{row.score:.3f}", row.caption, show.path(row.url)) for row in group.rows]
     show.lines(("id", "score", "caption", "url"), rows, right="rr")

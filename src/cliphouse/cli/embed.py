@@ -83,7 +83,8 @@ def command(
 def _tell_input(report: InputReport) -> None:
     """Name what is wrong with an input and its pictures, as soon as that is known."""
     for skipped in report.named:
-        show.err.print(f"skipped {report.name}/{skipped.key}: {skipped.reason}", markup=False)
+        line = show.plain(f"skipped {report.name}/{skipped.key}: {skipped.reason}")
+        show.err.print(line, markup=False)
     if report.is_cut_off:
         line = f"ends too early ({report.reason}) after {counted(report.rows, 'picture')}"
     elif report.outcome == "failed":

@@ -113,17 +113,21 @@ def _encode(result: Callable[[], pa.Table], chosen: Format, whole: Callable[[], 
 
 
 def _paths(result: pa.Table, end: str) -> str:
-    """The column url, each value with ``end`` behind it."""
+    """The files and addresses of the column url, each once and with ``end`` behind it: the file of
+    a video for its frames."""
+    from cliphouse.pictures.video import split_frame
+
     if _PATH not in result.column_names:
         raise QueryError(
             f"--format paths prints the column {_PATH}, and there is none: name one, as in "
             f"SELECT path AS {_PATH}"
         )
-    paths = [str(row[_PATH] or "") for row in as_rows(result.select([_PATH]))]
+    urls = (str(row[_PATH] or "") for row in as_rows(result.select([_PATH])))
+    paths = list(dict.fromkeys(split_frame(url)[0] for url in urls))
     if any(end in path for path in paths):
         raise QueryError("a path has a line break in it: use --format paths0, and xargs -0")
     if sys.stdout.isatty():
-        paths = list(map(show.plain, paths))
+        paths = list(map(show.path, paths))
     return "".join(path + end for path in paths)
 
 

@@ -40,6 +40,7 @@ def _id(hit: Hit) -> str:
 
 def _cell(hit: Hit, name: str) -> str:
     text = _text(hit.values[name])
+    text = show.path(text) if name in show.PATHS else text
     return f"{text} (not there)" if name == "url" and hit.missing else text
 
 

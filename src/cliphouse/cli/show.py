@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from cliphouse.vocabulary import BuildProgress, Progress
+from cliphouse.wording import in_order
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -23,7 +24,7 @@ err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 _LOG_SECONDS = 10.0
 _JOINERS = "\u200c\u200d"
 _GAP = "  "
-_LEAST = 24  # columns that a text keeps, however long the rest of its line is
+_LEAST = 32  # columns that a text keeps, however long its line is; a time with its zone fits
 PATHS = ("url", "folder", "name")  # columns of which nothing is ever cut
 
 
@@ -54,7 +55,7 @@ def _bar(what: str, unit: str) -> Iterator[Progress]:
     )
     started = time.monotonic()
     with rich.Progress(*columns, console=err, transient=True) as bars:
-        task = bars.add_task(what, total=None, rate="")
+        task = bars.add_task(what, total=None, rate=f"0 {unit}/s")
 
         def advance(done: int, total: int) -> None:
             rate = done / max(time.monotonic() - started, 1e-9)
@@ -213,8 +214,27 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]], right: str 
 
 def plain(text: str) -> str:
     """``text`` without control characters: captions and urls come from strangers. Blanks of every
-    kind stay, since file names have them, and what joins letters and emoji."""
-    return "".join(letter if _is_plain(letter) else " " for letter in text)
+    kind stay, since file names have them, and what joins letters and emoji. What changes the
+    direction of writing is written out (see in_order)."""
+    return "".join(letter if _is_plain(letter) else " " for letter in in_order(text))
+
+
+def path(text: str) -> str:
+    """A path that can be copied to a shell: one that cannot be printed as it is, such as one with a
+    line break in it, as ``$'...'``."""
+    if plain(text) == text:
+        return text
+    return f"$'{''.join(map(_escaped, text))}'"
+
+
+def _escaped(letter: str) -> str:
+    if letter in "\\'":
+        return f"\\{letter}"
+    if letter in "\n\r\t":
+        return repr(letter)[1:-1]
+    if plain(letter) == letter:
+        return letter
+    return "".join(f"\\x{byte:02x}" for byte in letter.encode(errors="surrogatepass"))
 
 
 def _is_plain(letter: str) -> bool:
