@@ -208,6 +208,8 @@ def test_all_photographs_by_date(watch: Watched) -> None:
     expect(scrubber).to_have_attribute("aria-valuetext", re.compile("December 2018, 10 pictures"))
     data = [name for name in asked if name and not name.startswith("image/")]
     assert data == ["start", "groups"]
+    counted = f"{ROWS} pictures, sorted by date taken, newest first"
+    expect(page.locator("#count")).to_have_text(counted)  # of which some are loaded
     # The strip: a click at two thirds, which is a month that is not loaded.
     box = scrubber.bounding_box()
     assert box is not None

@@ -30,6 +30,11 @@ export class Detail {
       if (event.target === this.dialog) this.dialog.close();
     });
     this.dialog.addEventListener("keydown", (event) => this.onKey(event));
+    this.dialog.addEventListener("cancel", (event) => {
+      if (!this.dialog.classList.contains("whole")) return;
+      event.preventDefault(); // first it leaves the full window
+      this.fill();
+    });
   }
 
   hide() {

@@ -219,11 +219,17 @@ function showStatus() {
   const { hits, cursor } = current();
   const sorted = sorting.words(sorting.listed(state.sort));
   const order = !isAsking(state) ? sorted && `, sorted by ${sorted}` : state.sort ? `: ${current().isPart ? "those that are alike" : hits.length < SORTED ? "all that were found" : `the ${SORTED} nearest`}, sorted by ${sorted}` : "";
-  showCount(hits.length - grid.hiddenCount, grid.hiddenCount, cursor !== null, order);
+  const all = current() === listing && cursor !== null && hidesNone() ? info.summary.rows - excluded.size : null;
+  showCount(all ?? hits.length - grid.hiddenCount, grid.hiddenCount, all === null && cursor !== null, order);
   $("more").hidden = cursor === null;
   $("earlier").hidden = !current().hasEarlier;
   $("restore").hidden = excluded.size === 0;
   $("restore").textContent = `Show ${grouped(excluded.size)} hidden`;
+}
+
+// Whether the list is that of all rows of the table.
+function hidesNone() {
+  return Object.keys(state.filters).length === 0 && info.fields.filters.every(({ kind, empty }) => kind !== "hide" || empty);
 }
 
 function restore() {

@@ -30,7 +30,7 @@ export class Selection {
       });
     }
     document.addEventListener("keydown", (event) => {
-      if (event.key !== "Escape" || !this.isSelecting || event.defaultPrevented || document.querySelector("dialog[open], details[open]")) return;
+      if (event.key !== "Escape" || !this.isSelecting || event.defaultPrevented || event.target.matches("input, select") || document.querySelector("dialog[open], details[open]")) return;
       this.clear();
     });
   }
