@@ -110,6 +110,28 @@ def test_every_statement_that_returns_rows_is_printed(empty: Path) -> None:
         assert table.sql("SELECT id FROM u WHERE 0").column_names == ["id"]
 
 
+def test_the_engine_sees_and_quotes_what_the_user_wrote(empty: Path) -> None:
+    with Table(empty / "laion.chdb") as table:
+        tree = table.sql("EXPLAIN AST SELECT 1").column("explain").to_pylist()
+        assert [line.split()[0] for line in tree] == [
+            *("SelectWithUnionQuery", "ExpressionList", "SelectQuery", "ExpressionList"),
+            "Literal",
+        ]
+        assert table.sql("SHOW GRANTS").column_names == ["GRANTS"]
+        for wrong, quoted in (("SELECT sum(", r"\(end of query\)"), ("SELECT 'a", r"\('a\): 'a\.")):
+            with pytest.raises(QueryError, match=quoted):
+                table.run(wrong)
+
+
+def test_into_outfile_is_refused(empty: Path, run: Run) -> None:
+    told = one_line(run("sql", "SELECT 1 INTO OUTFILE 'q.csv'"))
+    assert "INTO OUTFILE" in told
+    assert "-o FILE" in told
+    assert not (empty / "q.csv").exists()
+    kept = run("sql", "SELECT 'INTO OUTFILE' AS a -- INTO OUTFILE 'q.csv'", "--format", "csv")
+    assert kept.stdout == '"a"\n"INTO OUTFILE"\n'
+
+
 def test_parameters(empty: Path, run: Run) -> None:
     write_pictures(empty / "p", 1, seed=8)
     picture = next((empty / "p").glob("*.jpg"))
@@ -188,6 +210,12 @@ def test_the_timing_line_says_what_was_read(empty: Path) -> None:
     line = timing_line(Answer(answer.rows, b"", 0.5, Reading(50_000, 400_000)))
     assert line.startswith("1 row in set. Elapsed: 0.500 sec. Processed 50.00 thousand rows, ")
     assert line.endswith("400.00 KB (100.00 thousand rows/s., 800.00 KB/s.)")
+
+
+def test_no_rows_are_no_success_of_a_command(empty: Path) -> None:
+    with Table(empty / "laion.chdb") as table:
+        assert timing_line(table.run("SELECT 1 WHERE 0")).startswith("0 rows in set. Elapsed: ")
+        assert timing_line(table.run("SET max_threads = 1")).startswith("Ok. Elapsed: ")
 
 
 def test_an_answer_holds_nothing_of_a_statement_that_failed(empty: Path) -> None:

@@ -47,6 +47,9 @@ STATEMENTS = (
     "WITH 3 AS three SELECT three, max(id) FROM laion",
     "SET max_block_size = 1234; SELECT getSetting('max_block_size')",
     "EXPLAIN SELECT 1",
+    "EXPLAIN AST SELECT 1",
+    "EXPLAIN AST SELECT 1 FORMAT JSON",
+    "SELECT id FROM laion LIMIT 1 -- FORMAT JSON",
     "SHOW TABLES",
     "DESCRIBE TABLE laion",
     TYPES,
@@ -170,7 +173,6 @@ WRITES = (
     "SELECT * FROM file('{folder}/in.csv')",
     "SELECT * FROM url('http://127.0.0.1:1/', 'LineAsString')",
     "SELECT * FROM remote('127.0.0.1:1', system.one)",
-    "SELECT 1 INTO OUTFILE '{folder}/out.csv' FORMAT CSV",
     "WITH 1 AS x INSERT INTO laion SELECT * FROM laion",
     "BACKUP TABLE laion TO File('{folder}/backup')",
 )
@@ -181,6 +183,8 @@ def test_nothing_is_written_through_it(asked: Asked, drawn: Drawn, tmp_path: Pat
         for statement in WRITES:
             with pytest.raises(TableError, match=r"served at http.*can only read"):
                 table.sql(statement.format(folder=tmp_path))
+        with pytest.raises(TableError, match=r"can only read tables .*--output FILE"):
+            table.connection.raw(f"SELECT 1 INTO OUTFILE '{tmp_path}/out.csv' FORMAT CSV")
         assert table.sql("SELECT count() AS n FROM laion").column("n").to_pylist() == [60]
     assert list(tmp_path.iterdir()) == []
 
@@ -199,6 +203,7 @@ def test_errors_are_those_of_the_engine(asked: Asked, drawn: Drawn) -> None:
         for text, kind, told in (
             ("SELECT nothing FROM laion", QueryError, "nothing"),
             ("SELEC 1", QueryError, "Syntax error"),
+            ("SELECT sum(", QueryError, r"position 12 \(end of query\): \(\. Unmatched"),
             ("SELECT throwIf(number > 100000) FROM numbers(200000)", EngineError, "throwIf"),
             ("SELECT * FROM absent", TableError, "no such table"),
         ):

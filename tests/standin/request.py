@@ -54,7 +54,8 @@ class Request:
             body = b""
         made = cls("", values=values, is_get=method == "GET")
         made.database = values.get("database", "default")
-        made.default_format = values.get("default_format", "TabSeparated")
+        by_header = headers.get("X-ClickHouse-Format") or "TabSeparated"
+        made.default_format = values.get("default_format", by_header)
         made.parameters = {k[6:]: v for k, v in values.items() if k.startswith("param_")}
         made.settings = {
             k: v for k, v in values.items() if k not in _RESERVED and not k.startswith("param_")

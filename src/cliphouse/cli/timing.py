@@ -19,7 +19,8 @@ def timing_line(answer: Answer) -> str:
     parts = []
     if answer.rows is not None:
         count = answer.rows.num_rows
-        parts.append(f"{count} row{'' if count == 1 else 's'} in set." if count else "Ok.")
+        rows_in_set = f"{count} row{'' if count == 1 else 's'} in set."
+        parts.append(rows_in_set if answer.has_result else "Ok.")
     parts.append(f"Elapsed: {answer.seconds:.3f} sec.")
     if answer.reading is not None and answer.reading.rows:
         rows, size = answer.reading.rows, answer.reading.bytes

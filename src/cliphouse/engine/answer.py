@@ -11,15 +11,14 @@ from cliphouse.engine.arrow_types import with_own_values
 from cliphouse.engine.connection import Connection
 from cliphouse.engine.deprecated import suggest_current_index, with_current_function_names
 from cliphouse.engine.reading import Reading, ReadingMeter
-from cliphouse.engine.refusal import StatementError
 from cliphouse.engine.statements import (
     ends_engine,
     has_open_comment,
     is_insert,
     names_format,
     reads_local_file,
-    returns_rows,
     split_statements,
+    writes_local_file,
 )
 from cliphouse.errors import CliphouseError, QueryError
 
@@ -80,6 +79,11 @@ def run_statement(
             "SYSTEM SHUTDOWN and SYSTEM KILL would end this process, which has the engine in it; "
             "the engine ends by itself with the command, the prompt or the program"
         )
+    if writes_local_file(only) and not is_insert(only):
+        raise QueryError(  # on a full disk the engine says nothing, and leaves a part of the file
+            "INTO OUTFILE: leave it out, and give the command -o FILE, which writes a whole file "
+            "or none"
+        )
     meter = ReadingMeter(connection) if metered and connection.is_alone else None
     started = time.perf_counter()
     try:
@@ -98,24 +102,17 @@ def _run(
 ) -> tuple[pa.Table | None, bytes]:
     """The rows that a statement gives, which may be none, or else what it has written.
 
-    Whether a statement gives rows is told by what it gives. A FORMAT that would follow it is a
-    syntax error if it takes none, and then it has not run.
+    Whether a statement gives rows is told by what it gives.
     """
     import pyarrow as pa
 
     if names_format(statement):
         return None, connection.raw(statement, parameters, settings)
-    # What follows the VALUES of an INSERT would be its data.
-    fmt = None if is_insert(statement) else "Arrow"
-    try:
-        data = connection.raw(statement, parameters, settings, fmt)
-    except StatementError as error:
-        if error.position is None or fmt is None or returns_rows(statement):
-            raise
-        data = connection.raw(statement, parameters, settings)
+    fmt = None if is_insert(statement) else "Arrow"  # that of an INSERT may be its data's
+    data = connection.raw(statement, parameters, settings, fmt)
     if not data:
         return pa.table({}), b""
-    if not data.startswith(_ARROW):  # as of EXPLAIN AST INSERT, which takes the FORMAT for its own
+    if not data.startswith(_ARROW):  # it names a FORMAT in a way that names_format does not know
         return None, data
     rows = pa.ipc.open_file(pa.py_buffer(data)).read_all()
     return with_own_values(rows, connection, statement, parameters), b""

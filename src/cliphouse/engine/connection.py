@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from cliphouse.udf import EncoderSettings
 
+FORMAT_HEADER = "X-ClickHouse-Format"  # of a request: the format of a result without a FORMAT
 _CHUNK = 2**20
 _T = TypeVar("_T")
 
@@ -142,13 +143,17 @@ class Connection(ABC):
         fmt: str | None = None,
     ) -> bytes:
         """What a statement that the user wrote gives, in the FORMAT that it names or else in
-        ``fmt``; empty if it gives nothing, as CREATE."""
+        ``fmt``; empty if it gives nothing, as CREATE.
+
+        Nothing is appended to the statement, which may end in something that takes no FORMAT, or
+        takes it for its own."""
         given = dict(settings or {}) | dict(self._session_settings)
+        headers = {} if fmt is None else {FORMAT_HEADER: fmt}
 
         def run() -> bytes:
             sent = given | self._named()
             return self._client.raw_query(
-                sql, parameters=dict(parameters or {}), settings=sent, fmt=fmt
+                sql, parameters=dict(parameters or {}), settings=sent, transport_settings=headers
             )
 
         with self._no_time_limit():

@@ -18,6 +18,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
 
+from cliphouse.engine.connection import FORMAT_HEADER
+
 _LIBRARY = "chdb._chdb"
 # Settings that the driver looks at, with the engine's defaults.
 _LOOKED_AT = {
@@ -100,3 +102,27 @@ class EmbeddedClient(ChdbClient):
     def _apply_init_result(self, result: Any) -> None:
         type(self)._known = result
         super()._apply_init_result(result)
+
+    def raw_query(
+        self,
+        query: str,
+        parameters: Any = None,
+        settings: dict[str, Any] | None = None,
+        fmt: str | None = None,
+        use_database: bool = True,
+        external_data: Any = None,
+        transport_settings: dict[str, str] | None = None,
+    ) -> bytes:
+        """As the driver's, which has no header of a request here: the format that it would name
+        (FORMAT_HEADER) is given to the engine."""
+        header = (transport_settings or {}).get(FORMAT_HEADER)
+        if header is None:
+            return super().raw_query(query, parameters, settings, fmt, use_database, external_data)
+        final, bound, runtime = self._prep_raw_query_runtime(
+            query, parameters, settings, fmt, use_database
+        )
+        values = {name.removeprefix("param_"): value for name, value in bound.items()}
+        result = self._backend._run_with_settings(
+            final, header, runtime.settings, values, runtime.database
+        )
+        return result.bytes() or b""

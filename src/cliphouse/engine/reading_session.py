@@ -9,6 +9,7 @@ import threading
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from cliphouse.engine import embedded
 from cliphouse.engine.embedded_connection import COMPILING
 from cliphouse.engine.quoting import quote, settings_list
 from cliphouse.engine.roles import READER
-from cliphouse.engine.statements import returns_rows, writes_local_file
+from cliphouse.engine.statements import is_query, names_format, writes_local_file
 from cliphouse.engine.workspace import is_running
 from cliphouse.errors import OverloadError, QueryError
 from cliphouse.udf import EncoderSettings
@@ -32,6 +33,7 @@ _FORMAT = re.compile(
 # as it does without a FORMAT.
 _IN_ROWS = frozenset(("CSV", "JSONEachRow", "TabSeparated", "TSV", "RowBinary"))
 _SMALL = "Native"
+_PLAIN = "TabSeparated"  # of a statement for which nobody has asked for a format
 _SYNTAX = "SYNTAX_ERROR"
 
 
@@ -41,23 +43,34 @@ class Statement:
     result, unless the statement names one."""
 
     sql: str
-    format: str = "TabSeparated"
+    format: str = _PLAIN
     parameters: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def names_format(self) -> bool:
-        return _FORMAT.search(self.sql) is not None
+    def chosen_format(self) -> str:
+        return self._named["name"] if self._named else self.format
 
     @property
-    def chosen_format(self) -> str:
-        match = _FORMAT.search(self.sql)
-        return match["name"] if match else self.format
+    def may_be_large(self) -> bool:
+        """Whether the result is a query's, in a format that somebody has asked for."""
+        return self.chosen_format != _SMALL and self._is_asked_for and is_query(self.sql)
 
     def into_file(self, file: Path) -> Statement:
-        """The same statement, which names a FORMAT, with its result in a file."""
-        into = f"INTO OUTFILE {quote(str(file))} "
-        return replace(self, sql=_FORMAT.sub(lambda match: into + match[0], self.sql))
+        """The same query with its result in a file."""
+        place = self._named.start() if self._named else len(self.sql)
+        form = self.sql[place:] or f"FORMAT {self.format}"
+        sql = f"{self.sql[:place]}\nINTO OUTFILE {quote(str(file))} {form}"
+        return replace(self, sql=sql)
+
+    @property
+    def _is_asked_for(self) -> bool:
+        return self._named is not None or self.format != _PLAIN
+
+    @cached_property
+    def _named(self) -> re.Match[str] | None:
+        """The FORMAT at the end of the statement."""
+        return _FORMAT.search(self.sql) if names_format(self.sql) else None
 
 
 class ReadingSession:
@@ -109,11 +122,10 @@ class ReadingSession:
             self._connection.close()
 
     def _pieces(self, statement: Statement) -> Generator[bytes, None, None]:
-        chosen = statement.chosen_format
-        if chosen == _SMALL or not (statement.names_format and returns_rows(statement.sql)):
+        if not statement.may_be_large:
             yield from _cut(self._query(statement))
-        elif chosen in _IN_ROWS:
-            with closing(self._send(statement, chosen)) as stream:
+        elif statement.chosen_format in _IN_ROWS:
+            with closing(self._send(statement)) as stream:
                 yield from (block.bytes() for block in stream)
         else:
             yield from self._through_file(statement)
@@ -127,15 +139,17 @@ class ReadingSession:
             except RuntimeError as error:
                 if _SYNTAX not in str(error):
                     raise
-                # It has not run: the statement is wrong, or one whose result goes to no file.
+                # It has not run. The engine is to quote the statement as it was given.
                 yield from _cut(self._query(statement))
                 return
             with file.open("rb") as stream:
                 while piece := stream.read(_PIECE):
                     yield piece
 
-    def _send(self, statement: Statement, form: str) -> Any:
-        return self._connection.send_query(statement.sql, form, params=dict(statement.parameters))
+    def _send(self, statement: Statement) -> Any:
+        return self._connection.send_query(
+            statement.sql, statement.chosen_format, params=dict(statement.parameters)
+        )
 
     def _query(self, statement: Statement) -> bytes:
         result = self._connection.query(

@@ -23,6 +23,7 @@ _FORMAT = re.compile(r"\bFORMAT\s+\w+\s*(?:\bSETTINGS\b[^']*)?$", re.IGNORECASE)
 _RETURNS_ROWS = re.compile(
     r"[\s(]*(SELECT|WITH|SHOW|DESC|DESCRIBE|EXPLAIN|EXISTS|CHECK|VALUES|FROM)\b", re.IGNORECASE
 )
+_QUERY = re.compile(r"[\s(]*(SELECT|WITH|VALUES|FROM)\b", re.IGNORECASE)
 # What str.strip() takes for blanks, and marks that cannot be seen.
 _BLANKS = "\ufeff\u200b\u200c\u200d\u2060\u180e" + "".join(
     letter for letter in map(chr, range(0x3001)) if letter.isspace()
@@ -97,6 +98,12 @@ def find_name(expression: str, name: str) -> int | None:
 def returns_rows(statement: str) -> bool:
     """Whether a statement surely returns rows, as a query does."""
     return _RETURNS_ROWS.match(_bare(statement).lstrip(_BLANKS)) is not None
+
+
+def is_query(statement: str) -> bool:
+    """Whether a statement is a query, whose result can be large, unlike that of SHOW or EXPLAIN."""
+    is_one = _QUERY.match(_bare(statement).lstrip(_BLANKS)) is not None
+    return is_one and not is_insert(statement)
 
 
 def only_reads(statement: str) -> bool:

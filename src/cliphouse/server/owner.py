@@ -25,6 +25,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from cliphouse.engine.connection import FORMAT_HEADER
 from cliphouse.engine.door import HOST, Door
 from cliphouse.engine.reading_session import ReadingSessions, Statement
 from cliphouse.engine.statements import returns_rows
@@ -138,7 +139,7 @@ class OwnerApp:
         except Exception as error:  # noqa: BLE001 - the engine's, which the caller translates
             return _failed(error)
         has_result = piece is not None or returns_rows(statement.sql)
-        headers = {"X-ClickHouse-Format": statement.chosen_format} if has_result else {}
+        headers = {FORMAT_HEADER: statement.chosen_format} if has_result else {}
         return StreamingResponse(self._rest(name, piece, pieces), headers=headers)
 
     async def _rest(self, name: str, first: bytes | None, pieces: _Pieces) -> AsyncIterator[bytes]:
@@ -216,8 +217,8 @@ async def _read(request: Request) -> Statement:
         for name, value in values.items()
         if name not in _NO_SETTINGS and not name.startswith("param_") and _SETTING.fullmatch(name)
     }
-    form_name = values.get("default_format", "TabSeparated")
-    return Statement(sql, form_name, parameters, settings)
+    by_header = request.headers.get(FORMAT_HEADER, "TabSeparated")
+    return Statement(sql, values.get("default_format", by_header), parameters, settings)
 
 
 def _failed(error: Exception) -> Response:
