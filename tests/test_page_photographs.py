@@ -43,6 +43,7 @@ from photographs import (
     load_photographs,
 )
 from serving import Served, serving
+from test_page_looks import SIZES, View, look_at, seen_at
 
 VALUES: dict[str, Sequence[Any]] = {
     "id": range(ROWS),
@@ -250,7 +251,6 @@ def test_all_photographs_by_date(watch: Watched) -> None:
     expect_first(watch, order)
     page.set_viewport_size({"width": 390, "height": 844})
     page.emulate_media(color_scheme="dark")
-    watch.shoot("dates-phone-dark")
     watch.inspect()
     page.set_viewport_size({"width": 1280, "height": 720})
     page.emulate_media(color_scheme="light")
@@ -265,7 +265,6 @@ def _words_in_names_are_told_apart_from_meaning(watch: Watched) -> None:
     expect(page.locator("#engine")).to_contain_text("recall")
     by_words = kinds.get_by_role("button", name="In names and captions")
     expect(by_words).to_have_accessible_name("In names and captions 1")
-    watch.shoot("kinds-desktop-light")
     by_words.click()
     expect(page.locator("#grid .tile")).to_have_count(1)
     assert watch.ids() == [7]
@@ -320,7 +319,6 @@ def test_one_photograph_in_its_folder_with_its_duplicates(
     assert opened.value.evaluate(size) == [64, 48]
     opened.value.close()
     assert page.evaluate("window.pwned") is None
-    watch.shoot("photograph-desktop-light")
     # Through its folder, whatever the results are.
     same_folder = [other for other in range(ROWS) if FOLDER[other] == FOLDER[row]]
     heading = dialog.get_by_role("heading", level=2)
@@ -333,7 +331,6 @@ def test_one_photograph_in_its_folder_with_its_duplicates(
     page.set_viewport_size({"width": 390, "height": 844})
     page.emulate_media(color_scheme="dark")
     dialog.locator(".crumbs a").first.scroll_into_view_if_needed()
-    watch.shoot("photograph-phone-dark")
     watch.inspect()
     page.set_viewport_size({"width": 1280, "height": 720})
     # The duplicates are selected, listed in a file, and hidden.
@@ -378,7 +375,6 @@ def _places_are_on_the_map(watch: Watched) -> None:
     said = page.locator("#map").get_by_role("status")
     expect(said).to_have_text(f"{ROWS - ROWS // 4} pictures here")
     expect(pins.first.locator("img")).to_be_visible()
-    watch.shoot("map-desktop-light")
     watch.inspect()
     frame = page.get_by_role("group", name="Map")
     frame.focus()
@@ -392,7 +388,6 @@ def _places_are_on_the_map(watch: Watched) -> None:
     page.emulate_media(color_scheme="dark")
     expect(pins).to_have_count(len(TOWNS) - 1)  # two of them are too near to one another
     expect(pins.first).to_have_attribute("aria-label", re.compile("^200 pictures near"))
-    watch.shoot("map-phone-dark")
     watch.inspect()
     page.get_by_role("button", name=re.compile(r"pictures near 33\.9° S, 151\.2° E")).click()
     expect(page.locator("#within")).to_contain_text("In a part of the map")
@@ -411,7 +406,6 @@ def _all_duplicates_are_in_groups(watch: Watched) -> None:
     names = group.locator("li .words")
     expect(names).to_have_text([NAMES[row] for row in (*SAME, NEAR)])
     expect(group.locator("img").first).to_be_visible()
-    watch.shoot("duplicates-phone-dark")
     watch.inspect()
     # What is opened from there leads back there.
     group.locator("a").nth(1).focus()
@@ -431,7 +425,6 @@ def _all_duplicates_are_in_groups(watch: Watched) -> None:
     expect(view.get_by_role("region", name="Group 1: 2 rows, the same file")).to_be_visible()
     page.set_viewport_size({"width": 1280, "height": 800})
     page.emulate_media(color_scheme="light")
-    watch.shoot("duplicates-desktop-light")
     watch.inspect()
 
 
@@ -494,7 +487,6 @@ def test_folders_without_dates(watch: Watched) -> None:
     expect(page).to_have_url(re.compile(r"\?table=plain&folder.under=2016%2FRome%2FDay\+1$"))
     expect_first(watch, [row for row in range(PLAIN) if IN_ORDER[row] == "2016/Rome/Day 1"])
     expect(page.locator("#count")).to_have_text(f"{count} pictures")
-    watch.shoot("folder-desktop-light")
     page.get_by_role("link", name="Rome").click()
     count += IN_ORDER.count("2016/Rome")
     expect(page.locator("#count")).to_have_text(f"{count} pictures")
@@ -555,3 +547,25 @@ def test_a_part_of_a_video_is_sent(made: Photographs, served: Served) -> None:
     assert (part.status_code, part.content) == (206, whole[100:200])
     assert part.headers["content-range"] == f"bytes 100-199/{len(whole)}"
     assert part.headers["content-type"] == "video/webm"
+
+
+# Inspected by the tests that use them.
+VIEWS = {
+    "dates": View("/", "#grid img.shown"),
+    "folder": View("/?table=plain&folder.under=2016%2FRome", "#grid img.shown"),
+    "photograph": View(f"/?part=1:row:{SAME[0]}&dedup=off&item={SAME[0]}", ".duplicates img"),
+    "video": View(f"/?item={FRAME}", "#detail video"),
+    "kinds": View("/?q=needle&by=words", "#grid img.shown"),
+    "weak": View("/?q=a+red+star", "#grid .group"),
+    "sorted": View("/?q=a+red+star&sort=-taken", "#grid img.shown"),
+    "map": View("/?view=map", ".pin img"),
+    "duplicates": View("/?view=duplicates", "#duplicates li img"),
+    "orders": View("/", "#grid img.shown", "#filters-menu summary"),
+}
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_every_view_fits(browser: Chromium, served: Served, size: str) -> None:
+    with seen_at(size, browser, served.url) as seen:
+        for name, view in VIEWS.items():
+            look_at(seen, view, name, size, is_inspected=False)
