@@ -49,6 +49,10 @@ MISTAKES: list[tuple[str, int | None, str]] = [
     ("toInt32(caption) = 1", None, "Cannot parse string"),
     ("sum(width) > 3", None, r"Aggregate function sum\(width\) is found in"),
     ("match(caption, '[')", None, "cannot compile re2"),
+    ("# nothing", None, "the condition is empty: there is only a comment$"),
+    ("throwIf(id >= 0)", None, "'throwIf' function is non-zero$"),
+    ("id IN (SELECT id FROM nope)", 23, "there is no table nope$"),
+    ("id IN (SELECT id FROM laoin.x)", 23, "there is no database laoin$"),
     ("id = (SELECT id FROM laion)", None, "Scalar subquery returned more than one row"),
 ]
 

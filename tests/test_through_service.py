@@ -16,7 +16,8 @@ import pytest
 
 import cliphouse
 from cliphouse.engine.door import Door, read_door
-from cliphouse.errors import EngineError, QueryError, TableError
+from cliphouse.errors import QueryError, TableError
+from cliphouse.search.condition import ConditionError
 from serving import Drawn
 from test_serve_cli import Command, ask, listener, serve, without_times
 
@@ -204,13 +205,22 @@ def test_errors_are_those_of_the_engine(asked: Asked, drawn: Drawn) -> None:
             ("SELECT nothing FROM laion", QueryError, "nothing"),
             ("SELEC 1", QueryError, "Syntax error"),
             ("SELECT sum(", QueryError, r"position 12 \(end of query\): \(\. Unmatched"),
-            ("SELECT throwIf(number > 100000) FROM numbers(200000)", EngineError, "throwIf"),
-            ("SELECT * FROM absent", TableError, "no such table"),
+            ("SELECT throwIf(number > 100000) FROM numbers(200000)", QueryError, "throwIf"),
+            ("SELECT * FROM absent", TableError, "laion.chdb: there is no table absent$"),
+            ("SELECT * FROM default.absent", TableError, "no table default.absent$"),
+            ("WITH x AS (SELECT 1) SELECT * FROM x JOIN absent ON 1", TableError, "table absent$"),
+            ("SELECT * FROM file('absent.csv')", TableError, "files are not read"),
+            ("SELECT * FROM absent.x", TableError, "there is no database absent$"),
         ):
             with pytest.raises(kind, match=told):
                 table.sql(text)
-    named = ask("search", "x", "--where", "widht > 3", "--db", drawn.db)
-    assert "--where" in str(named.exception) or "widht" in str(named.exception)
+    for where, told in (
+        ("widht > 3", "position 1, at 'widht > 3': the table has no column widht"),
+        ("id IN (SELECT 1 FROM absent)", "position 22, at 'absent)': there is no table absent"),
+    ):
+        named = ask("search", "x", "--where", where, "--db", drawn.db)
+        assert isinstance(named.exception, ConditionError)
+        assert str(named.exception.named("--where")).startswith(f"--where: {told}")
 
 
 def test_a_large_result_takes_little_memory_there(asked: Asked, drawn: Drawn) -> None:

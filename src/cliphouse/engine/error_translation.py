@@ -8,7 +8,7 @@ from clickhouse_connect.driver import exceptions
 
 from cliphouse.engine.address import PASSWORD, USER, ServerAddress
 from cliphouse.engine.network import unreachable
-from cliphouse.engine.refusal import read_refusal
+from cliphouse.engine.refusal import read_missing, read_refusal
 from cliphouse.errors import (
     CliphouseError,
     EngineError,
@@ -24,7 +24,7 @@ from cliphouse.shards.disk import DiskError
 _STATEMENT_CODES = frozenset(
     (
         *(6, 20, 36, 38, 41, 42, 43, 44, 46, 47, 53, 59, 62, 70, 72),
-        *(115, 125, 153, 184, 215, 386, 427, 456, 457),
+        *(115, 125, 153, 184, 215, 386, 395, 427, 456, 457),
     )
 )
 _MISSING_CODES = frozenset({60, 81})
@@ -98,7 +98,7 @@ def engine_error(message: str, code: int | None, shown: str) -> CliphouseError:
             "cliphouse udf install"
         )
     if code in _MISSING_CODES:
-        return TableError(f"{shown}: {cleaned}")
+        return read_missing(cleaned, shown)
     if code in _STATEMENT_CODES:
         return read_refusal(cleaned)
     return EngineError(f"{shown}: {cleaned}")

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass
 
-from cliphouse.errors import QueryError
+from cliphouse.errors import QueryError, TableError
 
 _POSITION = re.compile(r"failed at position (\d+)")
 _COLUMN = re.compile(
-    r"(?:Unknown (?:expression )?(?:or function )?identifier|Identifier|Missing columns:)"
+    r"(?:Unknown (?:expression )?(?:or (?:function|table expression) )?identifier|Identifier|"
+    r"Missing columns:)"
     r" [`'](?P<name>[^`']+)[`']"
 )
 _FUNCTION = re.compile(
     r"Function with name [`'](?P<name>\w+)[`'] does not exist|Unknown function (?P<older>\w+)"
 )
+_MISSING = re.compile(
+    r"(?:Unknown table expression identifier|\bTable|(?P<database>\bDatabase)) "
+    r"(?P<name>'[^']+'|`[^`]+`|[^\s'`]+?)(?=\.?$| does not exist|\. Maybe|\. \()"
+)
+_MEANT = re.compile(r"Maybe you meant (\S+?)\?")
 _SUGGESTION = re.compile(r"Maybe you meant: \['([^']+)'")
 _NO_CONDITION = re.compile(
     r"Invalid type for filter in \w+: (?P<type>.+)"
@@ -57,6 +64,30 @@ class StatementError(QueryError):
         self.reason = reason
         self.position = position
         self.unknown = unknown
+
+
+class MissingTableError(TableError):
+    """A statement reads a table or a database that does not exist. ``name`` is its name, None if
+    the engine does not tell, and ``problem`` the message without the address."""
+
+    def __init__(self, shown: str, problem: str, name: str | None) -> None:
+        super().__init__(f"{shown}: {problem}")
+        self.problem = problem
+        self.name = name
+
+
+def read_missing(message: str, shown: str) -> MissingTableError:
+    """Read the engine's message, one line, that the table or database does not exist; ``shown`` is
+    the address."""
+    match = _MISSING.search(message)
+    if match is None:
+        return MissingTableError(shown, message, None)
+    name = match["name"].strip("'`")
+    meant = _MEANT.search(message)
+    near = difflib.get_close_matches(name, meant.groups() if meant else ())
+    hint = f"; did you mean {near[0]}?" if near else ""
+    kind = "database" if match["database"] else "table"
+    return MissingTableError(shown, f"there is no {kind} {name}{hint}", name)
 
 
 def read_refusal(message: str) -> StatementError:

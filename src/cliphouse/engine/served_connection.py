@@ -6,7 +6,7 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
@@ -28,7 +28,9 @@ from cliphouse.engine.door import HOST, Door
 from cliphouse.engine.driver_log import quiet_driver
 from cliphouse.engine.error_translation import clean_message, engine_error
 from cliphouse.engine.features import EVERYTHING, Features
+from cliphouse.engine.refusal import MissingTableError
 from cliphouse.engine.staging import StagedRows
+from cliphouse.engine.statements import tables_read
 from cliphouse.errors import CliphouseError, EngineError, ServiceError, TableError, error_class
 from cliphouse.udf import EncoderSettings
 
@@ -65,13 +67,19 @@ class ServedConnection(Connection):
         in_session: bool = False,
     ) -> Any:
         self._send_encoder(sql)
-        return super().command(sql, parameters, settings, in_session)
+        with self._named_tables(sql):
+            return super().command(sql, parameters, settings, in_session)
 
     def query(
         self, sql: str, parameters: Parameters | None = None, in_session: bool = False
     ) -> pa.Table:
         self._send_encoder(sql)
-        return super().query(sql, parameters, in_session)
+        with self._named_tables(sql):
+            return super().query(sql, parameters, in_session)
+
+    def columns(self, sql: str, parameters: Parameters | None = None) -> dict[str, Sequence[Any]]:
+        with self._named_tables(sql):
+            return super().columns(sql, parameters)
 
     def raw(
         self,
@@ -81,7 +89,8 @@ class ServedConnection(Connection):
         fmt: str | None = None,
     ) -> bytes:
         self._send_encoder(sql)
-        return super().raw(sql, parameters, settings, fmt)
+        with self._named_tables(sql):
+            return super().raw(sql, parameters, settings, fmt)
 
     def use_encoder(self, settings: EncoderSettings) -> None:
         self._encoder = settings
@@ -185,23 +194,48 @@ class ServedConnection(Connection):
         return self._translated(message, int(match[1]) if match else None)
 
     def _translated(self, message: str, code: int | None) -> CliphouseError:
+        if code == _NO_GRANT and re.search(r"\bREAD ON FILE\b", message):
+            return self._no_file()
         if code in (_READ_ONLY, _NO_GRANT):
-            return self._only_reads(_refusal(message))
+            return self._only_reads(clean_message(message))
         return engine_error(message, code, self.address.shown)
 
+    def _no_file(self) -> MissingTableError:
+        """The engine takes for a file what is no table, and does not say what it is."""
+        problem = self._reads_alone("there is no such table, and files are not read")
+        return MissingTableError(self.address.shown, problem, None)
+
+    @contextmanager
+    def _named_tables(self, sql: str) -> Iterator[None]:
+        """Give the error of a table that does not exist its name, if it is found in ``sql``."""
+        try:
+            yield
+        except MissingTableError as error:
+            if error.name is not None:
+                raise
+            for name in tables_read(sql):
+                if not self._has_table(name):
+                    raise MissingTableError(
+                        self.address.shown, f"there is no table {name}", name
+                    ) from error
+            raise
+
+    def _has_table(self, name: str) -> bool:
+        found = super().query(
+            "SELECT count() AS n FROM system.tables WHERE name = {name:String}",
+            {"name": name.rpartition(".")[2]},
+        )
+        return bool(found.column("n")[0].as_py())
+
     def _only_reads(self, refusal: str = "") -> TableError:
+        return TableError(f"{self.address.shown}: {self._reads_alone(refusal)}")
+
+    def _reads_alone(self, refusal: str) -> str:
         why = f" ({refusal})" if refusal else ""
-        return TableError(
-            f"{self.address.shown}: served at {self._door.service} by process {self._door.pid}, "
+        return (
+            f"served at {self._door.service} by process {self._door.pid}, "
             f"through which statements can only read tables{why}: stop the service to do more"
         )
-
-
-def _refusal(message: str) -> str:
-    """Why the engine refuses a statement. What is no table it takes for a file."""
-    if re.search(r"\bREAD ON FILE\b", message):
-        return "there is no such table, and files are not read"
-    return clean_message(message)
 
 
 def _open_client(door: Door, session: str) -> HttpClient:

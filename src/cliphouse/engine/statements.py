@@ -34,6 +34,7 @@ _INSERTS = re.compile(r"INSERT\b|WITH\b.*\bINSERT\s+INTO\b", re.IGNORECASE | re.
 _INSERT = re.compile(r"\bINSERT\b", re.IGNORECASE)
 _INFILE = re.compile(r"\s*INSERT\b.*?\bFROM\s+INFILE\b", re.IGNORECASE | re.DOTALL)
 
+_READ = re.compile(r"\b(?:FROM|JOIN|IN)\s+([^\W\d]\w*(?:\.\w+)?)\b(?!\s*[(.])", re.IGNORECASE)
 _OUTFILE = re.compile(r"\bINTO\s+OUTFILE\b", re.IGNORECASE)
 _ENDS_ENGINE = re.compile(r"SYSTEM\s+(SHUTDOWN|KILL)\b", re.IGNORECASE)
 
@@ -104,6 +105,22 @@ def is_query(statement: str) -> bool:
     """Whether a statement is a query, whose result can be large, unlike that of SHOW or EXPLAIN."""
     is_one = _QUERY.match(_bare(statement).lstrip(_BLANKS)) is not None
     return is_one and not is_insert(statement)
+
+
+def is_blank(text: str) -> bool:
+    """Whether there is nothing in ``text`` but blanks and comments."""
+    return not _bare(text).strip(_BLANKS)
+
+
+def tables_read(statement: str) -> list[str]:
+    """The names behind FROM, JOIN and IN that a query reads, with the database if it is given; not
+    those in quotes, of functions, or that WITH defines."""
+    bare = _bare(statement)
+    return [
+        name
+        for name in _READ.findall(bare)
+        if not re.search(rf"\b{re.escape(name)}\s+AS\s*\(", bare, re.IGNORECASE)
+    ]
 
 
 def only_reads(statement: str) -> bool:

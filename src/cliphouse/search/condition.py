@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from cliphouse.engine.refusal import StatementError, UnknownName
-from cliphouse.engine.statements import find_name, find_unbalanced
+from cliphouse.engine.refusal import MissingTableError, StatementError, UnknownName
+from cliphouse.engine.statements import find_name, find_unbalanced, is_blank
 from cliphouse.errors import QueryError
 
 SCORE = "score"  # the name that conditions have for the cosine similarity to the query
@@ -47,11 +47,21 @@ class Typed:
         return f"({self.text}\n)"
 
     def check(self) -> None:
-        """Raises ConditionError if a bracket of the text would close one that it does not open, or
-        a bracket, quote or comment is not closed."""
+        """Raises ConditionError if the text is nothing but a comment, a bracket of it would close
+        one that it does not open, or a bracket, quote or comment is not closed."""
         index = find_unbalanced(self.text)
         if index is not None:
             raise ConditionError(f"{self._at(index)}: {_counterpart(self.text[index:])}")
+        if is_blank(self.text):
+            raise ConditionError("the condition is empty: there is only a comment")
+
+    def explain_missing(self, error: MissingTableError) -> ConditionError | None:
+        """The error about a table that does not exist as one about the text; None if the text does
+        not name it."""
+        if error.name is None:
+            return None
+        index = find_name(self.text, error.name)
+        return None if index is None else ConditionError(f"{self._at(index)}: {error.problem}")
 
     def explain(self, error: StatementError, sql: str) -> ConditionError | None:
         """The engine's error about the statement ``sql`` as one about the text in it; None if the
@@ -140,9 +150,13 @@ def explained(condition: Condition | None, sql: str) -> Iterator[None]:
     of the condition is raised as ConditionError."""
     try:
         yield
-    except StatementError as error:
+    except (StatementError, MissingTableError) as error:
         typed = condition.typed if condition else None
-        explanation = typed.explain(error, sql) if typed else None
+        explanation = None
+        if typed is not None and isinstance(error, MissingTableError):
+            explanation = typed.explain_missing(error)
+        elif typed is not None and isinstance(error, StatementError):
+            explanation = typed.explain(error, sql)
         if explanation is None:
             raise
         raise explanation from error
