@@ -38,9 +38,12 @@ def test_hits_show_what_is_asked_for(database: Path) -> None:
             assert hit.values.items() <= full.values.items()
         assert "caption" not in some.sql
         assert "url, width" in some.sql
+        again = table.search("id:3", k=5, fields="width")
         none = table.search("id:3", k=5, fields="")
         assert [hit.id for hit in none] == [hit.id for hit in whole]
         assert [dict(hit.values) for hit in none] == [{}] * 5
+        same = table.search("id:3", k=5, fields="id,score,distance,width")
+        assert [dict(hit.values) for hit in same] == [dict(hit.values) for hit in again]
         folded = table.search("id:3", k=5, fields="url", dedup=0.999)
         assert [list(hit.values) for hit in folded] == [["url"]] * len(folded)
         with pytest.raises(AttributeError, match="caption"):
@@ -59,7 +62,11 @@ def test_a_column_that_hits_do_not_have_is_named(database: Path, run: Run) -> No
                 table.search("id:3", fields=["url", name])
     asked = run("search", "id:3", "--columns", "url,nothing", "--db", database)
     assert (asked.returncode, asked.stderr.count("\n")) == (2, 1)
-    assert "no column nothing" in asked.stderr
+    assert "cliphouse: --columns: hits have no column nothing; they have id, " in asked.stderr
+    for sort, told in (("", "it is empty; give"), ("nothing", "hits have no column nothing")):
+        asked = run("search", "id:3", "--sort", sort, "--db", database)
+        assert (asked.returncode, asked.stderr.count("\n")) == (2, 1)
+        assert f"cliphouse: --sort: {told}" in asked.stderr
 
 
 def test_a_page_may_show_other_columns(database: Path) -> None:
@@ -72,6 +79,9 @@ def test_a_page_may_show_other_columns(database: Path) -> None:
 def test_the_command_line_writes_these_columns(database: Path, run: Run, tmp_path: Path) -> None:
     drawn = run("search", "id:3", "--db", database, "--columns", "width,license")
     assert drawn.stdout.splitlines()[0].split() == ["score", "id", "width", "license"]
+    drawn = run("search", "id:3", "--db", database, "--columns", "score,distance,id")
+    assert drawn.stdout.splitlines()[0].split() == ["score", "id", "distance"]
+    assert float(drawn.stdout.splitlines()[1].split()[-1]) == pytest.approx(0, abs=1e-6)
     asked = ("search", "id:3", "-k", "4", "--db", database, "--columns", "caption")
     document = json.loads(run(*asked, "--json").stdout)
     assert {tuple(hit) for hit in document["hits"]} == {

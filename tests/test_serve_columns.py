@@ -78,6 +78,10 @@ def test_hits_are_downloaded_with_them(served: Served) -> None:
     assert read.column_names[-3:] == ["language", "tags", "folded"]
     ids = read.column("id").to_pylist()
     assert read.column("tags").to_pylist() == [TAGS[n] for n in ids]
+    listed = post(served, "/api/search", asked | {"fields": ["language", "tags"]}).json()
+    assert listed["hits"] == post(served, "/api/search", asked).json()["hits"]
+    refused = post(served, "/api/search", asked | {"fields": ["language", 3]})
+    assert (refused.status_code, "fields: " in refused.text) == (422, True)
     answer = post(served, "/api/search/download?format=csv", asked)
     rows = list(csv.DictReader(io.StringIO(answer.text)))
     assert [json.loads(row["tags"]) for row in rows] == [TAGS[int(row["id"])] for row in rows]

@@ -12,7 +12,7 @@ import cliphouse
 from cliphouse.cli import interrupt
 from cliphouse.cli.group import LateGroup
 from cliphouse.errors import CliphouseError
-from cliphouse.search.condition import ConditionError
+from cliphouse.search.option import OptionError
 from cliphouse.shards.disk import DISK_FULL
 
 if TYPE_CHECKING:
@@ -74,8 +74,8 @@ def _run(load_settings: LoadSettings | None) -> int:
     try:
         with interrupt.interruptible():
             app(obj=load_settings)
-    except ConditionError as error:
-        return _print_error(str(error.named("--where")), error.exit_code)
+    except OptionError as error:
+        return _print_error(str(error.named(_flag(error.option))), error.exit_code)
     except CliphouseError as error:
         return _print_error(str(error), error.exit_code)
     except SystemExit as leave:
@@ -100,6 +100,14 @@ def _run(load_settings: LoadSettings | None) -> int:
             1,
         )
     return 0
+
+
+def _flag(option: str) -> str:
+    """What the command line calls an option of a search."""
+    from cliphouse.search.option import options_of
+    from cliphouse.search.request import Request
+
+    return next((known.flag for known in options_of(Request) if known.name == option), option)
 
 
 def _print_error(what: str, code: int) -> int:

@@ -13,6 +13,7 @@ from cliphouse.wording import counted
 
 def draw_hits(result: SearchResult, fields: Sequence[str]) -> None:
     """Print a line for each hit, with its columns ``fields``, and one about the search."""
+    fields = [name for name in fields if name not in ("id", "score")]  # they are shown anyway
     rows = [
         (rank, f"{hit.score:.3f}", _id(hit), *(_cell(hit, name) for name in fields))
         for rank, hit in enumerate(result, 1)
@@ -39,7 +40,7 @@ def _id(hit: Hit) -> str:
 
 
 def _cell(hit: Hit, name: str) -> str:
-    text = _text(hit.values[name])
+    text = _text(getattr(hit, name))
     text = show.path(text) if name in show.PATHS else text
     return f"{text} (not there)" if name == "url" and hit.missing else text
 

@@ -15,23 +15,17 @@ from typing import Any
 
 from cliphouse.engine.refusal import MissingTableError, StatementError, UnknownName
 from cliphouse.engine.statements import find_name, find_unbalanced, is_blank
-from cliphouse.errors import QueryError
+from cliphouse.search.option import OptionError
 
 SCORE = "score"  # the name that conditions have for the cosine similarity to the query
 _EXCERPT = 30  # letters of a condition that an error shows
 
 
-class ConditionError(QueryError):
-    """A condition that a user typed cannot be used. ``option`` is the option's name where it was
-    typed."""
+class ConditionError(OptionError):
+    """A condition that a user typed cannot be used."""
 
     def __init__(self, problem: str, option: str = "where") -> None:
-        super().__init__(f"{option}: {problem}")
-        self._problem = problem
-
-    def named(self, option: str) -> ConditionError:
-        """The same error for an interface that has another name for the option."""
-        return ConditionError(self._problem, option)
+        super().__init__(problem, option)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from typing import Any
 
 from cliphouse.schema.columns import COLUMNS, Column, Scalar, Value
 
+ALWAYS = ("id", "score", "distance")  # what every hit has, whatever columns it shows
+
 
 @dataclass(frozen=True)
 class HitField:

@@ -16,6 +16,20 @@ _KEY = "option"
 _Value = TypeVar("_Value")
 
 
+class OptionError(QueryError):
+    """An option cannot have this value. ``option`` is the option's name where it was given, and
+    ``problem`` the message without it."""
+
+    def __init__(self, problem: str, option: str) -> None:
+        super().__init__(f"{option}: {problem}")
+        self.problem = problem
+        self.option = option
+
+    def named(self, option: str) -> OptionError:
+        """The same error for an interface that has another name for the option."""
+        return OptionError(self.problem, option)
+
+
 @dataclass(frozen=True)
 class Form:
     """How values of a class are spelled outside Python. ``write`` makes JSON of a value, which is

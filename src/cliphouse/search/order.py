@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cliphouse.errors import QueryError
+from cliphouse.search.option import OptionError
 
 if TYPE_CHECKING:
     from cliphouse.search.hits import Hit, HitField
@@ -24,15 +24,18 @@ class Order:
     def read(cls, text: str, fields: Sequence[HitField]) -> Order:
         """The order that a name of ``fields`` says, or a name behind a minus for the largest first.
 
-        Raises QueryError if hits have no such column or its values are lists.
+        Raises OptionError if it is empty, hits have no such column or its values are lists.
         """
         known = {field.name: field for field in fields}
         is_falling = text not in known and text.startswith("-")
         name = text[1:] if is_falling else text
+        if not name.strip():
+            raise OptionError("it is empty; give the name of a column", "sort")
         if name not in known:
-            raise QueryError(f"sort: hits have no column {name}; they have {', '.join(known)}")
+            there = ", ".join(known)
+            raise OptionError(f"hits have no column {name}; they have {there}", "sort")
         if known[name].type.sql.startswith("Array("):
-            raise QueryError(f"sort: column {name} has lists, which have no order")
+            raise OptionError(f"column {name} has lists, which have no order", "sort")
         return cls(known[name], is_falling)
 
     @property

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 from cliphouse.engine.features import GLOBAL_IN, SKIP_SHARDS
 from cliphouse.engine.quoting import identifier, settings_list
-from cliphouse.errors import QueryError
 from cliphouse.schema.columns import embedding_column
 from cliphouse.schema.facts import DISTANCE, TableFacts
 from cliphouse.search.condition import SCORE, Condition, every, typed_condition
-from cliphouse.search.hits import HitField, hit_fields
+from cliphouse.search.hits import ALWAYS, HitField, hit_fields
 from cliphouse.search.methods import method_of
 from cliphouse.search.methods.method import Plan, Settings, Stage
+from cliphouse.search.option import OptionError
 from cliphouse.search.order import Order
 from cliphouse.search.planner import search_of
 from cliphouse.search.query.parameter import decode_expression
@@ -153,15 +153,15 @@ def shown_fields(facts: TableFacts, request: Request) -> tuple[HitField, ...]:
     """The columns that the hits of a request show: those that it asks for and sorts by, or else all
     that hits show.
 
-    Raises QueryError if it asks for a column that hits do not show.
+    Raises OptionError if it asks for a column that hits do not show.
     """
     known = {field.name: field for field in hit_fields(facts.info.columns)}
     if request.fields is None:
         return tuple(known.values())
     for name in request.fields:
-        if name not in known:
-            there = ", ".join(known)
-            raise QueryError(f"fields: hits have no column {name}; they have {there}")
+        if name not in known and name not in ALWAYS:
+            there = ", ".join((*ALWAYS, *known))
+            raise OptionError(f"hits have no column {name}; they have {there}", "fields")
     order = order_of(facts, request)
     shown = {*request.fields, *([order.field.name] if order else [])}
     return tuple(field for name, field in known.items() if name in shown)
@@ -170,7 +170,7 @@ def shown_fields(facts: TableFacts, request: Request) -> tuple[HitField, ...]:
 def order_of(facts: TableFacts, request: Request) -> Order | None:
     """The order of a page's hits, None if it is that of their scores.
 
-    Raises QueryError if they cannot be sorted so.
+    Raises OptionError if they cannot be sorted so.
     """
     if request.sort is None:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, create_model
+from pydantic import BeforeValidator, Field, WithJsonSchema, create_model
 
 from cliphouse.search.filter import Filter
 from cliphouse.search.option import Option, options_of
@@ -21,6 +21,12 @@ _TIGHTER: dict[str, dict[str, Any]] = {
     "offset": {"most": MAX_DEPTH},
     "ef": {"most": 10_000},
     "dedup": {"least": 0.5, "above": None},
+}
+_NAMES = {
+    "anyOf": [
+        {"type": "string", "description": "names separated by commas"},
+        {"type": "array", "items": {"type": "string"}},
+    ]
 }
 _OFFERED = {option.name: option for option in options_of(Request) if not option.is_sql}
 
@@ -42,9 +48,17 @@ def _field(option: Option) -> tuple[Any, Any]:
         kind = _MODELS[option.kind]
     elif bounds := _bounds(replace(option, **_TIGHTER.get(option.name, {}))):
         kind = Annotated[kind, Field(**bounds)]
+    if option.kind is tuple:
+        kind = Annotated[kind, BeforeValidator(_joined), WithJsonSchema(_NAMES)]
     if option.default is None:
         kind = kind | None
     return kind, Field(option.default, description=option.help)
+
+
+def _joined(value: Any) -> Any:
+    """Names in a list, as in other routes, as one text; anything else as it is."""
+    is_list = isinstance(value, list) and all(isinstance(name, str) for name in value)
+    return ",".join(value) if is_list else value
 
 
 def _bounds(option: Option) -> dict[str, Any]:
