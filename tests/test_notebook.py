@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import io
 import shutil
+import subprocess
+import tempfile
+import time
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,6 +17,7 @@ import nbformat
 import numpy as np
 import pyarrow as pa
 import pytest
+from IPython.lib.pretty import pretty
 from nbclient import NotebookClient
 from PIL import Image
 
@@ -110,18 +115,54 @@ def test_hits_without_their_table_have_no_embeddings(table: cliphouse.Table) -> 
         replace(found, vectors=None).to_numpy()
 
 
-def test_a_contact_sheet_is_shown(table: cliphouse.Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The system's viewer is left out: a machine for tests has none."""
-    shown: list[Image.Image] = []
-    monkeypatch.setattr(Image.Image, "show", lambda image: shown.append(image))
+def test_a_contact_sheet_is_a_file(
+    table: cliphouse.Table,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """The system's viewer is opened if there is one; a machine for tests has none."""
+    opened: list[str] = []
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with table:
         found = table.search("a red circle", k=6)
-    found.show()
-    (sheet,) = shown
-    assert sheet.width > 5 * 200
-    assert len(sheet.getcolors(sheet.width * sheet.height) or ()) > 50
+    capfd.readouterr()
+    monkeypatch.setattr(shutil, "which", lambda program: None)
+    with Image.open(found.show()) as sheet:
+        assert sheet.width > 5 * 200
+        assert len(sheet.getcolors(sheet.width * sheet.height) or ()) > 50
+    assert capfd.readouterr() == ("", "")
+    monkeypatch.setattr(shutil, "which", lambda program: f"/bin/{program}")
+    monkeypatch.setattr(subprocess, "Popen", lambda words, **_: opened.append(words[1]))
+    assert [str(found.show())] == opened
     with pytest.raises(PictureError, match="no hit has a picture in a local file"):
         cliphouse.SearchResult((), found.stats, "").show()
+
+
+def test_no_pictures_are_said() -> None:
+    assert Tags(hits_html([])).text == "No pictures found"
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("/x/a b#1.jpg", "a b#1.jpg"),
+        ("/x/clip.mp4#t=12.5", "clip.mp4 at 12.5 s"),
+        ("/x/clip.mp4#t=inf", "clip.mp4 at inf s"),
+        ("https://e.org/d/c%20d.jpg?size=9/9#top", "c d.jpg"),
+        ("https://e.org/", "e.org"),
+        ("http://[", "["),
+        ("file:///x/%C3%A9.jpg", "é.jpg"),
+        ("/x/photo\u202egpj.exe", r"photo\u202egpj.exe"),
+        ("", ""),
+    ],
+)
+def test_a_picture_without_a_caption_has_its_files_name(url: str, name: str) -> None:
+    for caption in ("", None):
+        tags = Tags(hits_html([Hit(1, 0.5, 0.5, {"url": url, "caption": caption})]))
+        assert tags.text == f"0.500 {name}"
+        styles = [attributes["style"] for tag, attributes in tags.found if tag == "figcaption"]
+        assert styles == ["overflow-wrap:anywhere"]
 
 
 def test_a_table_says_what_it_is(table: cliphouse.Table, tmp_path: Path) -> None:
@@ -132,3 +173,25 @@ def test_a_table_says_what_it_is(table: cliphouse.Table, tmp_path: Path) -> None
         assert repr(table) == f"<{place}: {rows} rows, 512 dimensions, model tiny>"
         other = cliphouse.open(tmp_path / "laion.chdb", table="other")
         assert repr(other) == f"<table other in {tmp_path / 'laion.chdb'}>"
+
+
+def test_a_notebook_says_at_once_what_a_table_is(
+    table: cliphouse.Table, drawn: Drawn, tmp_path: Path
+) -> None:
+    """It keeps nobody from the database, and waits for nobody who has it."""
+    folder = tmp_path / "laion.chdb"
+    shown = f"<table laion in {folder}: {len(drawn.image)} rows, 512 dimensions, model tiny>"
+    assert pretty(table) == shown
+    with (folder / "status").open("wb") as status:  # the engine's own lock
+        fcntl.flock(status, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        started = time.monotonic()
+        assert pretty(table) == f"<table laion in {folder}>"
+        assert time.monotonic() - started < 1
+    with table:
+        assert table.info.dim == 512
+        assert pretty(table) == shown
+    assert pretty(cliphouse.open(folder, table="other")) == f"<table other in {folder}>"
+    assert pretty(cliphouse.open(tmp_path / "none")) == f"<table laion in {tmp_path / 'none'}>"
+    assert not (tmp_path / "none").exists()
+    nowhere = "http://127.0.0.1:9"
+    assert pretty(cliphouse.open(nowhere)) == f"<table laion in {nowhere}>"

@@ -231,7 +231,7 @@ def test_a_picture_that_is_gone_is_named(drawn: Drawn, run: Run, tmp_path: Path)
     statement = (
         "CREATE TABLE laion (id Int64, url String, caption String, image_embedding Array(Float32)) "
         "ENGINE = MergeTree ORDER BY id; INSERT INTO laion VALUES "
-        "(1, '/no/\x1b[31mfile.jpg', 'gone', [1, 0]), (2, '/nor/this.jpg', 'too', [0, 1])"
+        "(1, '/no/\x1b[31mfile.jpg', 'gone', [1, 0]), (2, '/nor/this.jpg', '', [0, 1])"
     )
     (tmp_path / "gone.chdb").mkdir()
     assert run("sql", statement, "--db", "gone.chdb").returncode == 0
@@ -239,6 +239,7 @@ def test_a_picture_that_is_gone_is_named(drawn: Drawn, run: Run, tmp_path: Path)
     reason = "2 of 2 pictures cannot be shown, the first because: /no/ [31mfile.jpg: no such file"
     assert reason in shown.stderr
     assert "no picture" in shown.stdout
+    assert re.search(r"^gone +this\.jpg$", shown.stdout, re.MULTILINE)
     assert "\x1b" not in shown.stdout
     opened = run("search", "id:1", "--open", "--db", "gone.chdb")
     assert opened.returncode == 2

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cliphouse.cluster.placement import find_placement, insist_on_all_shards
-from cliphouse.engine.address import Address, parse_address
+from cliphouse.engine.address import Address, FolderAddress, parse_address
 from cliphouse.engine.answer import Answer
 from cliphouse.engine.connection import Connection
 from cliphouse.engine.database import AGAIN, Database
@@ -17,7 +18,7 @@ from cliphouse.engine.quoting import identifier
 from cliphouse.engine.retry import RETRY_TIMES, RetryTimes
 from cliphouse.errors import CliphouseError, QueryError
 from cliphouse.models import Device, Encoder
-from cliphouse.schema.handle import described
+from cliphouse.schema.handle import described, open_table
 from cliphouse.search.filter import Filter
 from cliphouse.search.literal import literal_sql
 from cliphouse.search.query.encoders import TableEncoders
@@ -253,13 +254,29 @@ class Table(IndexingTable):
         self._database.close()
 
     def __repr__(self) -> str:
-        """What the table is. A database that is not open is not opened for that."""
+        """What the table is. A database that is not open is not opened for that: a process that has
+        opened one cannot fork any more, and a log should not do that to it."""
         known = ""
         if self._database.is_open:
             try:
                 known = f": {described(self.handle)}"
             except CliphouseError as error:
                 known = f": {error}"
+        return f"<table {self.name} in {self.address.shown}{known}>"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """What the table is, in a notebook: a folder that nobody has open is opened for that, and
+        closed again."""
+        printer.text(repr(self) if self._database.is_open else self._at_a_glance())
+
+    def _at_a_glance(self) -> str:
+        """What a table is whose database is not open. Nothing is waited for."""
+        known = ""
+        if isinstance(self.address, FolderAddress):
+            at_once = Patience(0, for_engine=True)
+            database = Database(self.address, lambda connection: None, patience=at_once)
+            with suppress(CliphouseError, OSError), closing(database):
+                known = f": {described(open_table(database.connection, self.name))}"
         return f"<table {self.name} in {self.address.shown}{known}>"
 
     def __enter__(self) -> Table:

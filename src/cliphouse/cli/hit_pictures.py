@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -86,9 +81,10 @@ def find_screen() -> Screen:
 
 def show_pictures(result: SearchResult, source: Source, screen: Screen) -> None:
     """Draw the pictures of the first MOST hits side by side, each with its rank, score and caption
-    below."""
+    below, or the name of its file."""
     from cliphouse.cli.terminal.paint import paint
     from cliphouse.cli.terminal.screen import Protocol
+    from cliphouse.search.display import name_of
 
     hits = _first(result)
     pictures = source.load(hits)
@@ -104,24 +100,22 @@ def show_pictures(result: SearchResult, source: Source, screen: Screen) -> None:
             paint(strip, columns, rows, screen, show.out)
         heads = [_head(n + 1, hits[n], pictures[n]) for n in group]
         show.in_columns(heads, width, _GAP)
-        show.in_columns([str(hits[n].values.get("caption") or "") for n in group], width, _GAP)
+        show.in_columns([name_of(hits[n]) for n in group], width, _GAP)
         show.out.print()
 
 
 def open_sheet(result: SearchResult, title: str, source: Source) -> None:
     """Open a contact sheet in the system's viewer, and print the name of its file."""
-    from cliphouse.search.display import sheet_of
+    from cliphouse.search.display import save_sheet, sheet_of
 
     hits = _first(result)
     try:
         sheet = sheet_of(hits, title, source.load(hits))
     except PictureError:
         raise PictureError("no hit has a picture that can be read: nothing to open") from None
-    handle, name = tempfile.mkstemp(prefix="cliphouse-", suffix=".png")
-    with os.fdopen(handle, "wb") as file:
-        sheet.save(file, "PNG")
-    show.err.print(f"contact sheet: {name}", markup=False)
-    _launch(name)
+    file = save_sheet(sheet)
+    show.err.print(f"contact sheet: {file}", markup=False)
+    _launch(str(file))
 
 
 def open_page(
@@ -188,15 +182,7 @@ def _strip(
 
 
 def _launch(what: str) -> None:
-    """Open a file or an address with the program that the system has for it."""
-    opener = "open" if sys.platform == "darwin" else "xdg-open"
-    if shutil.which(opener) is None:
-        show.err.print(f"there is no {opener} here that opens it")
-        return
-    subprocess.Popen(
-        [opener, what],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    from cliphouse.search.display import OPENER, open_outside
+
+    if not open_outside(what):
+        show.err.print(f"there is no {OPENER} here that opens it")

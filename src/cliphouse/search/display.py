@@ -1,16 +1,24 @@
 """Hits as a notebook shows them, and as a contact sheet: pictures with scores and captions; and
-the pictures themselves."""
+the pictures themselves, and what they are called."""
 
 from __future__ import annotations
 
 import base64
 import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import unquote
 
 from cliphouse.errors import CliphouseError, PictureError
+from cliphouse.wording import in_order
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -21,6 +29,7 @@ _PIXELS = 160
 _LONGEST = 300  # characters of a caption
 _WEB = ("https://", "http://")
 _AT_ONCE = 8  # pictures that are read or fetched at the same time
+OPENER = "open" if sys.platform == "darwin" else "xdg-open"
 _BOX = f"width:{_PIXELS}px;height:{_PIXELS}px;object-fit:contain;background:#8882"
 
 
@@ -40,6 +49,8 @@ def hits_html(hits: Iterable[Found]) -> str:
     the rows hold is escaped.
     """
     listed = list(hits)
+    if not listed:
+        return "<p>No pictures found</p>"
     figures = "".join(_figure(hit) for hit in listed[:MOST_PICTURES])
     more = len(listed) - MOST_PICTURES
     note = f"<p>and {more:,} more</p>" if more > 0 else ""
@@ -62,13 +73,36 @@ def sheet_of(
     if pictures is None:
         pictures = (_open(str(hit.values.get("url") or "")) for hit in listed)
     cells = [
-        Cell(image, f"{hit.score:.3f}", str(hit.values.get("caption") or ""))
+        Cell(image, f"{hit.score:.3f}", in_order(name_of(hit)))
         for hit, image in zip(listed, pictures, strict=True)
         if image is not None
     ]
     if not cells:
         raise PictureError("no hit has a picture in a local file: there is nothing to show")
     return contact_sheet(title, cells, query)
+
+
+def save_sheet(sheet: Image.Image) -> Path:
+    """Write a contact sheet to a new temporary file."""
+    handle, name = tempfile.mkstemp(prefix="cliphouse-", suffix=".png")
+    with os.fdopen(handle, "wb") as file:
+        sheet.save(file, "PNG")
+    return Path(name)
+
+
+def open_outside(what: str) -> bool:
+    """Open a file or an address with the program that the system has for it; False if there is no
+    such program. What it prints is not shown."""
+    if shutil.which(OPENER) is None:
+        return False
+    subprocess.Popen(
+        [OPENER, what],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    return True
 
 
 def load_pictures(
@@ -87,6 +121,22 @@ def load_pictures(
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return list(pool.map(one, hits))
+
+
+def name_of(hit: Found) -> str:
+    """What a hit's picture is called: its caption, or the name of its file, with the time of a
+    frame in its video."""
+    from cliphouse.pictures.video import split_frame
+
+    caption = str(hit.values.get("caption") or "")
+    if caption:
+        return caption
+    address, seconds = split_frame(str(hit.values.get("url") or ""))
+    is_quoted = address.lower().startswith((*_WEB, "file://"))
+    path = re.split("[?#]", address)[0].rstrip("/") if is_quoted else address
+    name = path.rpartition("/")[2]
+    name = unquote(name) if is_quoted else name
+    return name if seconds is None else f"{name} at {seconds:.10g} s"
 
 
 def is_on_the_web(hit: Found) -> bool:
@@ -115,11 +165,12 @@ def load_picture(hit: Found) -> Image.Image:
 
 
 def _figure(hit: Found) -> str:
-    caption = str(hit.values.get("caption") or "")
-    shown = caption if len(caption) <= _LONGEST else caption[:_LONGEST] + "…"
+    name = in_order(name_of(hit))
+    shown = name if len(name) <= _LONGEST else name[:_LONGEST] + "…"
     return (
         f'<figure style="width:{_PIXELS}px;margin:0;font-size:13px">{_picture(hit, shown)}'
-        f"<figcaption><b>{hit.score:.3f}</b> {escape(shown)}</figcaption></figure>"
+        f'<figcaption style="overflow-wrap:anywhere"><b>{hit.score:.3f}</b> {escape(shown)}'
+        "</figcaption></figure>"
     )
 
 
@@ -128,7 +179,7 @@ def _picture(hit: Found, caption: str) -> str:
     if not url.lower().startswith(_WEB):
         image = _open(url)
         if image is None:
-            return f'<div style="{_BOX}" title="{escape(url)}"></div>'
+            return f'<div style="{_BOX}" title="{escape(in_order(url))}"></div>'
         url = _data_url(image)
     return (
         f'<img src="{escape(url)}" alt="{escape(caption)}" loading="lazy" '

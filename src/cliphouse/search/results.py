@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from cliphouse.errors import QueryError
@@ -115,12 +116,15 @@ class SearchResult(Sequence[Hit]):
             raise QueryError("a service sends no embeddings: search the table itself")
         return self.vectors([hit.id for hit in self.hits])
 
-    def show(self) -> None:
-        """Open a contact sheet of the hits whose pictures are local files, in the system's own
-        viewer. Raises PictureError if there is none."""
-        from cliphouse.search.display import sheet_of
+    def show(self) -> Path:
+        """Write a contact sheet of the hits whose pictures are local files, open it in the system's
+        own viewer if there is one, and return its file. Raises PictureError if there is no such
+        picture."""
+        from cliphouse.search.display import open_outside, save_sheet, sheet_of
 
-        sheet_of(self, f"{self.stats.query} query, {len(self)} hits").show()
+        file = save_sheet(sheet_of(self, f"{self.stats.query} query, {len(self)} hits"))
+        open_outside(str(file))
+        return file
 
     def _repr_html_(self) -> str:
         from cliphouse.search.display import hits_html
