@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -134,3 +136,49 @@ def test_a_damaged_backup_is_refused_and_leaves_nothing(original: Path, tmp_path
         back_up(source, tmp_path / "none" / "b.zip")
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["b.zip", "bad.zip", "cut.zip"]
+
+
+def changed(file: Path) -> None:
+    """Eight bytes in the middle, as a bad disk has them."""
+    data = bytearray(file.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 8] = bytes(byte ^ 0xA5 for byte in data[middle : middle + 8])
+    file.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("harm", "column", "told"),
+    [
+        (changed, "text_embedding", r"part (?P<part>\w+) of table laion is damaged \(Checksum"),
+        (Path.unlink, "text_embedding", r"part broken-on-start_\w+ of table laion is damaged"),
+        (changed, "data", r"part (?P<part>\w+) of table (`own one`\.t|laion_ledger) is damaged"),
+    ],
+)
+def test_there_is_no_backup_of_a_damaged_database(
+    original: Path, tmp_path: Path, harm: Callable[[Path], None], column: str, told: str
+) -> None:
+    folder = tmp_path / "laion.chdb"
+    shutil.copytree(original / "laion.chdb", folder, symlinks=True)
+    files = sorted((folder / "store").rglob(f"{column}.bin"))
+    for file in files:
+        harm(file)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(EngineError, match=f"^e: {told}.* DROP (DETACHED )?PART") as refused:
+        back_up(FolderAddress(folder, "e"), tmp_path / "b.zip")
+    found = re.search(told, str(refused.value))
+    assert found
+    assert found.groupdict().get("part") in {None, *(file.parent.name for file in files)}
+    assert "\n" not in str(refused.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_a_backup_is_outside_of_a_database_with_tables(original: Path, tmp_path: Path) -> None:
+    address = FolderAddress(original / "laion.chdb", "laion.chdb")
+    with pytest.raises(TableError, match=r"in the database itself; name a file outside of laion"):
+        back_up(address, original / "laion.chdb" / "store" / ".." / "b.zip")
+    with Table(tmp_path / "none.chdb") as table:
+        table.ingest(original / "s")
+        table.drop()
+    with pytest.raises(TableError, match="none: has no tables to back up"):
+        back_up(FolderAddress(tmp_path / "none.chdb", "none"), tmp_path / "b.zip")
+    assert [path.name for path in tmp_path.iterdir()] == ["none.chdb"]

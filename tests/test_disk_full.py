@@ -86,6 +86,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "export": (200, ["export", f"{disk}/x", "--format=csv", here]),
         "search": (20, ["search", "id:3", "-k", "1000", "-o", f"{disk}/r.json", here]),
         "backup": (400, ["backup", f"{disk}/b.zip", here]),
+        "backup with no room at all": (0, ["backup", f"{disk}/none.zip", here]),
         "restore": (400, ["restore", f"{folder}/b.zip", f"--db={disk}/again"]),
     }
     subprocess.run(
@@ -114,7 +115,10 @@ def _alone() -> list[str]:
     return command
 
 
-STEPS = ("embed", "sync", "ingest", "index", "recall", "export", "search", "backup", "restore")
+STEPS = (
+    *("embed", "sync", "ingest", "index", "recall", "export", "search", "backup"),
+    *("backup with no room at all", "restore"),
+)
 
 
 @pytest.mark.parametrize("step", STEPS)

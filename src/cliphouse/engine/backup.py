@@ -16,6 +16,7 @@ from pathlib import Path
 
 from cliphouse.engine.address import Address, FolderAddress
 from cliphouse.engine.connection import Connection
+from cliphouse.engine.damage import DamagedPart, find_damage
 from cliphouse.engine.occupant import PATIENCE, Patience
 from cliphouse.engine.opening import open_connection
 from cliphouse.engine.quoting import backquote, quote
@@ -23,6 +24,7 @@ from cliphouse.errors import EngineError, TableError
 from cliphouse.shards.disk import disk_errors
 
 _DEFAULT = "default"
+_LEAST_ROOM = 2**16  # bytes, of which the smallest backup takes more
 _CONTENTS = ".backup"  # the file by which the engine knows what a backup has
 _OWN = ("system", "information_schema", "INFORMATION_SCHEMA")
 
@@ -41,8 +43,9 @@ def back_up(address: Address, file: Path, patience: Patience = PATIENCE) -> Back
     """Write all tables of an embedded database to one .zip, with their indexes, and read all of it
     back. The file appears whole or not at all.
 
-    Raises TableError if the file exists or is no .zip, or the database is on a server, and
-    EngineError if the backup fails or cannot be read back.
+    Raises TableError if the file exists, is no .zip or is in the database itself, or the database
+    is on a server or has no tables, and EngineError if the database is damaged, or the backup fails
+    or cannot be read back.
     """
     source = _embedded(address)
     _check_suffix(file)
@@ -50,11 +53,24 @@ def back_up(address: Address, file: Path, patience: Patience = PATIENCE) -> Back
         raise TableError(f"{file}: is there already; name another file")
     if not file.absolute().parent.is_dir():
         raise TableError(f"{file}: the folder {file.parent} does not exist")
+    if file.resolve().is_relative_to(source.folder.resolve()):
+        raise TableError(f"{file}: in the database itself; name a file outside of {source.shown}")
     started = time.monotonic()
     folder, part = (_beside(file, ending) for ending in (".parts", ".part"))
     with disk_errors(file), _removed(folder), _removed(part):
+        # If the engine cannot write the first bytes of its folder, it takes them for another's.
+        part.write_bytes(bytes(_LEAST_ROOM))
+        part.unlink()
         with closing(open_connection(source, patience=patience)) as connection:
             tables = _rows(connection)
+            if not tables:
+                raise TableError(f"{source.shown}: has no tables to back up")
+            # BACKUP copies the files as they are, and RESTORE refuses those that are damaged.
+            for damage in _damage(connection):
+                raise EngineError(
+                    f"{source.shown}: {damage}, and a backup would lack its rows; restore an "
+                    f"earlier one, or {damage.remedy}. See cliphouse check --db {source.shown}"
+                )
             names = ", ".join(f"DATABASE {backquote(name)}" for name in _databases(connection))
             connection.command(f"BACKUP {names} TO File({quote(str(folder))})")
         _pack(folder, part)
@@ -90,7 +106,8 @@ def restore(file: Path, address: Address) -> BackupReport:
         part = FolderAddress(made, target.shown)
         with closing(open_connection(part, create=True)) as connection:
             connection.command(f"RESTORE ALL FROM File({quote(str(unpacked))})")
-            _check(connection, target.shown)
+            for damage in _damage(connection):
+                raise EngineError(f"{target.shown}: {damage}")
             tables = _rows(connection)
         if target.folder.exists():
             target.folder.rmdir()  # it is empty
@@ -148,37 +165,42 @@ def _databases(connection: Connection) -> list[str]:
     return [name for name in found.column("name").to_pylist() if name not in _OWN]
 
 
-def _rows(connection: Connection) -> dict[str, int]:
-    """The rows of every table, by its name, with its database's in front if that is not the default
-    one."""
+@dataclass(frozen=True)
+class _Name:
+    database: str
+    table: str
+
+    def __str__(self) -> str:
+        """The name in a report, with its database's in front if that is not the default one."""
+        return self.table if self.database == _DEFAULT else f"{self.database}.{self.table}"
+
+
+def _tables(connection: Connection) -> list[_Name]:
+    """The tables that have rows of their own."""
     found = connection.query(
         "SELECT database, name FROM system.tables WHERE has({databases:Array(String)}, database) "
         "AND engine LIKE '%MergeTree' ORDER BY database, name",
         {"databases": _databases(connection)},
     )
+    return [_Name(row["database"], row["name"]) for row in found.to_pylist()]
+
+
+def _rows(connection: Connection) -> dict[str, int]:
+    """The rows of every table."""
     return {
-        name if database == _DEFAULT else f"{database}.{name}": int(
-            connection.command(f"SELECT count() FROM {backquote(database)}.{backquote(name)}")
+        str(name): int(
+            connection.command(
+                f"SELECT count() FROM {backquote(name.database)}.{backquote(name.table)}"
+            )
         )
-        for database, name in zip(*found.to_pydict().values(), strict=True)
+        for name in _tables(connection)
     }
 
 
-def _check(connection: Connection, shown: str) -> None:
-    """Have the engine compare every part with its checksums. Raises EngineError if one differs."""
-    found = connection.query(
-        "SELECT database, name FROM system.tables WHERE has({databases:Array(String)}, database) "
-        "AND engine LIKE '%MergeTree'",
-        {"databases": _databases(connection)},
-    )
-    for row in found.to_pylist():
-        table = f"{backquote(row['database'])}.{backquote(row['name'])}"
-        checked = connection.query(
-            f"CHECK TABLE {table} SETTINGS check_query_single_value_result=0"
-        )
-        for part in checked.to_pylist():
-            if not part["is_passed"]:
-                raise EngineError(f"{shown}: {table}, {part['part_path']}: {part['message']}")
+def _damage(connection: Connection) -> Iterator[DamagedPart]:
+    """Have the engine compare every part with its checksums."""
+    for name in _tables(connection):
+        yield from find_damage(connection, name.table, name.database)
 
 
 def _read_back(file: Path, shown: Path) -> None:
