@@ -13,12 +13,15 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import typer
 from PIL import Image
 
+from cliphouse.cli.app import app
 from cliphouse.cli.group import COMMANDS
 from cliphouse.table import Table
 from conftest import Run
@@ -380,3 +383,14 @@ def test_a_reader_that_leaves_early_is_no_error(world: Path) -> None:
     told = result.stderr.splitlines()
     assert [line for line in told if not line.startswith("20000 rows in set. Elapsed: ")] == []
     assert result.stdout.splitlines()[0].strip() == "number"
+
+
+def test_what_cannot_be_an_option_is_an_argument() -> None:
+    group: Any = typer.main.get_command(app)
+    search = group.get_command(None, "search")
+    for word in ("-1:cat", "-.5:cat", "-- cat", "--a cat", "--a = b", "-----", "--1", "-"):
+        found = search.make_context("search", [word, "-k", "3", "--add", word, "--sort=-width"])
+        assert (found.params["query"], found.params["add"]) == ((word,), (word,))
+    for wrong in ("--nothing", "--nothing=a b", "-z"):
+        with pytest.raises(Exception, match=f"No such option: {wrong[:9]}"):
+            search.make_context("search", [wrong])

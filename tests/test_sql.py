@@ -56,6 +56,10 @@ def test_statements_of_every_source(empty: Path, run: Run) -> None:
         command, cwd=empty, input="SELECT count() AS n FROM t", capture_output=True, text=True
     )
     assert json.loads(piped.stdout) == {"n": 2}
+    named = subprocess.run(
+        [*command, "-f", "-"], cwd=empty, input="SELECT 6 AS n", capture_output=True, text=True
+    )
+    assert json.loads(named.stdout) == {"n": 6}
     run("sql", "SELECT id FROM t ORDER BY id", "-o", "t.parquet")
     assert pq.read_table(empty / "t.parquet").column("id").to_pylist() == [1, 2]
     run("sql", "SET max_threads = 1; SELECT id FROM t ORDER BY id FORMAT TSV", "-o", "t.tsv")
@@ -63,6 +67,11 @@ def test_statements_of_every_source(empty: Path, run: Run) -> None:
     plan = run("sql", "EXPLAIN SELECT id FROM t WHERE id > 1; SHOW CREATE TABLE t").stdout
     assert "\n│  Filter column: id > 1\n" in plan
     assert "statement\nCREATE TABLE default.t\n(\n    `id` Int64,\n" in plan
+
+
+def test_a_statement_may_begin_with_a_comment(empty: Path, run: Run) -> None:
+    told = run("sql", "--format", "csv", "-- how many\nSELECT 4 AS n", "--db", "laion.chdb")
+    assert told.stdout == '"n"\n4\n', told.stderr
 
 
 @pytest.mark.parametrize("mark", ["\ufeff", "\u200b", "/* a */ ", "-- a\n", "\u2060 \ufeff"])

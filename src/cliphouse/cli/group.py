@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from typing import Any
 
@@ -33,6 +34,25 @@ COMMANDS = {
     "models": "List the models for words and pictures, or fetch one.",
 }
 _MAKES_ITS_OWN = ("restore",)  # a database that nobody can have open
+# What begins with a dash and is no option: SQL behind a comment, or a weight, as in -1:cat.
+_NO_OPTION = re.compile(r"--(?![A-Za-z])|--[^=\s]*\s|-\s|-\.?\d")
+
+
+class TextCommand(TyperCommand):
+    """A command whose arguments may begin with a dash, if they cannot be options."""
+
+    def make_parser(self, ctx: Any) -> Any:
+        parser: Any = super().make_parser(ctx)
+        read_option = parser._process_opts
+
+        def read(given: str, state: Any) -> None:
+            if _NO_OPTION.match(given):
+                state.largs.append(given)
+            else:
+                read_option(given, state)
+
+        parser._process_opts = read
+        return parser
 
 
 class LateGroup(TyperGroup):
@@ -63,5 +83,5 @@ def _load(name: str) -> Any:
 
         app = typer.Typer(add_completion=False, rich_markup_mode=None)
         command = module.command if name in _MAKES_ITS_OWN else waiting(module.command)
-        app.command(name)(command)
+        app.command(name, cls=TextCommand)(command)
     return typer.main.get_command(app)

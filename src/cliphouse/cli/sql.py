@@ -22,6 +22,8 @@ from cliphouse.wording import counted
 if TYPE_CHECKING:
     from cliphouse.table import Table
 
+_STDIN = Path("-")
+
 
 @dataclass(frozen=True)
 class Printer:
@@ -74,7 +76,10 @@ def command(
         ),
     ] = None,
     file: Annotated[
-        Path | None, typer.Option("-f", "--file", help="Run the statements in this file.")
+        Path | None,
+        typer.Option(
+            "-f", "--file", help="Run the statements in this file (- for standard input)."
+        ),
     ] = None,
     param: Annotated[
         list[str] | None,
@@ -133,12 +138,13 @@ def _text(statement: str | None, file: Path | None, output: Path | None) -> str 
         if output is not None:
             raise QueryError(f"{output}: give the statement whose result is to be written")
         return None
+    given = None if file == _STDIN else file
     try:
-        return sys.stdin.read() if file is None else file.read_text("utf-8-sig")
+        return sys.stdin.read() if given is None else given.read_text("utf-8-sig")
     except OSError as error:
-        raise QueryError(f"{file or 'standard input'}: {error.strerror}") from error
+        raise QueryError(f"{given or 'standard input'}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise QueryError(f"{file or 'standard input'}: not UTF-8 text: {error}") from error
+        raise QueryError(f"{given or 'standard input'}: not UTF-8 text: {error}") from error
 
 
 def _several(text: str, output: Path | None) -> list[str]:
