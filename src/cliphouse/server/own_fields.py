@@ -25,12 +25,17 @@ OwnKind = Literal[
 _FOLDER = "folder"  # the column that `sync` and `embed` keep
 # What `sync` and `embed` compare files by, which tells nobody anything.
 _OF_FILES = frozenset(("file_mtime_ns", "file_hash"))
-# Names of columns that `sync` and `embed` keep, in words.
+# What the page calls the columns that `sync` and `embed` keep.
 _LABELS = {
-    "taken": "date taken",
-    "file_name": "file name",
-    "file_bytes": "file size in bytes",
-    "frame_time": "seconds into the video",
+    "taken": "Date taken",
+    "folder": "Folder",
+    "file_name": "File name",
+    "file_bytes": "File size in bytes",
+    "frame_time": "Seconds into the video",
+    "video_seconds": "Length of the video in seconds",
+} | {
+    name: name.capitalize()
+    for name in ("camera", "description", "keywords", "latitude", "longitude", "title")
 }
 _ENDS: dict[OwnKind, tuple[str, ...]] = {
     "own_folder": ("under",),

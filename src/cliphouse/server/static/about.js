@@ -6,15 +6,11 @@ import { crumbs } from "./folders.js";
 
 const UNITS = ["bytes", "kB", "MB", "GB", "TB"];
 const HIDDEN = ["folded", "distance"];
-export const EXPOSURE = Symbol("the answer of /api/image/ID/exposure");
 let isOpen = null; // whether somebody has opened or closed the list of all columns
 
 // `act` has folder(path), folderHref(path), and place(latitude, longitude) if there is a map.
 export function about(row, act) {
-  const facts = Object.entries(FACTS).flatMap(([name, fact]) => {
-    const value = fact(row, act);
-    return value ? [el("dt", {}, name), el("dd", {}, value)] : [];
-  });
+  const facts = Object.entries(FACTS).flatMap(([name, fact]) => told(name, fact(row, act)));
   const all = el("details", { class: "all", open: isOpen ?? facts.length <= 4 },
     el("summary", { onclick: () => { isOpen = !all.open; } }, "All columns"),
     el("dl", { class: "known" }, columns(row)));
@@ -24,8 +20,6 @@ export function about(row, act) {
 const FACTS = {
   Taken: ({ taken }) => taken && moment(String(taken)),
   Camera: ({ camera }) => camera && String(camera),
-  Lens: (row) => row[EXPOSURE]?.lens,
-  Exposure: (row) => row[EXPOSURE] && exposed(row[EXPOSURE]),
   Place: ({ latitude, longitude }, act) => isNumber(latitude) && isNumber(longitude) && [
     `${degrees(latitude, "N", "S")}, ${degrees(longitude, "E", "W")}`,
     act.place && el("button", { type: "button", class: "plain", onclick: () => act.place(latitude, longitude) }, "Pictures near it"),
@@ -41,6 +35,14 @@ const FACTS = {
   File: ({ file_name: name }) => name && String(name),
   Folder: ({ folder }, act) => folder && crumbs(String(folder), act),
 };
+
+const told = (name, value) => (value ? [el("dt", {}, name), el("dd", {}, value)] : []);
+
+// Put how it was taken, the answer of /api/image/ID/exposure, behind the camera.
+export function addExposure(box, exposure) {
+  const camera = [...box.querySelectorAll(".facts-of dt")].find((term) => term.textContent === "Camera");
+  camera?.nextSibling.after(...told("Lens", exposure.lens), ...told("Exposure", exposed(exposure)));
+}
 
 const exposed = ({ seconds, aperture, iso, focal_length: length }) => [
   seconds && (seconds < 0.3 ? `1/${Math.round(1 / seconds)} s` : `${Number(seconds.toPrecision(2))} s`),

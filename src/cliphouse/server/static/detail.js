@@ -1,7 +1,7 @@
 // The detail view of a row: its picture, what is known of it, its place in the folder, its duplicates,
 // and its neighbours by picture and by text.
 
-import { EXPOSURE, about } from "./about.js";
+import { about, addExposure } from "./about.js";
 import { getJson, hasKey, inTable } from "./api.js";
 import { duplicates, inFolder } from "./beside.js";
 import { $, copyText, el, grouped, toast, webAddress } from "./dom.js";
@@ -83,12 +83,8 @@ export class Detail {
 
   // How it was taken is in its file alone, and nobody misses it.
   async readExposure(row, table, signal) {
-    try {
-      row[EXPOSURE] = await getJson(inTable(`/api/image/${row.id}/exposure`, table), signal);
-    } catch {
-      return;
-    }
-    if (this.row === row) this.dialog.querySelector(".told")?.replaceChildren(...this.about(row));
+    const exposure = await getJson(inTable(`/api/image/${row.id}/exposure`, table), signal).catch(() => null);
+    if (exposure && this.row === row) addExposure(this.dialog, exposure);
   }
 
   draw(hit, table, modalities) {

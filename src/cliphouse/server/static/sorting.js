@@ -64,7 +64,7 @@ export class Sorting {
   // How a sort is said in a sentence: "aesthetic, highest first".
   words(sort) {
     const found = this.find(sort);
-    return found ? `${found.label}, ${ENDS[found.kind][found.column === sort ? 1 : 0]}` : "";
+    return found ? `${found.label[0].toLowerCase()}${found.label.slice(1)}, ${ENDS[found.kind][found.column === sort ? 1 : 0]}` : "";
   }
 
   find(sort) {
