@@ -210,6 +210,28 @@ def test_the_command_prints_draws_and_keeps(small: MadeShard, tmp_path: Path, ru
     shown = run("recall", "--queries", 10).stdout
     assert "recall@10" in shown
     assert "*" in shown
+    for options in (("-k", "201"), ("-k", "201", "--save"), ("-k", "201", "--json")):
+        refused = run("recall", *options)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        line = "cliphouse: 200 rows: recall@201 says nothing; choose a smaller -k\n"
+        assert refused.stderr.endswith(line)
+
+
+def test_recall_of_few_rows_is_not_measured(tmp_path: Path, run: Run) -> None:
+    make_shard(tmp_path / "s", 0, 5, 16)
+    with Table(tmp_path / "laion.chdb") as table:
+        table.ingest(tmp_path / "s")
+    told = run("index", "image", "--m", 4)
+    few = "5 rows, too few to measure recall"
+    assert told.stdout.splitlines()[-1] == f"image: {few}: a search compares them all"
+    assert "recall is measured" not in told.stderr
+    assert f"exact ({few})" in run("search", "id:0").stderr
+    assert run("recall").stderr == (
+        "cliphouse: 5 rows: recall@10 says nothing; choose a smaller -k\n"
+    )
+    assert {
+        e["k"] for e in json.loads(run("recall", "-k", 2, "--queries", 5, "--json").stdout)
+    } == {2}
 
 
 def test_an_index_is_kept_if_measuring_is_interrupted(

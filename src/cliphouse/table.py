@@ -208,6 +208,10 @@ class Table(IndexingTable):
         """Rows by their ids, without embeddings (see cliphouse.search.rows.read_rows)."""
         return read_rows(self.handle, ids)
 
+    def count(self) -> int:
+        """The number of rows."""
+        return int(self.connection.command(f"SELECT count() FROM {self.handle.sql}"))
+
     def summary(self) -> TableSummary:
         """Rows, shards, disk, indexes and measured recall."""
         from cliphouse.inspection.summary import summarise

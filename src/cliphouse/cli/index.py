@@ -82,8 +82,13 @@ def command(
         rows = _announce(opened, specs, measure)
         for spec in specs:
             _build(opened, spec, force, rows)
-            if measure:
+            if measure and _is_measurable(rows):
                 _measure(opened, spec)
+            elif measure:
+                show.out.print(
+                    f"{spec.modality}: {counted(rows, 'row')}, too few to measure recall: a search "
+                    "compares them all"
+                )
 
 
 def _drop(opened: Table, modalities: Sequence[Modality], metric: Metric) -> None:
@@ -147,6 +152,11 @@ def _measure(opened: Table, spec: IndexSpec) -> None:
     draw(measured)
 
 
+def _is_measurable(rows: int) -> bool:
+    """Whether there are more rows than a search finds anyway."""
+    return rows >= AUTO_KS[0]
+
+
 def _finish(spec: IndexSpec) -> str:
     metric = "" if spec.metric == "cosine" else f" --metric {spec.metric}"
     return f"cliphouse recall {spec.modality}{metric} --save"
@@ -162,7 +172,7 @@ def _announce(opened: Table, specs: Sequence[IndexSpec], measure: bool) -> int:
         rows = forecast.graph.rows
     names = " and ".join(spec.modality for spec in specs)
     line = f"{names}: the table is merged into one part, and graphs that it lacks are built"
-    if measure:
+    if measure and _is_measurable(rows):
         line += "; then recall is measured (--no-measure leaves that out)"
     show.err.print(line)
     return rows

@@ -12,9 +12,11 @@ import typer
 from cliphouse.cli import interrupt, options, show
 from cliphouse.cli.opening import open_table
 from cliphouse.cli.plot import check_plot, plot_recall
+from cliphouse.errors import QueryError
 from cliphouse.json_text import to_json
 from cliphouse.search.methods.figures import taken_by_auto
 from cliphouse.vocabulary import AUTO_KS, Measured, Modality
+from cliphouse.wording import counted
 
 if TYPE_CHECKING:
     from cliphouse.recall.rounding import RoundingCost
@@ -63,6 +65,7 @@ def command(
     interrupt.keep("nothing was saved")
     with open_table(db, table) as opened:
         ks = (AUTO_KS if save else AUTO_KS[:1]) if k is None else (k,)
+        _check_rows(opened.count(), ks[0])
         with show.shares(f"measuring recall {modality}") as advance:
 
             def tell(done: int, total: int) -> None:
@@ -70,6 +73,7 @@ def command(
 
             measured = opened.recall(modality, ks, queries, target, metric, save, tell)
         costs = _rounding(opened, shards, modality, ks[0], queries, metric)
+    measured = tuple(entry for entry in measured if entry.k <= entry.rows)
     if plot is not None:
         plot_recall(measured, plot)
     if json:
@@ -81,6 +85,13 @@ def command(
             f"{cost.query} queries: the table finds {cost.recall:.3f} of the top {cost.k} of the "
             f"shards' own vectors ({cost.queries} queries)"
         )
+
+
+def _check_rows(rows: int, k: int) -> None:
+    """Raises QueryError if a search for ``k`` results finds all rows there are. (That a table is
+    empty, others say.)"""
+    if 0 < rows < k:
+        raise QueryError(f"{counted(rows, 'row')}: recall@{k} says nothing; choose a smaller -k")
 
 
 def _rounding(
@@ -122,5 +133,5 @@ def draw(measured: Sequence[Measured]) -> None:
         ]
         headings = ("query", "mode", "width", f"recall@{k}", "±", "median ms", "p95 ms", "auto")
         show.out.print(show.table(headings, rows, right="llrrrrr"))
-        counted = max(entry.queries for entry in entries)
-        show.out.print(f"{counted} queries of each kind over {entries[0].rows:,} rows", style="dim")
+        queries = max(entry.queries for entry in entries)
+        show.out.print(f"{queries} queries of each kind over {entries[0].rows:,} rows", style="dim")

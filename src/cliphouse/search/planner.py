@@ -12,6 +12,8 @@ from cliphouse.search.methods import AUTO, METHODS, Method, method_of
 from cliphouse.search.methods.figures import Figures
 from cliphouse.search.methods.method import Plan, Search, exact_plan
 from cliphouse.search.request import Request
+from cliphouse.vocabulary import AUTO_KS
+from cliphouse.wording import counted
 
 # An exact search of so many bytes of vectors takes about a second on two cores; beyond it auto
 # takes an index even unmeasured, and says so.
@@ -95,6 +97,8 @@ def _why_unmeasured(
     for method in usable:
         if (why := method.unmeasured_reason(facts)) is not None:
             return why
+    if facts.rows < AUTO_KS[0]:
+        return f"{counted(facts.rows, 'row')}, too few to measure recall"
     if figures.approximate:
         return f"no measured width reaches recall {figures.approximate[0].target}"
     measured = [e for e in facts.info.measured if e.modality == search.modality]
