@@ -238,7 +238,14 @@ def test_sql(world: Path, run: Run) -> None:
         (("search", "x", "--mode", "hnsw"), "no cosine index on image_embedding"),
         (("search", "x", "--where", "nope = 1"), "--where: position 1, at .*no column nope"),
         (("search", "id:1", "-o", "x.out"), "x.out: choose a --format for a file"),
-        (("export", "x.csv"), "x.csv: choose a --format: csv, "),
+        (("export", "x.out"), "x.out: choose a --format: csv, "),
+        (
+            ("export", "x.csv"),
+            "x.csv: csv is written as a folder of files; name a folder, as in: "
+            "cliphouse export x --format csv",
+        ),
+        (("export", "x.CSV", "--format", "csv"), "x.CSV: csv is written as a folder of files"),
+        (("export", "x.parquet", "--format", "shards"), "x.parquet: shards is written as a folder"),
         (("search", "id:1", "red"), "id:1: give one query; add another with --add"),
         (("search", "a", "captions.png"), "captions.png: give one query"),
         (("search", "a", "./circle"), "./circle: give one query"),

@@ -10,7 +10,7 @@ import typer
 from cliphouse.cli import interrupt, options, show
 from cliphouse.cli.opening import open_table
 from cliphouse.errors import QueryError
-from cliphouse.export import FORMATS
+from cliphouse.export import FORMATS, check_output
 from cliphouse.wording import counted
 
 _FOLDERS = ", ".join(name for name, form in FORMATS.items() if form.output == "folder")
@@ -58,10 +58,13 @@ def command(
 
 
 def _format(chosen: str | None, output: Path) -> str:
-    """Raises QueryError if neither the option nor the file's ending names a format."""
+    """Raises QueryError if neither the option nor the file's ending names a format, or the format
+    writes no such file."""
     ending = output.suffix.lower().lstrip(".")
     if chosen is not None:
         return chosen
     if ending in FORMATS and FORMATS[ending].output == "file":
         return ending
+    if ending in FORMATS:
+        check_output(FORMATS[ending], output)
     raise QueryError(f"{output}: choose a --format: {', '.join(FORMATS)}")

@@ -4,6 +4,8 @@ To add one, write its file with a subclass of ExportFormat and add it to FORMATS
 and the exporter find it here.
 """
 
+from pathlib import Path
+
 from cliphouse.errors import QueryError
 from cliphouse.export.format import ExportFormat
 from cliphouse.export.guide_csv import GuideCsvExport
@@ -24,6 +26,9 @@ FORMATS: dict[str, ExportFormat] = {
 }
 
 
+_OF_FILES = {".csv", *(f".{name}" for name, form in FORMATS.items() if form.output == "file")}
+
+
 def format_of(name: str) -> ExportFormat:
     """The format of this name. Raises QueryError, naming those there are, if there is none."""
     if name not in FORMATS:
@@ -31,4 +36,16 @@ def format_of(name: str) -> ExportFormat:
     return FORMATS[name]
 
 
-__all__ = ["FORMATS", "ExportFormat", "format_of"]
+def check_output(form: ExportFormat, output: Path) -> None:
+    """Raises QueryError if ``output`` is a folder where ``form`` writes a file, or names a file
+    where it writes a folder."""
+    if form.output == "file" and output.is_dir():
+        raise QueryError(f"{output}: is a folder; give the name of a file")
+    if form.output == "folder" and output.suffix.lower() in _OF_FILES and not output.is_dir():
+        raise QueryError(
+            f"{output}: {form.name} is written as a folder of files; name a folder, as in: "
+            f"cliphouse export {output.with_suffix('')} --format {form.name}"
+        )
+
+
+__all__ = ["FORMATS", "ExportFormat", "check_output", "format_of"]

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cliphouse.errors import EngineError, QueryError, TableError
-from cliphouse.export import ExportFormat, format_of
+from cliphouse.errors import EngineError, TableError
+from cliphouse.export import ExportFormat, check_output, format_of
 from cliphouse.export.rows import BATCH_ROWS, ChosenRows
 from cliphouse.schema.handle import TableHandle
 from cliphouse.search.condition import Condition, every, typed_condition
@@ -47,14 +47,13 @@ class Exporter:
     def write(self, chosen: str, output: Path) -> ExportReport:
         """Write to ``output``, a folder or a file as the format named ``chosen`` says.
 
-        Raises QueryError if there is no such format, or a folder where its file should be,
-        TableError if no row is chosen or the table lacks a column that the format needs,
-        ConditionError if the engine does not take ``where``, and UserError if another export writes
-        to ``output``.
+        Raises QueryError if there is no such format, or a folder where its file should be or the
+        other way round, TableError if no row is chosen or the table lacks a column that the format
+        needs, ConditionError if the engine does not take ``where``, and UserError if another export
+        writes to ``output``.
         """
         form = format_of(chosen)
-        if form.output == "file" and output.is_dir():
-            raise QueryError(f"{output}: is a folder; give the name of a file")
+        check_output(form, output)
         rows = ChosenRows(self._table, self._condition, self._progress, self._batch_rows)
         if not rows.total:
             raise TableError(f"table {self._table.name}: no rows to export")
