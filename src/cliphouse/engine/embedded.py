@@ -33,7 +33,7 @@ from cliphouse.engine.occupant import (
     turn,
 )
 from cliphouse.engine.roles import write_roles
-from cliphouse.engine.workspace import make_workspace
+from cliphouse.engine.workspace import make_workspace, remove_workspace
 from cliphouse.errors import EngineError, TableError
 from cliphouse.shards.disk import DiskError
 from cliphouse.udf import CONFIG_FILE, SETTINGS_FILE, EncoderSettings, write_functions
@@ -180,7 +180,7 @@ def leave(folder: Path) -> None:
     with _lock:
         _open_here.subtract([folder])
         if _functions is not None and not any(count > 0 for count in _open_here.values()):
-            shutil.rmtree(_functions, ignore_errors=True)
+            remove_workspace(_functions)
             _functions = None
 
 
@@ -282,7 +282,7 @@ def _enter(folder: Path) -> Path:
 
 def _remove(functions: Path) -> None:
     if not is_forked():
-        shutil.rmtree(functions, ignore_errors=True)
+        remove_workspace(functions)
 
 
 def _write_cache_size(folder: Path) -> None:
