@@ -25,6 +25,7 @@ from cliphouse.cli.app import app
 from cliphouse.cli.formats import Format, draw_rows, write
 from cliphouse.cli.hit_pictures import Source, page_address
 from cliphouse.cli.hits import draw_hits
+from cliphouse.cli.recall import draw as draw_recall
 from cliphouse.cli.terminal import screen as screens
 from cliphouse.cli.terminal.paint import paint
 from cliphouse.cli.terminal.screen import CellSize, Protocol, Screen, ask
@@ -36,6 +37,7 @@ from cliphouse.search.request import Request
 from cliphouse.search.results import SearchResult, SearchStats
 from cliphouse.server.keys import hash_key
 from cliphouse.server.settings import ServeSettings
+from cliphouse.vocabulary import Measured
 from conftest import Run
 from serving import Drawn, serving
 from terminal import (
@@ -335,6 +337,28 @@ def test_a_path_may_hold_a_line_break(capfdbinary: pytest.CaptureFixture[bytes])
         print_as(Format.PATHS, rows)
     with pytest.raises(QueryError, match="SELECT path AS url"):
         print_as(Format.PATHS, rows.drop_columns(["url"]))
+
+
+@pytest.mark.parametrize("width", [20, 40, 200])
+def test_a_table_breaks_no_word(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = [
+        Measured("image", "image", "exact", 0, 10, 1.0, 7.4, 200, 9000, p95=9.4),
+        Measured("image", "text", "hnsw", 256, 10, 0.987, 1.2, 200, 9000, p95=3.4),
+    ]
+    to = console(width, color_system=None)
+    monkeypatch.setattr(show, "out", to)
+    draw_recall(measured)
+    show.facts([("model", "tiny"), ("database", "a long name /of/a/folder/that/is/too/long")])
+    lines = printed(to).splitlines()
+    words = printed(to).split()
+    assert words[-2:] == ["name", "/of/a/folder/that/is/too/long"]
+    for word in ("image", "exact", "hnsw", "256", "0.987", "3.4"):
+        assert word in words
+    if width == 40:
+        assert lines[0] == "query: image  mode: exact"
+        assert all(len(line) <= width for line in lines[:6])
+    if width == 200:
+        assert lines[0].split()[:4] == ["query", "mode", "width", "recall@10"]
 
 
 def test_frames_of_a_video_are_one_path(capfdbinary: pytest.CaptureFixture[bytes]) -> None:

@@ -86,7 +86,7 @@ def _summarise(report: DownloadReport) -> None:
             (kind, format_shard_numbers(numbers), outcome, reason)
             for (kind, outcome, reason), numbers in alike.items()
         ]
-        show.out.print(show.table(("part", "shards", "outcome", "reason"), rows))
+        show.table(("part", "shards", "outcome", "reason"), rows)
     rate = report.arrived / max(report.seconds, 1e-9)
     show.out.print(
         f"{len(report.fetched):,} fetched ({show.size(report.arrived)} in "

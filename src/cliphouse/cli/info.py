@@ -49,7 +49,7 @@ def _draw_nodes(nodes: Sequence[NodeSize]) -> None:
         else (node.name, node.shard, "", "", "unreachable: its rows are not counted")
         for node in nodes
     ]
-    show.out.print(show.table(("node", "shard", "rows", "disk", ""), rows, right="lrrr"))
+    show.table(("node", "shard", "rows", "disk", ""), rows, right="lrrr")
 
 
 def _draw_roots(roots: Sequence[RootSize]) -> None:
@@ -57,7 +57,7 @@ def _draw_roots(roots: Sequence[RootSize]) -> None:
         (root.name, f"{root.rows:,}", root.place, "" if root.is_there else "not there")
         for root in roots
     ]
-    show.out.print(show.table(("root", "rows", "folder", ""), rows, right="lr"))
+    show.table(("root", "rows", "folder", ""), rows, right="lr")
 
 
 def _engine(summary: TableSummary) -> list[tuple[str, str]]:
@@ -109,16 +109,16 @@ def _draw(summary: TableSummary) -> None:
         facts.append(("unfinished", f"shards {numbers}: run the same ingest again"))
     if summary.cluster is not None:
         facts.append(("cluster", f"{summary.cluster}, {counted(len(summary.nodes), 'node')}"))
-    show.out.print(show.table(("", ""), facts))
+    show.facts(facts)
     if summary.nodes:
         _draw_nodes(summary.nodes)
     if summary.roots:
         _draw_roots(summary.roots)
     columns = [(c.name, c.type, show.size(c.disk_bytes)) for c in summary.columns]
-    show.out.print(show.table(("column", "type", "disk"), columns, right="llr"))
+    show.table(("column", "type", "disk"), columns, right="llr")
     if summary.indexes:
         rows = [(i.name, i.type, show.size(i.memory_bytes)) for i in summary.indexes]
-        show.out.print(show.table(("index", "type", "memory"), rows, right="llr"))
+        show.table(("index", "type", "memory"), rows, right="llr")
     for modality in summary.modalities:
         measured = [entry for entry in summary.measured if entry.modality == modality]
         if measured:

@@ -126,7 +126,7 @@ def command(
     rows = [
         (load.shard, f"{load.rows:,}", f"{load.inserted:,}", _remark(load)) for load in report.loads
     ]
-    show.out.print(show.table(("shard", "rows", "inserted", ""), rows, right="rrr"))
+    show.table(("shard", "rows", "inserted", ""), rows, right="rrr")
     rate = report.inserted / max(report.seconds, 1e-9)
     model_name = report.model or "unknown (to search by words, name it with --model)"
     show.out.print(

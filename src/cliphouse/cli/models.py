@@ -47,7 +47,7 @@ def list_command(
         for model in models
     ]
     names = ("model", "dimensions", "languages", "download", "licence", "on this machine")
-    show.out.print(show.table(names, rows, right="lrlrll"))
+    show.table(names, rows, right="lrlrll")
     show.out.print(f"devices of the installed ONNX Runtime: {', '.join(devices)}")
 
 

@@ -163,7 +163,7 @@ def _draw(plan: TablePlan) -> None:
         f"{machines.cores} cores and {show.size(machines.memory_bytes)} of memory a machine"
     )
     cells = [_cells(estimate) for estimate in plan.estimates]
-    show.out.print(show.table(HEADINGS, cells, right="lrrrrrrrrrrl"))
+    show.table(HEADINGS, cells, right="lrrrrrrrrrrl")
     if machines.nodes > 1:
         show.out.print(
             f"Disk and memory are for each of the {machines.nodes:,} machines. A query asks "

@@ -132,6 +132,6 @@ def draw(measured: Sequence[Measured]) -> None:
             for entry in entries
         ]
         headings = ("query", "mode", "width", f"recall@{k}", "±", "median ms", "p95 ms", "auto")
-        show.out.print(show.table(headings, rows, right="llrrrrr"))
+        show.table(headings, rows, right="llrrrrr")
         queries = max(entry.queries for entry in entries)
         show.out.print(f"{queries} queries of each kind over {entries[0].rows:,} rows", style="dim")

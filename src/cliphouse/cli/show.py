@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from rich.console import Console
 
 from cliphouse.vocabulary import BuildProgress, Progress
@@ -15,7 +16,6 @@ from cliphouse.wording import in_order
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
-    from rich.table import Table
 
 out = Console(highlight=False, soft_wrap=True, emoji=False)
 if not out.is_terminal:
@@ -153,8 +153,6 @@ def lines(
 
 def is_wide(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
     """Whether a line of such a list would be wider than the terminal; a pipe has no width."""
-    from rich.cells import cell_len
-
     if not out.is_terminal:
         return False
     columns = zip(headings, *rows, strict=True)
@@ -197,19 +195,55 @@ def in_columns(texts: Sequence[str], width: int, gap: int) -> None:
     out.print(line)
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[object]], right: str = "") -> Table:
-    """A table for the terminal. ``right`` has a letter for each column: 'r' aligns it right, as in
-    'lrr'. Cells are text, never markup."""
+def table(headings: Sequence[str], rows: Sequence[Sequence[object]], right: str = "") -> None:
+    """Print a table, or, if it is wider than the terminal, a paragraph for each row, in which each
+    value has its heading. ``right`` has a letter for each column: 'r' aligns it right, as in 'lrr'.
+    Cells are text, never markup."""
     from rich.table import Table
     from rich.text import Text
 
+    cells = [[plain(str(cell)) for cell in row] for row in rows]
+    if is_wide(headings, cells):
+        for row in cells:
+            pairs = zip(headings, row, strict=True)
+            named = [f"{name}: {cell}" if name else cell for name, cell in pairs if cell]
+            out.print(_paragraph(named, out.width), markup=False)
+        return
     built = Table(box=None, pad_edge=False, header_style="bold")
-    for index, heading in enumerate(headings):
-        is_right = right[index : index + 1] == "r"
-        built.add_column(heading, justify="right" if is_right else "left", overflow="fold")
-    for row in rows:
-        built.add_row(*(Text(plain(str(cell))) for cell in row))
-    return built
+    for heading, side in zip(headings, _sides(right), strict=False):
+        built.add_column(heading, justify="right" if side == "r" else "left", overflow="fold")
+    for row in cells:
+        built.add_row(*map(Text, row))
+    out.print(built)
+
+
+def _paragraph(pieces: Sequence[str], width: int) -> str:
+    """Pieces of text on lines that fit, of which all but the first are indented. A piece goes on
+    below between its words; a longer word is left whole, and the terminal breaks it."""
+    room, found = width - len(_GAP), list[str]()
+    for line in _filled(pieces, room, _GAP):
+        found += [line] if cell_len(line) <= room else _filled(line.split(" "), room)
+    return f"\n{_GAP}".join(found)
+
+
+def _filled(pieces: Sequence[str], width: int, gap: str = " ") -> list[str]:
+    """Pieces of text put on as few lines of this width as they take in their order."""
+    found: list[str] = []
+    for piece in pieces:
+        if found and cell_len(found[-1]) + len(gap) + cell_len(piece) <= width:
+            found[-1] += gap + piece
+        else:
+            found.append(piece)
+    return found
+
+
+def facts(known: Sequence[tuple[str, str]]) -> None:
+    """Print what each thing is: names below each other, and beside them the values, which go on
+    below between their words."""
+    left = max(len(name) for name, _ in known) + len(_GAP)
+    for name, value in known:
+        below = f"\n{' ' * left}".join(_filled(plain(value).split(" "), out.width - left))
+        out.print(f"{name:<{left}}{below}", markup=False)
 
 
 def plain(text: str) -> str:
