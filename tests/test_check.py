@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cliphouse.errors import ShardError
+from cliphouse.errors import EngineError, ShardError
 from cliphouse.inspection.check import check_shards
 from cliphouse.table import Table
 from cliphouse.vocabulary import Precision
@@ -158,6 +159,59 @@ def test_rows_are_compared_with_their_files(
     told = {(f.where, f.what) for f in table.check(tmp_path / "s").findings}
     again = "is not what the files hold; load the shard again with ingest --replace"
     assert told == {("shard 3, row 0", f"column {name} {again}") for name in changes}
+
+
+def test_a_damaged_part_is_named_and_the_rest_is_checked(
+    tmp_path: Path, table: Table, open_table: OpenTable, run: Run
+) -> None:
+    held = table.sql("SELECT DISTINCT _part AS part, bitShiftRight(id, 32) AS shard FROM laion")
+    shards = {row["part"]: row["shard"] for row in held.to_pylist()}
+    assert len(shards) == 4
+    table.close()
+    file = next((tmp_path / "laion.chdb" / "store").rglob("image_embedding.bin"))
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 0xA5
+    file.write_bytes(data)
+    part, shard = file.parent.name, shards[file.parent.name]
+    remedy = f"restore an earlier backup, or remove the part (ALTER TABLE laion DROP PART '{part}')"
+    told = run("check", "s")
+    assert told.returncode == 1
+    good, named, rows, table_line = told.stdout.splitlines()
+    assert good == "shards: 4 shards, 80 rows, no errors"
+    assert named.startswith(f"error: laion: part {part} is damaged (Checksum doesn't match); ")
+    assert f"{remedy} and load its rows again with ingest --replace" in named
+    assert rows == f"error: shard {shard}: 0 of 20 rows are in parts without damage"
+    assert table_line.startswith("table: 3 shards, 60 rows, has errors; ")
+    opened = open_table()
+    with pytest.raises(EngineError) as met:
+        opened.sql("SELECT sum(L2Norm(image_embedding)) FROM laion")
+    where = f"part {part} of table laion is damaged (image_embedding.bin: Checksum doesn't match)"
+    assert str(met.value).endswith(
+        f"laion.chdb: {where}; cliphouse check names all of the damage, and what to do about it"
+    )
+    opened.sql(f"ALTER TABLE laion DROP PART '{part}'")
+    opened.ingest(tmp_path / "s", replace=True)
+    assert opened.check(tmp_path / "s").findings == ()
+
+
+def test_a_damaged_ledger_and_parts_that_are_gone_are_named(
+    tmp_path: Path, table: Table, open_table: OpenTable
+) -> None:
+    table.close()
+    store = tmp_path / "laion.chdb" / "store"
+    gone = next(store.rglob("image_embedding.bin"))
+    gone.unlink()
+    for ledger in store.rglob("data.bin"):
+        data = bytearray(ledger.read_bytes())
+        data[len(data) // 2] ^= 0xA5
+        ledger.write_bytes(data)
+    report = open_table().check(tmp_path / "s")
+    findings = {finding.where: finding.what for finding in report.findings}
+    assert findings.keys() == {"laion", "laion_ledger"}
+    assert report.rows == 60
+    aside = f"part broken-on-start_{gone.parent.name} is damaged (the engine could not open it"
+    assert findings["laion"].startswith(aside)
+    assert re.match(r"part all_\d+_\d+_\d+ is damaged \(Checksum", findings["laion_ledger"])
 
 
 def test_the_exit_code_tells(tmp_path: Path, run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ import typer
 from cliphouse.cli import interrupt, options, show
 from cliphouse.cli.opening import open_table, patience
 from cliphouse.engine.address import FolderAddress, parse_address
+from cliphouse.errors import CliphouseError
 from cliphouse.json_text import to_json
 from cliphouse.shards.numbering import parse_shard_numbers
 from cliphouse.wording import counted
@@ -67,14 +69,23 @@ def command(
             if repair and (removed := remove_deleted(opened.handle)):
                 show.err.print(f"{counted(removed, 'deleted row')} removed from the files")
             readable = places if places and reports["shards"].is_good else []
-            reports["table"] = opened.check(*readable, shards=numbers)
+            try:
+                reports["table"] = opened.check(*readable, shards=numbers)
+            except CliphouseError:
+                if not json:
+                    _draw_all(reports)  # what is known of the shards
+                raise
     if json:
         print(to_json({n: asdict(r) for n, r in reports.items()}))
     else:
-        for name, report in reports.items():
-            _draw(name, report)
+        _draw_all(reports)
     if not all(report.is_good for report in reports.values()):
         raise typer.Exit(1)
+
+
+def _draw_all(reports: Mapping[str, CheckReport]) -> None:
+    for name, report in reports.items():
+        _draw(name, report)
 
 
 def _draw(name: str, report: CheckReport) -> None:

@@ -68,8 +68,8 @@ def back_up(address: Address, file: Path, patience: Patience = PATIENCE) -> Back
             # BACKUP copies the files as they are, and RESTORE refuses those that are damaged.
             for damage in _damage(connection):
                 raise EngineError(
-                    f"{source.shown}: {damage}, and a backup would lack its rows; restore an "
-                    f"earlier one, or {damage.remedy}. See cliphouse check --db {source.shown}"
+                    f"{source.shown}: {damage}, and a backup would lack its rows; {damage.advice}. "
+                    f"cliphouse check --db {source.shown} names all of the damage"
                 )
             names = ", ".join(f"DATABASE {backquote(name)}" for name in _databases(connection))
             connection.command(f"BACKUP {names} TO File({quote(str(folder))})")

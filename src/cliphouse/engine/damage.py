@@ -43,20 +43,28 @@ class DamagedPart:
         return f"part {self.part} of table {self.table} is damaged ({self.reason})"
 
     @property
-    def remedy(self) -> str:
-        """What to do about it if there is no backup."""
+    def advice(self) -> str:
+        """What to do about it."""
         drop = f"DROP PART {quote(self.part)}"
         if self.reason == _SET_ASIDE:
             drop = "DROP DETACHED PARTITION ALL SETTINGS allow_drop_detached = 1"
         return (
-            f"remove the part (ALTER TABLE {self.table} {drop}) and load its rows again with "
-            "ingest --replace"
+            f"restore an earlier backup, or remove the part (ALTER TABLE {self.table} {drop}) and "
+            "load its rows again with ingest --replace"
         )
 
 
 def find_damage(connection: Connection, table: str, database: str = _DEFAULT) -> list[DamagedPart]:
     """Have the engine compare all files of a table with their checksums. Parts whose rows are in no
-    other one since the engine could not open them are damaged, too."""
+    other one since the engine could not open them are damaged, too. What has no parts, such as a
+    view, has no damage."""
+    has_parts = connection.command(
+        "SELECT count() FROM system.tables WHERE database = {database:String} "
+        "AND name = {table:String} AND engine LIKE '%MergeTree'",
+        {"database": database, "table": table},
+    )
+    if not has_parts:
+        return []
     found = connection.query(
         f"CHECK TABLE {backquote(database)}.{backquote(table)} "
         "SETTINGS check_query_single_value_result = 0"

@@ -7,6 +7,7 @@ import re
 from clickhouse_connect.driver import exceptions
 
 from cliphouse.engine.address import PASSWORD, USER, ServerAddress
+from cliphouse.engine.damage import met_damage
 from cliphouse.engine.network import unreachable
 from cliphouse.engine.refusal import read_missing, read_refusal
 from cliphouse.errors import (
@@ -91,6 +92,10 @@ def engine_error(message: str, code: int | None, shown: str) -> CliphouseError:
     if _DISK_FULL.search(message):
         return DiskError(
             f"{shown}: the disk is full: {cleaned}; make room, and run the same command again"
+        )
+    if damage := met_damage(message):
+        return EngineError(
+            f"{shown}: {damage}; cliphouse check names all of the damage, and what to do about it"
         )
     if match := _NO_ENCODER.search(message):
         return QueryError(

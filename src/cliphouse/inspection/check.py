@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from cliphouse.engine.damage import DamagedPart, find_damage
+from cliphouse.engine.quoting import quote
 from cliphouse.errors import ShardError
 from cliphouse.indexing.deleted import marked_as_deleted
 from cliphouse.inspection.finding import AGAIN, Finding
 from cliphouse.inspection.sample import compare_sample
-from cliphouse.loading.lease import ActiveLoad, read_load_status
+from cliphouse.loading.lease import ActiveLoad, LoadStatus, read_load_status
 from cliphouse.loading.ledger import Entry
 from cliphouse.schema.columns import COLUMNS, embedding_column, metadata_fields
 from cliphouse.schema.handle import TableHandle
+from cliphouse.schema.info import ledger_name
 from cliphouse.shards.files import find_shards
 from cliphouse.shards.npy import NpyFile
 from cliphouse.shards.numbering import ID_BITS
@@ -73,44 +76,65 @@ def check_table(table: TableHandle, sources: Sequence[Source] = ()) -> CheckRepo
 
     Found are rows that are missing, doubled or unexpected, vectors of another length, of NaN or of
     zeros only, unfinished loads, and files that have changed or were never loaded. Of files that
-    have not changed, some rows are compared with the table's (see compare_sample).
+    have not changed, some rows are compared with the table's (see compare_sample). In an embedded
+    database, parts whose files are damaged are named, and their rows are left out.
     """
-    counts = _count_rows(table)
-    loads = read_load_status(table)
-    entries, loading = loads.entries, {load.shard: load for load in loads.loading}
+    damaged = _find_damage(table, table.name)
+    damaged_ledger = _find_damage(table, ledger_name(table.name))
     findings = [
-        finding
-        for number in sorted(counts.keys() | entries.keys())
-        for finding in _check_shard(
-            number,
-            counts.get(number),
-            entries.get(number),
-            loading.get(number),
-            number in loads.unfinished,
-        )
+        Finding("error", one.table, f"part {one.part} is damaged ({one.reason}); {one.advice}")
+        for one in (*damaged, *damaged_ledger)
     ]
+    counts = _count_rows(table, damaged)
+    rows = sum(count.rows for count in counts.values())
+    if damaged_ledger:  # nobody knows what has been loaded
+        return CheckReport(len(counts), rows, tuple(findings))
+    loads = read_load_status(table)
+    findings += _check_loads(counts, loads, bool(damaged))
     compared = 0
     for source in sources:
-        entry = entries.get(source.number)
+        entry = loads.entries.get(source.number)
         where = f"shard {source.number}"
         if entry is None:
             findings.append(Finding("error", where, "is not in the table; ingest it"))
         elif not entry.same_files(source.files):
             what = f"{source.files[0].path} has changed since it was loaded; {AGAIN}"
             findings.append(Finding("error", where, what))
+        elif damaged and _ids(counts, source.number) < entry.rows:
+            continue  # its other rows are not to be read
         elif isinstance(source, ShardSource):
             sample, different = compare_sample(table, source)
             compared += sample
             findings += different
-    if deleted := marked_as_deleted(table):
+    if not damaged and (deleted := marked_as_deleted(table)):
         what = (
             f"{counted(deleted, 'row')} {'is' if deleted == 1 else 'are'} marked as deleted, and a "
             "plain SQL search by the index would miss others for them; cliphouse check --repair "
             "removes them for good"
         )
         findings.append(Finding("note", table.name, what))
-    rows = sum(count.rows for count in counts.values())
     return CheckReport(len(counts), rows, tuple(findings), compared)
+
+
+def _find_damage(table: TableHandle, name: str) -> list[DamagedPart]:
+    """The damaged parts of an embedded database's table. A server may keep others from checking it,
+    and mends replicated tables by itself."""
+    return find_damage(table.connection, name) if table.connection.is_embedded else []
+
+
+def _check_loads(
+    counts: Mapping[int, _Count], loads: LoadStatus, is_damaged: bool
+) -> Iterator[Finding]:
+    entries, loading = loads.entries, {load.shard: load for load in loads.loading}
+    for number in sorted(counts.keys() | entries.keys()):
+        entry, rows = entries.get(number), _ids(counts, number)
+        if is_damaged and entry is not None and rows < entry.rows:
+            what = f"{rows:,} of {counted(entry.rows, 'row')} are in parts without damage"
+            yield Finding("error", f"shard {number}", what)
+            continue
+        yield from _check_shard(
+            number, counts.get(number), entry, loading.get(number), number in loads.unfinished
+        )
 
 
 @dataclass(frozen=True)
@@ -123,7 +147,13 @@ class _Count:
     directions: int
 
 
-def _count_rows(table: TableHandle) -> dict[int, _Count]:
+def _ids(counts: Mapping[int, _Count], shard: int) -> int:
+    return counts[shard].ids if shard in counts else 0
+
+
+def _count_rows(table: TableHandle, damaged: Sequence[DamagedPart]) -> dict[int, _Count]:
+    left_out = ", ".join(quote(one.part) for one in damaged)
+    sound = f"WHERE _part NOT IN ({left_out}) " if damaged else ""
     columns = [embedding_column(modality) for modality in table.info.modalities]
     lengths = " OR ".join(f"length({column}) != {table.info.dim}" for column in columns)
     norms = [f"L2Norm(CAST({column}, 'Array(Float32)'))" for column in columns]
@@ -131,7 +161,7 @@ def _count_rows(table: TableHandle) -> dict[int, _Count]:
     found = table.connection.query(
         f"SELECT bitShiftRight(id, {ID_BITS}) AS shard, count() AS rows, uniqExact(id) AS ids, "
         f"countIf({lengths}) AS lengths, countIf({directions}) AS directions "
-        f"FROM {table.sql} GROUP BY shard ORDER BY shard"
+        f"FROM {table.sql} {sound}GROUP BY shard ORDER BY shard"
     )
     return {
         row["shard"]: _Count(row["rows"], row["ids"], row["lengths"], row["directions"])
