@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from cliphouse.cli.values import value_text
+from cliphouse.engine.arrays import cells
 from cliphouse.table import Table
 
 _ENUM = "Enum8('a' = 1, 'b, c' = -2)"
@@ -85,3 +87,20 @@ def test_they_are_what_the_engine_prints(table: Table) -> None:
     assert {key: str(value) for key, value in row.items()} == {
         key: str(value) for key, value in printed.items()
     }
+
+
+def test_values_are_drawn_as_the_engine_writes_them(table: Table) -> None:
+    bits, number = "cityHash64(number, 1)", "toInt64(cityHash64(number, 2) % 1000000) - 500000"
+    scale = "pow(10, toInt8(cityHash64(number, 3) % 40) - 15)"
+    single = "reinterpret(toUInt32(bits), 'Float32')"
+    names = "abcdefghijk"
+    found = table.sql(
+        f"WITH {bits} AS bits, {number} AS n, n / 1000 * {scale} AS b, toFloat32(b) AS c, "
+        r"toDecimal64(n / 100, 4) AS f, ['it''s \n\t\\', ''] AS g "
+        f"SELECT {single} AS a, b, c, reinterpret(bits, 'Float64') AS d, "
+        "[c, a, NULL] AS e, f, g, (b, 'x', NULL) AS h, map(n, [c]) AS i, tuple(n > 0) AS j, "
+        f"[toDate(n % 9999 + 20000)] AS k, [{', '.join(f'toString({n})' for n in names)}] "
+        "AS expected FROM numbers(500)"
+    )
+    drawn = [[value_text(v, found[n].type) for v in cells(found[n])] for n in names]
+    assert list(map(list, zip(*drawn, strict=True))) == found["expected"].to_pylist()

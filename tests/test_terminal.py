@@ -22,10 +22,11 @@ from typer.testing import CliRunner
 
 from cliphouse.cli import show
 from cliphouse.cli.app import app
-from cliphouse.cli.formats import Format, draw_rows, write
+from cliphouse.cli.formats import Format, write
 from cliphouse.cli.hit_pictures import Source, page_address
 from cliphouse.cli.hits import draw_hits
 from cliphouse.cli.recall import draw as draw_recall
+from cliphouse.cli.rows import draw_rows, draw_vertical
 from cliphouse.cli.terminal import screen as screens
 from cliphouse.cli.terminal.paint import paint
 from cliphouse.cli.terminal.screen import CellSize, Protocol, Screen, ask
@@ -429,6 +430,23 @@ def test_rows_as_blocks(drawn: Drawn, run: Run) -> None:
     refused = run("sql", r"SELECT 1\G", "--db", drawn.db, "--format", "csv")
     assert refused.returncode == 2
     assert "leave it out, or --format csv" in refused.stderr
+
+
+def test_headings_are_short_and_may_be_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    to = console(200, color_system=None)
+    monkeypatch.setattr(show, "out", to)
+    rows = pa.table([[7], [1], [2]], [f"length([{'0.1,' * 900}])", "one", "one"])
+    draw_rows(rows)
+    draw_vertical(rows)
+    heading = "length([" + "0.1," * 12 + "0.1…"
+    assert [line.rstrip() for line in printed(to).splitlines()][:6] == [
+        f"{heading}  one  one",
+        f"7{' ' * 61}1    2",
+        "Row 1:",
+        "──────",
+        f"{heading}: 7",
+        f"one:{' ' * 58}1",
+    ]
 
 
 def test_rows_wider_than_the_terminal_are_blocks(monkeypatch: pytest.MonkeyPatch) -> None:

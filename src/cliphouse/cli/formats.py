@@ -9,9 +9,8 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.cells import cell_len
-
 from cliphouse.cli import show
+from cliphouse.cli.rows import draw_vertical
 from cliphouse.engine.arrays import as_rows, without_lists
 from cliphouse.errors import QueryError
 from cliphouse.json_text import to_json
@@ -36,7 +35,7 @@ class Format(str, Enum):
 
 PATH_FORMATS = {Format.PATHS: "\n", Format.PATHS0: "\0"}
 _PATH = "url"
-_SHORT, _LONG = 120, 2000  # characters of a value: a cell of a table, and a line of its own
+_SCORE_DIGITS = 6
 _BY_SUFFIX = {f".{form.value}": form for form in Format} | {".ndjson": Format.JSONL}
 
 
@@ -64,7 +63,7 @@ def write(
     if chosen in (Format.TABLE, Format.VERTICAL):
         if output is not None:
             raise QueryError(f"{output}: choose a --format for a file: json, jsonl, csv or parquet")
-        draw() if chosen is Format.TABLE else draw_vertical(result())
+        draw() if chosen is Format.TABLE else draw_vertical(result(), _SCORE_DIGITS)
         return
     if chosen is Format.PARQUET and output is None and sys.stdout.isatty():
         raise QueryError("parquet cannot be printed on a terminal; give a file with -o FILE")
@@ -129,47 +128,3 @@ def _paths(result: pa.Table, end: str) -> str:
     if sys.stdout.isatty():
         paths = list(map(show.path, paths))
     return "".join(path + end for path in paths)
-
-
-def shorten(value: object, limit: int = _SHORT) -> str:
-    """A cell of a table: long values are cut, and line breaks become spaces."""
-    if value is None:
-        return "NULL"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    text = " ".join(str(value).split())
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-# The columns of EXPLAIN and SHOW CREATE, whose lines and indentation say something.
-_LAID_OUT = ("explain", "statement")
-
-
-def draw_rows(result: pa.Table) -> None:
-    """Print rows of whatever columns they have: a line for each, or a block for each if a line
-    would be wider than the terminal."""
-    if result.column_names in ([name] for name in _LAID_OUT):
-        show.out.print(result.column_names[0], style="bold")
-        for row in as_rows(result):
-            for line in str(next(iter(row.values()))).splitlines():
-                show.out.print(show.plain(line), markup=False)
-    elif result.column_names:
-        cells = [[shorten(value) for value in row.values()] for row in as_rows(result)]
-        if show.is_wide(result.column_names, cells):
-            draw_vertical(result)
-        else:
-            show.lines(result.column_names, cells, bounded=False)
-
-
-def draw_vertical(result: pa.Table) -> None:
-    """Print each row as a block with a line for each column, as ClickHouse's own client does."""
-    width = max((cell_len(name) for name in result.column_names), default=0) + 1
-    for number, row in enumerate(as_rows(result), 1):
-        heading = f"Row {number}:"
-        show.out.print(f"{heading}\n{'─' * len(heading)}", style="bold")
-        for name, value in row.items():
-            limit = _SHORT if isinstance(value, list | dict | tuple) else _LONG
-            label = show.plain(name) + ":"
-            padded = label + " " * (width - cell_len(label))
-            show.out.print(f"{padded} {show.plain(shorten(value, limit))}", markup=False)
-        show.out.print()

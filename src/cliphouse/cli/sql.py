@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cliphouse.cli import interrupt, options, show
-from cliphouse.cli.formats import Format, check_output, choose_format, draw_rows, write, write_bytes
+from cliphouse.cli.formats import Format, check_output, choose_format, write, write_bytes
 from cliphouse.cli.opening import open_table
+from cliphouse.cli.rows import draw_rows, draw_vertical
 from cliphouse.cli.timing import timing_line
 from cliphouse.engine.answer import Answer
 from cliphouse.engine.arrays import as_rows
@@ -58,12 +59,13 @@ class Printer:
         if rows is None:
             write_bytes(answer.written, self.output)
         elif rows.column_names:
+            is_vertical = chosen is Format.VERTICAL
             write(
                 lambda: rows,
-                chosen,
+                Format.TABLE if is_vertical else chosen,
                 self.output,
                 lambda: as_rows(rows),
-                lambda: draw_rows(rows),
+                lambda: draw_vertical(rows) if is_vertical else draw_rows(rows),
             )
 
 

@@ -33,8 +33,8 @@ def plain_columns(table: pa.Table) -> dict[str, Sequence[Any]]:
 
 
 def as_rows(result: pa.Table) -> list[dict[str, Any]]:
-    """Rows as dicts. Bytes that are not UTF-8, which a String may hold, are replaced."""
-    columns = map(_cells, result.columns)
+    """Rows as dicts, of values as ``cells`` has them."""
+    columns = map(cells, result.columns)
     return [dict(zip(result.column_names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
@@ -44,12 +44,13 @@ def without_lists(result: pa.Table) -> pa.Table:
 
     for index, field in enumerate(result.schema):
         if pa.types.is_nested(field.type):
-            texts = pa.array(map(to_json, _cells(result.column(index))), pa.string())
+            texts = pa.array(map(to_json, cells(result.column(index))), pa.string())
             result = result.set_column(index, field.name, texts)
     return result
 
 
-def _cells(column: pa.ChunkedArray) -> list[Any]:
+def cells(column: pa.ChunkedArray) -> list[Any]:
+    """The values of a column. Bytes that are not UTF-8, which a String may hold, are replaced."""
     return [_decoded(value) for value in column.cast(_as_bytes(column.type)).to_pylist()]
 
 
