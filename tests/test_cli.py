@@ -114,6 +114,12 @@ def test_index_search_recall_info(world: Path, run: Run) -> None:
 
 
 def test_operands_batches_pages_and_duplicates(world: Path, run: Run) -> None:
+    (world / "asked.txt").write_bytes(b"id:3\n\nred\0\n")
+    refused = run("search", "--queries", "asked.txt")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith("cliphouse: asked.txt: line 3 has a NUL character")
+    assert run("search", "id:1", "-", "red").returncode == 2
+    assert run("search", "red", "-", "text:", "blue").returncode == 0
     (world / "asked.txt").write_text("id:3\n\n2:id:4\n", encoding="utf-8")
     many = json.loads(run("search", "--queries", "asked.txt", "-k", 2, "--json").stdout)
     assert [entry["query"] for entry in many] == ["id:3", "2:id:4"]

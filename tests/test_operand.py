@@ -6,6 +6,8 @@ import base64
 import io
 import json
 import math
+import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +51,8 @@ from cliphouse.search.query.wire import operand_from_json, operand_to_json
         ("/imagine a cat", Operand(words="/imagine a cat")),
         ("photo of the U.S. flag, 3.5 x 2", Operand(words="photo of the U.S. flag, 3.5 x 2")),
         ("a/" + "b" * 400, Operand(words="a/" + "b" * 400)),
+        ("where is my dog.jpg?", Operand(words="where is my dog.jpg?")),
+        ("red - blue", Operand(words="red - blue")),
         ("a/\0", Operand(words="a/\0")),
     ],
 )
@@ -92,6 +96,10 @@ def test_an_existing_file_is_a_picture_or_a_vector(
         *((text, "no such file") for text in ("./photo", "../a b", "/no/such", "/none", "photos/")),
         *((text, "no such file") for text in ("~/none", "~nobody-of-this-name/x", "pics\\a")),
         *((text, "no such file") for text in ("file:///none.png", "file://host/a.png", "3:a.png")),
+        *((text, "no such file") for text in ("dog.jpg?x=1", "b/dog.PNG#a", "a?b.jpg")),
+        *((text, "a device or a pipe") for text in ("/dev/null", "2:/dev/null", "pipe")),
+        *((text, "is behind it") for text in ("2:", " 0.5: ", "text:", "image:", "2:text:")),
+        ("-", "standard input is read by --queries alone"),
         *((text, "a folder") for text in (".", "..", "/", "~", "here", "2:here", "./here")),
         *((text, "a row is id:N") for text in ("id:abc", "ID:", "id:5.5", "id:" + "9" * 30)),
         *((text, "begins with http") for text in ("ftp://x.org/a", "s3://b/a.jpg", "https://")),
@@ -102,12 +110,13 @@ def test_what_looks_like_more_than_words_is_refused(
     text: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "here").mkdir()
+    os.mkfifo(tmp_path / "pipe")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(QueryError, match=reason) as refused:
         parse_operand(text)
     assert "to search for these words, write text: in front of them" in str(refused.value)
-    bare = text.partition(":")[2] if text[0] in "23" else text
+    bare = text.partition(":")[2] if re.match("[23]:.", text) else text.strip()
     assert parse_operand(f"text:{bare}") == Operand(words=bare)
     with pytest.raises(QueryError):
         parse_operand(f"image:{bare}")

@@ -18,7 +18,7 @@ from cliphouse.cli.opening import open_table
 from cliphouse.cli.request import takes_request
 from cliphouse.errors import QueryError
 from cliphouse.search.query.operand import operands_of
-from cliphouse.search.query.typed import existing_file, is_plain
+from cliphouse.search.query.typed import existing_file, is_special
 from cliphouse.search.request import Request
 from cliphouse.search.results import SearchResult
 
@@ -147,7 +147,7 @@ def _joined(words: Sequence[str]) -> str:
     """The words of one query, typed without quotes. Raises QueryError if one of several is a file,
     an address or a row."""
     for word in words if len(words) > 1 else ():
-        if existing_file(word) or not is_plain(word):
+        if existing_file(word) or is_special(word):
             raise QueryError(
                 f"{word}: give one query; add another with --add, or put words that belong "
                 "together in quotes"
@@ -160,10 +160,13 @@ def _lines(path: Path) -> list[str]:
     try:
         data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
         lines = [line.strip() for line in data.decode("utf-8-sig").splitlines()]
+        binary = next((number for number, line in enumerate(lines, 1) if "\0" in line), None)
     except OSError as error:
         raise QueryError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise QueryError(f"{path}: not UTF-8 text: {error}") from error
+    if binary is not None:
+        raise QueryError(f"{path}: line {binary} has a NUL character: not a text file of queries")
     if not any(lines):
         raise QueryError(f"{path}: contains no queries (one per line)")
     return [line for line in lines if line]

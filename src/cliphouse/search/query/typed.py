@@ -37,6 +37,8 @@ _LIKE_AN_ADDRESS = re.compile(
     r"[a-z][a-z0-9+.-]+://\S*|(?:data|file|blob):\S+|www\.\S+", re.IGNORECASE
 )
 _PREFIX = re.compile(r"(text|image):(?=\S)(.*)", re.DOTALL)
+_ALONE = re.compile(r"(?:text|image|\d+(?:\.\d+)?):")  # a prefix or a weight
+_BEHIND_A_NAME = re.compile(r"(?<=\S)[?#]\S+$")  # as of a picture's address
 _LIKE_A_PATH = re.compile(
     r"""\.\.?|~                     # this folder, the one above, the home folder
       |(?:\.\.?|~[\w.-]*)[/\\].*    # ./photo, ../a b, ~/photo
@@ -80,15 +82,22 @@ def named_file(text: str) -> Path:
     """
     file = existing_file(text)
     if file is None:
-        reason = "a folder, not a file" if _is_folder(text) else "no such file"
+        other = _not_a_file(text)
+        reason = f"{other}, not a file" if other else "no such file"
         raise QueryError(f"{_short(text)}: {reason}")
     return file
 
 
 def is_plain(words: str) -> bool:
     """Whether text is read as just these words, on any machine that has no file of that name."""
+    return not (is_special(words) or _is_fragment(words.strip()))
+
+
+def is_special(words: str) -> bool:
+    """Whether text is, or looks like, a file, an address or a row, or says that it is words or a
+    picture."""
     bare = words.strip()
-    return not (
+    return bool(
         _PREFIX.match(bare) or _ROW.fullmatch(bare) or _WEB.fullmatch(bare) or _looks_like(bare)
     )
 
@@ -121,9 +130,9 @@ def is_vector(file: PurePath) -> bool:
 
 def _why_refused(text: str) -> str | None:
     """Why ``text`` is not searched for as words; None if it is."""
-    if _is_folder(text):
-        return "a folder, and a query is words, a picture, a .npy file or id:N"
-    return _looks_like(text)
+    if other := _not_a_file(text):
+        return f"{other}, and a query is words, a picture, a .npy file or id:N"
+    return _looks_like(text) or _is_fragment(text)
 
 
 def _looks_like(text: str) -> str | None:
@@ -133,16 +142,30 @@ def _looks_like(text: str) -> str | None:
         return "no such file"
     if _LIKE_AN_ADDRESS.fullmatch(text):
         return "a picture's address begins with http:// or https://"
-    if _LIKE_A_PATH.fullmatch(text) or PurePath(text).suffix.lower() in _OF_FILES:
+    suffixes = {PurePath(name).suffix.lower() for name in (text, _BEHIND_A_NAME.sub("", text))}
+    if _LIKE_A_PATH.fullmatch(text) or suffixes & _OF_FILES:
         return "no such file"
     return None
 
 
-def _is_folder(text: str) -> bool:
+def _is_fragment(text: str) -> str | None:
+    """Why ``text`` is no query but the beginning of one, or an option's; None if it is neither."""
+    if text == "-":
+        return "standard input is read by --queries alone"
+    if _ALONE.fullmatch(text):
+        return "nothing to search for is behind it"
+    return None
+
+
+def _not_a_file(text: str) -> str | None:
+    """What ``text`` names instead of a file; None if there is a file or nothing."""
     try:
-        return any(path.is_dir() for path in _paths(text))
+        there = [path for path in _paths(text) if path.exists()]
     except (OSError, ValueError):
-        return False
+        return None
+    if any(path.is_dir() for path in there):
+        return "a folder"
+    return "a device or a pipe" if there else None
 
 
 def _paths(text: str) -> list[Path]:
