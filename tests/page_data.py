@@ -31,7 +31,7 @@ WEB_ROWS = 40
 HOSTILE = (
     "<img src=x onerror='window.pwned=1'>",
     "</title></script><script>window.pwned=1</script>",
-    '"><svg onload=window.pwned=1>',
+    '"><svg onload=window.pwned=1>\u202egpj.exe',
     "javascript:window.pwned=1",
     "{{constructor.constructor('window.pwned=1')()}}",
     "' onmouseover='window.pwned=1",

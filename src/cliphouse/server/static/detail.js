@@ -75,8 +75,7 @@ export class Detail {
     const row = await getJson(inTable(`/api/items/${id}`, table), signal);
     this.row = row;
     this.dialog.querySelector(".told")?.replaceChildren(...this.about(row));
-    const title = this.dialog.querySelector(".about h2");
-    if (title) title.textContent = titleOf(row);
+    this.dialog.querySelector(".about h2")?.replaceWith(el("h2", { id: "detail-title" }, titleOf(row)));
     if (row.camera && isLocal(row)) this.readExposure(row, table, signal);
     return this.asHit();
   }

@@ -1,6 +1,8 @@
 // Helpers that build elements. Text becomes text nodes and attributes, never markup.
 
 const SVG = "http://www.w3.org/2000/svg";
+// They turn text round, and could fake a name's ending: they are written out.
+const TURNING = /[\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
 export const $ = (id) => document.getElementById(id);
 
@@ -16,11 +18,13 @@ function furnish(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (value === undefined || value === null || value === false) continue;
     if (typeof value === "function") node.addEventListener(name.slice(2), value);
-    else node.setAttribute(name, value === true ? "" : String(value));
+    else node.setAttribute(name, value === true ? "" : name === "title" ? inOrder(value) : String(value));
   }
-  node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  node.append(...children.flat().filter((child) => (child ?? false) !== false).map(inOrder));
   return node;
 }
+
+const inOrder = (value) => (typeof value === "string" ? value.replace(TURNING, (mark) => `\\u${mark.charCodeAt().toString(16)}`) : value);
 
 // The address if it is http or https; null for javascript:, data:, files and everything else.
 export function webAddress(text) {
