@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from cliphouse.cli.formats import Format, asked_format, check_output, is_format
 from cliphouse.cli.timing import timing_line
 from cliphouse.engine.answer import Answer
 from cliphouse.engine.reading import Reading
@@ -48,9 +49,8 @@ def test_statements_of_every_source(empty: Path, run: Run) -> None:
     made = run("sql", "-f", "s.sql", "--format", "csv")
     assert made.stdout == '"s"\n"a;b"\n"c"\n'
     assert len(made.stderr.splitlines()) == 3
-    raw = run("sql", "SELECT id, s FROM t ORDER BY id FORMAT TSV; SELECT 5 AS five", "--json")
-    assert raw.stdout.startswith("1\ta;b\n2\tc\n")
-    assert json.loads(raw.stdout.partition("c\n")[2]) == [{"five": 5}]
+    raw = run("sql", "SELECT id, s FROM t ORDER BY id FORMAT TSV; SELECT 5 AS five")
+    assert raw.stdout == "1\ta;b\n2\tc\nfive\n5\n"
     command = [*python(), "-m", "cliphouse", "sql", "--format", "jsonl"]
     piped = subprocess.run(
         command, cwd=empty, input="SELECT count() AS n FROM t", capture_output=True, text=True
@@ -188,6 +188,8 @@ def test_settings_last_from_one_statement_to_the_next(empty: Path, run: Run) -> 
         (["SELECT 1; SELECT nope"], "statement 2: .*nope"),
         (["SELECT 1; SELECT 2", "-o", "x.csv"], "not of 2"),
         (["SET max_threads = 1", "-o", "x.csv"], "x.csv: a file .* not of 0"),
+        (["SELECT 1 FORMAT CSV", "-o", "x.json"], "FORMAT CSV, .* says json"),
+        (["SELECT throwIf(1)", "-o", "x.txt"], "x.txt: choose a --format"),
         (["SELECT {a:Int8}"], "a"),
         (["SELECT 1", "--param", "nonsense"], "--param nonsense: give NAME=VALUE"),
         (["SELECT 1", "--param", "1a=2"], "give NAME=VALUE"),
@@ -286,6 +288,42 @@ def test_the_prompt(empty: Path) -> None:
     assert "bad" in told
     kept = (empty / "state" / "cliphouse" / "sql_history").read_text()
     assert "+SELECT bad;" in kept
+
+
+def test_which_formats_are_alike() -> None:
+    """Those of the engine, by what files of them hold."""
+    for name, forms in (
+        ("CSV", "csv"),
+        ("CSVWithNames", "csv"),
+        ("json", "json"),
+        ("JSONEachRow", "json jsonl"),
+        ("JSONLines", "json jsonl"),
+        ("JSONCompact", "json"),
+        ("Parquet", "parquet"),
+        ("Vertical", "vertical"),
+        ("PrettyCompact", "table"),
+        ("TSV", ""),
+    ):
+        assert [form.value for form in Format if is_format(name, form)] == sorted(
+            forms.split(), key=[form.value for form in Format].index
+        ), name
+    assert asked_format(None, False, Path("a.ndjson")) is Format.JSONL
+    assert asked_format(Format.CSV, False, Path("a.json")) is Format.CSV
+    assert asked_format(None, True, None) is Format.JSON
+    assert asked_format(None, False, Path("a.tsv")) is None
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_the_statement_runs(
+    empty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path) != empty)  # root may write
+    (empty / "link.csv").symlink_to("/dev/stdout")
+    (empty / "other").mkdir()
+    with pytest.raises(QueryError, match=r"x.csv: the folder .* cannot be written to"):
+        check_output(empty / "x.csv")
+    check_output(empty / "other" / "x.csv")
+    check_output(empty / "link.csv")
+    check_output(Path("/dev/stdout"))
 
 
 def test_a_csv_cell_holds_an_array(empty: Path, run: Run) -> None:

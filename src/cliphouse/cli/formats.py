@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import re
 import sys
 from collections.abc import Callable
 from enum import Enum
@@ -37,14 +39,33 @@ PATH_FORMATS = {Format.PATHS: "\n", Format.PATHS0: "\0"}
 _PATH = "url"
 _SCORE_DIGITS = 6
 _BY_SUFFIX = {f".{form.value}": form for form in Format} | {".ndjson": Format.JSONL}
+_DRAWN = (Format.TABLE, Format.VERTICAL)
+# The names of the engine's own formats that are a format of ours. Many a file .json has lines.
+_ENGINES = {
+    Format.TABLE: r"Pretty\w*",
+    Format.VERTICAL: r"Vertical",
+    Format.JSON: r"JSON\w*",
+    Format.JSONL: r"JSON\w*EachRow\w*|JSONLines|NDJSON",
+    Format.CSV: r"CSV\w*",
+    Format.PARQUET: r"Parquet",
+}
+
+
+def asked_format(chosen: Format | None, json: bool, output: Path | None) -> Format | None:
+    """The format that the user chose, else the one that the file's ending names, if any."""
+    if chosen is not None or json:
+        return Format.JSON if json else chosen or Format.JSON
+    return None if output is None else _BY_SUFFIX.get(output.suffix.lower())
 
 
 def choose_format(chosen: Format | None, json: bool, output: Path | None) -> Format:
     """The format that the user chose, else the one that the file's ending names, else a table."""
-    if chosen is not None or json:
-        return Format.JSON if json else chosen or Format.JSON
-    suffix = "" if output is None else output.suffix.lower()
-    return _BY_SUFFIX.get(suffix, Format.TABLE)
+    return asked_format(chosen, json, output) or Format.TABLE
+
+
+def is_format(name: str, form: Format) -> bool:
+    """Whether a FORMAT of the engine, by its ``name``, is such as ``form``."""
+    return re.fullmatch(_ENGINES.get(form, ""), name, re.IGNORECASE) is not None
 
 
 def write(
@@ -60,9 +81,8 @@ def write(
     Raises QueryError if a table should go into a file or parquet onto a terminal, or if the file
     cannot be created.
     """
-    if chosen in (Format.TABLE, Format.VERTICAL):
-        if output is not None:
-            raise QueryError(f"{output}: choose a --format for a file: json, jsonl, csv or parquet")
+    if chosen in _DRAWN:
+        check_for_file(chosen, output)
         draw() if chosen is Format.TABLE else draw_vertical(result(), _SCORE_DIGITS)
         return
     if chosen is Format.PARQUET and output is None and sys.stdout.isatty():
@@ -84,12 +104,24 @@ def write_bytes(data: bytes, output: Path | None) -> None:
         stream.write(data)
 
 
+def check_for_file(chosen: Format, output: Path | None) -> None:
+    """Raise QueryError if a table should go into a file."""
+    if output is not None and chosen in _DRAWN:
+        raise QueryError(f"{output}: choose a --format for a file: json, jsonl, csv or parquet")
+
+
 def check_output(path: Path) -> None:
-    """Raise QueryError if ``path`` is a folder or its folder does not exist."""
+    """Raise QueryError if ``path`` is a folder, or a file in a folder that does not exist or cannot
+    be written."""
     if path.is_dir():
         raise QueryError(f"{path}: is a folder; give the name of a file")
     if not path.parent.is_dir():
         raise QueryError(f"{path}: the folder {path.parent} does not exist")
+    if path.exists() and not path.is_file():  # a device or a pipe, such as /dev/stdout
+        return
+    folder = path.resolve().parent if path.is_symlink() else path.parent
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise QueryError(f"{path}: the folder {folder} cannot be written to; name another")
 
 
 def _encode(result: Callable[[], pa.Table], chosen: Format, whole: Callable[[], Any]) -> bytes:

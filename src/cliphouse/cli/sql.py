@@ -10,13 +10,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cliphouse.cli import interrupt, options, show
-from cliphouse.cli.formats import Format, check_output, choose_format, write, write_bytes
+from cliphouse.cli.formats import (
+    Format,
+    asked_format,
+    check_for_file,
+    check_output,
+    is_format,
+    write,
+    write_bytes,
+)
 from cliphouse.cli.opening import open_table
 from cliphouse.cli.rows import draw_rows, draw_vertical
 from cliphouse.cli.timing import timing_line
 from cliphouse.engine.answer import Answer
 from cliphouse.engine.arrays import as_rows
-from cliphouse.engine.statements import VERTICAL, only_reads, returns_rows, split_statements
+from cliphouse.engine.statements import (
+    VERTICAL,
+    named_format,
+    only_reads,
+    returns_rows,
+    split_statements,
+)
 from cliphouse.errors import CliphouseError, QueryError
 from cliphouse.wording import counted
 
@@ -28,12 +42,16 @@ _STDIN = Path("-")
 
 @dataclass(frozen=True)
 class Printer:
-    """Writes answers in the chosen format to standard output, or the only result to a file, and
-    what is to say of them to standard error."""
+    """Writes answers in the format that was ``asked`` for, or as tables, to standard output, or the
+    only result to a file, and what is to say of them to standard error."""
 
-    chosen: Format
+    asked: Format | None
     output: Path | None
     results: list[Answer] = field(default_factory=list)
+
+    @property
+    def chosen(self) -> Format:
+        return self.asked or Format.TABLE
 
     def print(self, answer: Answer, vertical: bool = False) -> None:
         """Print one answer, its rows as blocks if ``vertical``, or keep its result for ``save``."""
@@ -106,9 +124,9 @@ def command(
     """
     if output is not None:
         check_output(output)
-    printer = Printer(choose_format(chosen, json, output), output)
+    printer = Printer(asked_format(chosen, json, output), output)
     text = _text(statement, file, output)
-    statements = None if text is None else _several(text, output)
+    statements = None if text is None else _several(text, printer)
     with open_table(db, model=model, model_dir=options.folder(model_dir), device=device) as opened:
         parameters = _parameters(param, opened)
         if statements is None:
@@ -149,13 +167,15 @@ def _text(statement: str | None, file: Path | None, output: Path | None) -> str 
         raise QueryError(f"{given or 'standard input'}: not UTF-8 text: {error}") from error
 
 
-def _several(text: str, output: Path | None) -> list[str]:
+def _several(text: str, printer: Printer) -> list[str]:
     statements = split_statements(text)
     if not statements:
         raise QueryError("no statement: give one, -f FILE, or text on standard input")
     results = sum(map(returns_rows, statements))
-    if output is not None and results > 1:
-        raise _not_one(output, results)
+    if printer.output is not None and results > 1:
+        raise _not_one(printer.output, results)
+    if not any(map(named_format, statements)):
+        check_for_file(printer.chosen, printer.output)
     return statements
 
 
@@ -172,13 +192,26 @@ def _not_one(output: Path, results: int) -> QueryError:
     return QueryError(f"{output}: a file can hold the result of one statement, not of {results}")
 
 
+def _check_formats(statements: list[str], printer: Printer) -> None:
+    """Raise QueryError if the FORMAT of a statement is another than was asked for."""
+    if printer.asked is None:
+        return
+    asked = printer.asked.value
+    for statement in statements:
+        name = named_format(statement.removesuffix(VERTICAL))
+        if name is not None and not is_format(name, printer.asked):
+            raise QueryError(
+                f"the statement has FORMAT {name}, and --format or the file's ending says {asked}: "
+                "leave one of them out"
+            )
+        if statement.endswith(VERTICAL) and printer.asked not in (Format.TABLE, Format.VERTICAL):
+            raise QueryError(rf"\G prints rows as blocks: leave it out, or --format {asked}")
+
+
 def _run(
     opened: Table, statements: list[str], parameters: dict[str, Any], printer: Printer
 ) -> None:
-    if printer.chosen not in (Format.TABLE, Format.VERTICAL) and any(map(_is_vertical, statements)):
-        raise QueryError(
-            rf"\G prints rows as blocks: leave it out, or --format {printer.chosen.value}"
-        )
+    _check_formats(statements, printer)
     for number, statement in enumerate(statements, 1):
         interrupt.keep(_kept(statements[:number]))
         try:

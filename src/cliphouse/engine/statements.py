@@ -19,7 +19,7 @@ _PIECES_AND_BRACKETS = re.compile(
 )
 VERTICAL = r"\G"  # ends a statement whose rows are to be printed as blocks
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
-_FORMAT = re.compile(r"\bFORMAT\s+\w+\s*(?:\bSETTINGS\b[^']*)?$", re.IGNORECASE)
+_FORMAT = re.compile(r"\bFORMAT\s+(\w+)\s*(?:\bSETTINGS\b[^']*)?$", re.IGNORECASE)
 _RETURNS_ROWS = re.compile(
     r"[\s(]*(SELECT|WITH|SHOW|DESC|DESCRIBE|EXPLAIN|EXISTS|CHECK|VALUES|FROM)\b", re.IGNORECASE
 )
@@ -130,7 +130,13 @@ def only_reads(statement: str) -> bool:
 
 def names_format(statement: str) -> bool:
     """Whether a statement names the FORMAT of its result; that of an INSERT is its data's."""
-    return not is_insert(statement) and _FORMAT.search(_bare(statement).rstrip()) is not None
+    return named_format(statement) is not None
+
+
+def named_format(statement: str) -> str | None:
+    """The FORMAT of its result that a statement names; None if it names none."""
+    match = None if is_insert(statement) else _FORMAT.search(_bare(statement).rstrip())
+    return match[1] if match else None
 
 
 def is_insert(statement: str) -> bool:
