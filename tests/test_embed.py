@@ -304,7 +304,7 @@ def test_two_runs_at_once_on_one_folder_of_shards(tmp_path: Path, pictures: Path
         if waiting:
             return
         with pytest.raises(UserError) as error:
-            others(wait=False)
+            others(wait=0)
         refused.append(str(error.value))
         has_met = threading.Event()
 
@@ -312,7 +312,7 @@ def test_two_runs_at_once_on_one_folder_of_shards(tmp_path: Path, pictures: Path
             waited.append(holder)
             has_met.set()
 
-        thread = threading.Thread(target=others, kwargs={"wait": True, "on_wait": on_wait})
+        thread = threading.Thread(target=others, kwargs={"wait": 60, "on_wait": on_wait})
         waiting.append(thread)
         thread.start()
         assert has_met.wait(20)
@@ -321,7 +321,7 @@ def test_two_runs_at_once_on_one_folder_of_shards(tmp_path: Path, pictures: Path
     waiting[0].join()
     here = f"embed on {socket.gethostname()}, process {os.getpid()}, since "
     assert f"s: {here}" in refused[0]
-    assert "wait for it with --wait" in refused[0]
+    assert "or wait longer for it with --wait SECONDS" in refused[0]
     assert waited[0].startswith(here)
     assert len(rows(tmp_path / "s")) == 42
     assert sorted(path.name for path in (tmp_path / "s").iterdir()) == [

@@ -206,7 +206,7 @@ def test_the_second_of_two_may_wait(folder: Path) -> None:
     """Before it opens the database, which the first has open."""
     with one_writer(folder.parent / "laion.chdb.shards" / "laion", "sync"):
         second = subprocess.Popen(
-            [*python(), "-m", "cliphouse", "sync", "pictures", "--model", "tiny", "--wait"],
+            [*python(), "-m", "cliphouse", "sync", "pictures", "--model", "tiny", "--wait", "60"],
             cwd=folder.parent,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,8 @@ import pytest
 import cliphouse
 from cliphouse.engine.occupant import Patience, describe_occupant, turn
 from cliphouse.errors import TableError
+from cliphouse.pictures.drawn import write_pictures
+from cliphouse.shards.one_writer import one_writer
 from conftest import Run
 from forked import python
 from serving import Drawn
@@ -79,8 +82,33 @@ def test_without_patience_it_ends_at_once(drawn: Drawn, run: Run) -> None:
         assert (found.returncode, found.stdout) == (2, "")
         assert re.search(r"laion\.chdb: in use by .*\(pid \d+\), and one process", found.stderr)
         assert len(found.stderr.splitlines()) == 1
+        assert "Wait longer for its end (--wait SECONDS), or stop it" in found.stderr
         with pytest.raises(TableError, match="in use by"):
             _ = cliphouse.open(drawn.db, wait=0).info
+
+
+def test_sync_and_embed_wait_as_long_as_is_said(tmp_path: Path, run: Run) -> None:
+    write_pictures(tmp_path / "pictures", 1, seed=1)
+    refused = "s: export on .*, is at work there; try .*, or wait longer for it with --wait SECONDS"
+    with one_writer(tmp_path / "s", "export"):
+        for name in ("sync", "embed"):
+            asked = (name, "pictures", "--to", "s", "--model", "tiny")
+            started = time.monotonic()
+            found = run(*asked, "--wait", 0.3)
+            assert 0.3 <= time.monotonic() - started < 5
+            assert (found.returncode, found.stdout) == (2, "")
+            waiting, said = found.stderr.splitlines()
+            assert waiting.startswith("waiting for export on ")
+            assert re.search(refused, said)
+            assert len(run(*asked, "--wait", 0).stderr.splitlines()) == 1
+    assert not (tmp_path / "laion.chdb").exists()
+
+
+def test_nan_is_no_number_of_seconds(run: Run) -> None:
+    for name in ("info", "sync"):
+        found = run(name, "--wait", "nan")
+        assert found.returncode == 2
+        assert "'--wait': nan is no number of seconds" in found.stderr
 
 
 def test_a_program_waits_too(drawn: Drawn) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cliphouse.cli import interrupt, options, passed_over, show
+from cliphouse.engine.occupant import WAIT_SECONDS
 from cliphouse.models import DEFAULT_MODEL, load_encoder
 from cliphouse.pictures.formats import MAX_PIXELS
 from cliphouse.wording import counted
@@ -36,7 +37,7 @@ def command(
     allow_delete: passed_over.AllowDelete = False,
     moved_from: passed_over.MovedFrom = None,
     dry_run: passed_over.DryRun = False,
-    wait: passed_over.Wait = False,
+    wait: passed_over.Wait = WAIT_SECONDS,
     report: passed_over.Report = None,
 ) -> None:
     """Turn pictures into shards. Run it again, and only what has changed is done.

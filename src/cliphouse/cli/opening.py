@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import wraps
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import cliphouse
-from cliphouse.cli import show
+from cliphouse.cli import options, show
 from cliphouse.engine.occupant import WAIT_SECONDS, Patience
 from cliphouse.vocabulary import DEFAULT_TABLE
 
@@ -20,7 +19,10 @@ if TYPE_CHECKING:
     from cliphouse.table import Table
 
 _HELP = "How many seconds to wait for an embedded database that another process has open."
-_Seconds = Annotated[float, typer.Option("--wait", min=0, metavar="SECONDS", help=_HELP)]
+_Seconds = Annotated[
+    float,
+    typer.Option("--wait", min=0, metavar="SECONDS", callback=options.seconds, help=_HELP),
+]
 _seconds: ContextVar[float] = ContextVar("seconds", default=WAIT_SECONDS)
 
 
@@ -46,14 +48,14 @@ def waiting(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def patience(for_ever: bool = False, for_engine: bool = False) -> Patience:
-    """To wait as long as --wait says, or ``for_ever``, and to say for whom."""
-    return Patience(math.inf if for_ever else _seconds.get(), _tell, for_engine)
+def patience(seconds: float | None = None, for_engine: bool = False) -> Patience:
+    """To wait for ``seconds``, by default as long as --wait says, and to say for whom."""
+    return Patience(_seconds.get() if seconds is None else seconds, _tell, for_engine)
 
 
-def open_table(db: str, table: str = DEFAULT_TABLE, *options: Any, **named: Any) -> Table:
+def open_table(db: str, table: str = DEFAULT_TABLE, *chosen: Any, **named: Any) -> Table:
     """The table as cliphouse.open gives it; a database that is in use is waited for."""
-    return cliphouse.open(db, table, *options, **{"wait": patience(), **named})
+    return cliphouse.open(db, table, *chosen, **{"wait": patience(), **named})
 
 
 def _tell(holder: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -67,6 +68,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to 
 
 DB = DEFAULT_DB
 TABLE = DEFAULT_TABLE
+
+
+def seconds(value: float) -> float:
+    """A number of seconds as it was given. Raises BadParameter if it is none."""
+    if math.isnan(value):
+        raise typer.BadParameter("nan is no number of seconds.")
+    return value
 
 
 def folder(path: Path | None) -> str | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cliphouse.cli import show
+from cliphouse.cli import options, show
 
 if TYPE_CHECKING:
     from cliphouse.pictures.embed import EmbedReport
@@ -36,7 +36,15 @@ DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Only say what would be done, picture by picture.")
 ]
 Wait = Annotated[
-    bool, typer.Option("--wait", help="Wait if another run writes to the same shards.")
+    float,
+    typer.Option(
+        "--wait",
+        min=0,
+        metavar="SECONDS",
+        callback=options.seconds,
+        help="How many seconds to wait for another run that writes to the same shards, and for the "
+        "database.",
+    ),
 ]
 
 

@@ -11,6 +11,7 @@ import typer
 import cliphouse
 from cliphouse.cli import interrupt, options, passed_over, show
 from cliphouse.cli.opening import open_table, patience
+from cliphouse.engine.occupant import WAIT_SECONDS
 from cliphouse.errors import UserError
 from cliphouse.json_text import to_json
 from cliphouse.pictures.formats import MAX_PIXELS
@@ -47,7 +48,7 @@ def command(
     allow_delete: passed_over.AllowDelete = False,
     moved_from: passed_over.MovedFrom = None,
     dry_run: passed_over.DryRun = False,
-    wait: passed_over.Wait = False,
+    wait: passed_over.Wait = WAIT_SECONDS,
     watch: Annotated[
         bool, typer.Option("--watch", help="Go on, and follow each change until Ctrl-C.")
     ] = False,
@@ -97,7 +98,7 @@ def command(
         options.folder(model_dir),
         device=device,
         threads=threads,
-        wait=patience(for_ever=wait),
+        wait=patience(wait),
     ) as opened:
         if pictures is None and root is None:
             _all_roots(opened, chosen, report, json)

@@ -130,7 +130,8 @@ def _busy(address: FolderAddress) -> OccupiedError:
     if service is None:
         return OccupiedError(
             f"{address.shown}: in use by {describe_occupant(address.folder)}, and one process at a "
-            "time can open an embedded database. Wait longer for its end, or stop it"
+            "time can open an embedded database. Wait longer for its end (--wait SECONDS), or stop "
+            "it"
         )
     return OccupiedError(
         f"{address.shown}: served at {service.address} by process {service.pid}; ask the service "

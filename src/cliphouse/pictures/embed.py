@@ -61,18 +61,18 @@ class EmbedOptions:
     Without ``allow_delete``, a run that would remove more than half of the folder's rows is
     refused. ``moved_from`` is a former place of the folder, whose rows are its own; it is needed
     only if none of its pictures can be recognised. A ``dry_run`` writes nothing. If another run
-    writes to the shards, ``wait`` waits for it, and ``on_wait`` is told who it is; ``wait`` is None
-    for callers without such a choice. Of a video one frame in ``every`` seconds is taken, or
-    one of each scene with ``scenes``; without either it is what the shards have been told before,
-    or else ten seconds. ``on_scenes`` is told of each video that is decoded to find its scenes.
-    Raises UserError if both ``every`` and ``scenes`` are given."""
+    writes to the shards, it is waited for up to ``wait`` seconds, and ``on_wait`` is told who it
+    is; None is for callers without such a choice, who do not wait. Of a video one frame in
+    ``every`` seconds is taken, or one of each scene with ``scenes``; without either it is what the
+    shards have been told before, or else ten seconds. ``on_scenes`` is told of each video that is
+    decoded to find its scenes. Raises UserError if both ``every`` and ``scenes`` are given."""
 
     max_pixels: int = MAX_PIXELS
     sizes: EmbedSizes = EMBED_SIZES
     allow_delete: bool = False
     moved_from: Path | None = None
     dry_run: bool = False
-    wait: bool | None = None
+    wait: float | None = None
     on_wait: OnHeld | None = None
     every: float | None = None
     scenes: bool = False

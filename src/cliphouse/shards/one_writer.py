@@ -25,7 +25,7 @@ def one_writer(
     target: Path,
     what: str,
     is_file: bool = False,
-    wait: bool | None = None,
+    wait: float | None = None,
     on_wait: OnHeld | None = None,
 ) -> Iterator[None]:
     """While the block runs, no other run of cliphouse writes to ``target``, a folder, or a file if
@@ -33,11 +33,12 @@ def one_writer(
 
     ``what`` says to others what is going on, as in "embed". The folder is made if there is none;
     one that was made, and is empty at the end, is removed. If another run writes there, this waits
-    if ``wait``, and calls ``on_wait`` once with who it is; None is for callers without such a
-    choice. On a file system without locks nothing is locked. A run that was killed holds nothing.
+    up to ``wait`` seconds, and calls ``on_wait`` once with who it is; None is for callers without
+    such a choice, who do not wait. On a file system without locks nothing is locked. A run that was
+    killed holds nothing.
 
-    Raises UserError if another run writes there and ``wait`` is not true, or if the folder cannot
-    be made or written.
+    Raises UserError if another run writes there all the time, or if the folder cannot be made or
+    written.
     """
     target = target.resolve()
     lock = target.with_name(f".{target.name}.lock") if is_file else target / _LOCK
@@ -82,10 +83,10 @@ def _acquire(
     made: list[Path],
     target: Path,
     operation: int,
-    wait: bool | None,
+    wait: float | None,
     on_wait: OnHeld | None,
 ) -> int:
-    has_told = False
+    has_told, end = False, time.monotonic() + (wait or 0)
     while True:
         with disk_errors(lock):
             _make_folders(lock.parent, made)
@@ -95,15 +96,15 @@ def _acquire(
         except BlockingIOError:
             holder = os.pread(descriptor, 500, 0).decode(errors="replace") or "another run"
             os.close(descriptor)
-            if not wait:
-                choice = "" if wait is None else ", or wait for it with --wait"
+            if time.monotonic() >= end:
+                choice = "" if wait is None else ", or wait longer for it with --wait SECONDS"
                 raise UserError(
                     f"{target}: {holder}, is at work there; try again when it has ended{choice}"
                 ) from None
             if on_wait is not None and not has_told:
                 on_wait(holder)
                 has_told = True
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(min(_LOOK_SECONDS, max(end - time.monotonic(), 0)))
             continue
         except OSError:  # a file system without locks
             return descriptor
