@@ -422,6 +422,7 @@ def test_arrows_go_through_the_results_and_escape_comes_back(
     ]
     page.locator("#grid .open").first.click()
     title = page.get_by_role("dialog").get_by_role("heading", level=2)
+    expect(title).to_be_visible()
     for key, place in (
         ("ArrowRight", 1),
         ("ArrowRight", 2),

@@ -30,22 +30,29 @@ export class Filters {
     closeWithEscape();
   }
 
-  // Show the controls that fit this table. `info` is the answer of /api/info.
+  // Offer what fits this table. `info` is the answer of /api/info.
   offer(info) {
     const { columns, modalities } = info.summary;
-    const names = new Set(columns.map((column) => column.name));
+    this.columns = new Set(columns.map((column) => column.name));
     this.filters = offeredBy(info);
-    $("filters").replaceChildren(...this.filters.map((filter) => {
-      const control = CONTROLS[filter.kind](filter);
-      control.hidden = !names.has(filter.column) || filter.empty;
-      return control;
-    }), $("filters").querySelector("[type=reset]"));
+    this.isMade = false;
     for (const radio of document.getElementsByName("modality")) {
       radio.disabled = !modalities.includes(radio.value);
     }
     offerModes(info.fields.modes);
     $("table-field").hidden = info.tables.length < 2;
     $("table").replaceChildren(...info.tables.map((name, i) => el("option", { value: i ? name : "" }, name)));
+  }
+
+  // Make the controls, when the menu is first opened: the first pictures need not wait for them.
+  make() {
+    if (this.isMade) return;
+    this.isMade = true;
+    $("filters").replaceChildren(...this.filters.map((filter) => {
+      const control = CONTROLS[filter.kind](filter);
+      control.hidden = !this.columns.has(filter.column) || filter.empty;
+      return control;
+    }), $("filters").querySelector("[type=reset]"));
   }
 
   // Fill the menus with the values counted in `statistics`, the answer of /api/stats.
@@ -89,7 +96,8 @@ export class Filters {
   }
 
   show(state) {
-    for (const filter of this.filters) {
+    if ($("filters-menu").open) this.make();
+    for (const filter of this.isMade ? this.filters : []) {
       for (const name of namesOf(filter)) showValue($("filters").elements[name], filter.kind, state.filters[name]);
     }
     for (const radio of document.getElementsByName("modality")) radio.checked = radio.value === state.modality;

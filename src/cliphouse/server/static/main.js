@@ -2,7 +2,6 @@
 
 import { fromAddress, toAddress } from "./address.js";
 import { getJson, inTable } from "./api.js";
-import { Detail } from "./detail.js";
 import { $, grouped } from "./dom.js";
 import { excluded, excludedOf, keepExcluded } from "./excluded.js";
 import { known, offeredBy } from "./fields.js";
@@ -63,7 +62,7 @@ function listener(source) {
       showStatus();
       scrubber.follow();
       watchEnd();
-      detail.showPlace();
+      detail?.showPlace();
     },
     failed(message, isFirst) {
       if (current() !== source()) return;
@@ -142,7 +141,7 @@ const selection = new Selection({
   subtract: (hits) => change(asking([...state.parts, ...hits.map((hit) => rowPart(hit, -1))]), "step"),
   exclude: (hits) => shown.exclude(hits),
 });
-const detail = new Detail(act);
+let detail = null; // the view of one picture, whose code is loaded once the first ones are shown
 const query = new Query(change);
 const filters = new Filters(change);
 const sorting = new Sorting(change);
@@ -321,9 +320,15 @@ function showAgain() {
   window.scrollTo(0, listing.left.top);
 }
 
-function showItem(hit) {
-  if (state.item === null) detail.hide();
-  else detail.show(state.item, hit ?? current().hits.find((one) => one.id === state.item), { table: state.table, modalities: info.summary.modalities });
+async function loadDetail() {
+  const { Detail } = await import("./detail.js");
+  detail ??= new Detail(act);
+}
+
+async function showItem(hit) {
+  if (state.item !== null) await loadDetail();
+  if (state.item === null) detail?.hide();
+  else detail.show(state.item, [hit, ...current().hits].find((one) => one?.id === state.item), { table: state.table, modalities: info.summary.modalities });
 }
 
 // Load the table's description. It is asked for once, however many changes wait for it: the filters
@@ -339,6 +344,7 @@ async function describe() {
       rows.clear();
       info = answer;
       filters.offer(info);
+      showFilters();
       sorting.offer(info);
       selection.clear();
       excludedOf(info.summary.table);
@@ -369,6 +375,13 @@ function enter(entered) {
   return show();
 }
 
+// The menus' values need statistics, so count them only when somebody opens the filters.
+function showFilters() {
+  if (!$("filters-menu").open || info === null) return;
+  filters.show(state);
+  views.readValues().catch((error) => showProblem(error.message));
+}
+
 function listen() {
   addEventListener("popstate", (event) => enter(event.state?.state ?? fromAddress(location.search)));
   $("home").addEventListener("click", follow(() => change({ ...fresh(), table: state.table }, "step")));
@@ -383,12 +396,10 @@ function listen() {
     $("words").focus({ preventScroll: true });
   });
   offerExport(current, () => state);
-  // The menus' values need statistics, so count them only when somebody opens the filters.
-  $("filters-menu").addEventListener("toggle", () => {
-    if ($("filters-menu").open) views.readValues().catch((error) => showProblem(error.message));
-  });
+  $("filters-menu").addEventListener("toggle", showFilters);
 }
 
 history.scrollRestoration = "manual"; // the grid is made anew, and knows its places itself
 listen();
 enter(history.state?.state ?? fromAddress(location.search));
+setTimeout(loadDetail, 500);

@@ -49,16 +49,16 @@ export class Views {
   }
 
   async readStatistics() {
-    const { state: { table, filters: chosen }, filters } = this.page;
+    const { state: { table } } = this.page;
     if (!this.statistics.has(table)) this.statistics.set(table, await getJson(inTable("/api/stats", table)));
-    filters.offerValues(this.statistics.get(table), chosen);
     return this.statistics.get(table);
   }
 
   // Fill the menus of the filters.
   async readValues() {
     const { state: { table, filters: chosen }, info, filters } = this.page;
-    const [, facets, folders] = await Promise.all([this.readStatistics(), readMenus(info, table), readFolders(info, table)]);
+    const [statistics, facets, folders] = await Promise.all([this.readStatistics(), readMenus(info, table), readFolders(info, table)]);
+    filters.offerValues(statistics, chosen);
     filters.offerOwnValues(facets, chosen);
     if (folders) filters.offerFolders(folders, chosen);
   }
