@@ -54,8 +54,8 @@ class Request:
             body = b""
         made = cls("", values=values, is_get=method == "GET")
         made.database = values.get("database", "default")
-        by_header = headers.get("X-ClickHouse-Format") or "TabSeparated"
-        made.default_format = values.get("default_format", by_header)
+        by_value = values.get("default_format", "TabSeparated")
+        made.default_format = headers.get("X-ClickHouse-Format") or by_value
         made.parameters = {k[6:]: v for k, v in values.items() if k.startswith("param_")}
         made.settings = {
             k: v for k, v in values.items() if k not in _RESERVED and not k.startswith("param_")

@@ -217,8 +217,9 @@ async def _read(request: Request) -> Statement:
         for name, value in values.items()
         if name not in _NO_SETTINGS and not name.startswith("param_") and _SETTING.fullmatch(name)
     }
-    by_header = request.headers.get(FORMAT_HEADER, "TabSeparated")
-    return Statement(sql, values.get("default_format", by_header), parameters, settings)
+    by_value = values.get("default_format", "TabSeparated")
+    form_name = request.headers.get(FORMAT_HEADER, by_value)  # as a server prefers them
+    return Statement(sql, form_name, parameters, settings)
 
 
 def _failed(error: Exception) -> Response:
