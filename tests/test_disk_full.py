@@ -3,17 +3,25 @@ and it can go on."""
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import tally
+from cliphouse.demo import Demo
+from cliphouse.errors import CliphouseError
 from cliphouse.pictures.drawn import write_pictures
+from cliphouse.pictures.passed_over import PassedOver, write_report
 from cliphouse.schema.index_spec import IndexSpec
+from cliphouse.shards.disk import DiskError
+from cliphouse.shards.one_writer import one_writer
 from cliphouse.table import Table
 from shard_files import make_shard
 
@@ -83,6 +91,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "ingest": (900, ["ingest", f"{folder}/s", there]),
         "index": (900, ["index", "image", "--m=4", "--ef-construction=16", "--no-measure", there]),
         "recall": (0, ["recall", "image", "-k", "5", "--queries", "30", "--save", there]),
+        # Not a byte is free: not even for the name of who has the lock.
+        "export with no room at all": (0, ["export", f"{disk}/sh", "--format=shards", here]),
         "export": (200, ["export", f"{disk}/x", "--format=csv", here]),
         "search": (20, ["search", "id:3", "-k", "1000", "-o", f"{disk}/r.json", here]),
         "backup": (400, ["backup", f"{disk}/b.zip", here]),
@@ -117,7 +127,7 @@ def _alone() -> list[str]:
 
 STEPS = (
     *("embed", "sync", "ingest", "index", "recall", "export", "search", "backup"),
-    *("backup with no room at all", "restore"),
+    *("backup with no room at all", "restore", "export with no room at all"),
 )
 
 
@@ -144,7 +154,52 @@ def test_a_read_only_disk_is_named(told: dict[str, Any], step: str) -> None:
     assert code in (1, 2), said
     (line,) = [line for line in said.strip().splitlines() if line.startswith("cliphouse: ")]
     assert "disk" in line
-    assert "ead-only file system" in line
+    assert "ead-only file system" in line or "cannot be written to" in line
     assert "internal error" not in line
+    assert "/." not in line.partition(" (")[0]  # no hidden file of cliphouse's own
     assert left == before
     assert again == 0, said_again
+
+
+FULL, LOCKED = OSError(errno.ENOSPC, "No space left"), OSError(errno.EROFS, "Read-only")
+
+
+def failing(error: OSError) -> Callable[..., Any]:
+    def fail(*given: object, **named: object) -> None:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "told"),
+    [
+        ("pwrite", FULL, "the disk is full"),
+        ("open", LOCKED, "cannot be written"),
+    ],
+)
+def test_what_was_given_is_named_and_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str, error: OSError, told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for is_file in (False, True):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"os.{function}", failing(error))
+            with (
+                pytest.raises(CliphouseError, match=f"^new/s: {told}"),
+                one_writer(Path("new/s"), "export", is_file=is_file),
+            ):
+                pass
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_the_demo_and_the_report_name_their_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cliphouse.pictures.drawn.write_pictures", failing(FULL))
+    with pytest.raises(DiskError, match=f"^{tmp_path}/pictures: the disk is full"):
+        Demo(tmp_path).draw(lambda done, total: None)
+    with pytest.raises(DiskError, match=r"^/dev/full: the disk is full"):
+        write_report([PassedOver(tmp_path, "empty")], Path("/dev/full"))
+    write_report([PassedOver(Path("a\udcff"), "x, y")], tmp_path / "r.csv")
+    assert (tmp_path / "r.csv").read_bytes() == b'kind,path,reason\r\ndamaged,a\\udcff,"x, y"\r\n'

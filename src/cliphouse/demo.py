@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cliphouse.models import load_encoder
+from cliphouse.shards.disk import disk_errors
+from cliphouse.shards.whole_file import whole_file
 from cliphouse.vocabulary import AUTO_KS, BuildProgress, Measured, Progress
 
 if TYPE_CHECKING:
@@ -53,16 +55,17 @@ class Demo:
         """Draw the pictures if they are not there; returns the number of pictures drawn."""
         from cliphouse.pictures.drawn import write_pictures
 
-        self.pictures.mkdir(parents=True, exist_ok=True)
-        if len(list(self.pictures.glob("*.txt"))) >= self.rows:
-            return 0
-        write_pictures(
-            self.pictures,
-            self.rows,
-            _SEED,
-            jobs=os.cpu_count() or 1,
-            progress=progress,
-        )
+        with disk_errors(self.pictures):
+            self.pictures.mkdir(parents=True, exist_ok=True)
+            if len(list(self.pictures.glob("*.txt"))) >= self.rows:
+                return 0
+            write_pictures(
+                self.pictures,
+                self.rows,
+                _SEED,
+                jobs=os.cpu_count() or 1,
+                progress=progress,
+            )
         return self.rows
 
     def embed(self, progress: Progress) -> EmbedReport:
@@ -90,7 +93,8 @@ class Demo:
         path = self.folder / f"found_{name}.png"
         title = "more like this" if is_picture else query
         shown = open_picture(Path(query)) if is_picture else None
-        sheet_of(result, title, query=shown).save(path)
+        with whole_file(path) as stream:
+            sheet_of(result, title, query=shown).save(stream, "PNG")
         return DemoSearch(query, result, path)
 
     def query_picture(self) -> Path:
@@ -102,5 +106,6 @@ class Demo:
 
         path = self.folder / "query.png"
         rng = np.random.default_rng(_QUERY_SEED)
-        draw(random_scene(rng), rng).save(path)
+        with whole_file(path) as stream:
+            draw(random_scene(rng), rng).save(stream, "PNG")
         return path

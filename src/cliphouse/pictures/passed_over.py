@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from cliphouse.shards.whole_file import whole_file
 
 _SUFFIXES = 5  # that a count names
 Kind = Literal[
@@ -70,8 +73,10 @@ def _suffixes(passed: Sequence[PassedOver]) -> str:
 
 
 def write_report(passed: Sequence[PassedOver], path: Path) -> None:
-    """Write all that was passed over as CSV: kind, path, reason."""
-    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(("kind", "path", "reason"))
-        writer.writerows((item.kind, str(item.path), item.reason) for item in passed)
+    """Write all that was passed over as CSV: kind, path, reason. Raises what `whole_file` does."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(("kind", "path", "reason"))
+    writer.writerows((item.kind, str(item.path), item.reason) for item in passed)
+    with whole_file(path) as stream:
+        stream.write(text.getvalue().encode("utf-8", "backslashreplace"))

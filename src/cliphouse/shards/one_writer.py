@@ -40,13 +40,13 @@ def one_writer(
     Raises UserError if another run writes there all the time, or if the folder cannot be made or
     written.
     """
-    target = target.resolve()
+    given, target = target, target.resolve()
     lock = target.with_name(f".{target.name}.lock") if is_file else target / _LOCK
     made: list[Path] = []
     try:
-        descriptor = _acquire(lock, made, target, fcntl.LOCK_EX, wait, on_wait)
+        descriptor = _acquire(lock, made, given, fcntl.LOCK_EX, wait, on_wait)
         with _released(lock, descriptor):
-            _sign(descriptor, what)
+            _sign(descriptor, what, given)
             yield
     finally:
         for folder in reversed(made):
@@ -60,22 +60,23 @@ def no_writer(folder: Path, what: str) -> Iterator[None]:
 
     A folder that may not be written is not locked. Raises UserError if another run writes there.
     """
-    folder = folder.resolve()
+    given, folder = folder, folder.resolve()
     if not os.access(folder, os.W_OK):
         yield
         return
     lock = folder / _LOCK
-    descriptor = _acquire(lock, [], folder, fcntl.LOCK_SH, None, None)
+    descriptor = _acquire(lock, [], given, fcntl.LOCK_SH, None, None)
     with _released(lock, descriptor):
-        _sign(descriptor, what)
+        _sign(descriptor, what, given)
         yield
 
 
-def _sign(descriptor: int, what: str) -> None:
+def _sign(descriptor: int, what: str, target: Path) -> None:
     since = f"{datetime.now():%Y-%m-%d %H:%M:%S}"
     holder = f"{what} on {socket.gethostname()}, process {os.getpid()}, since {since}"
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, holder.encode(), 0)
+    with disk_errors(target):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, holder.encode(), 0)
 
 
 def _acquire(
@@ -88,7 +89,7 @@ def _acquire(
 ) -> int:
     has_told, end = False, time.monotonic() + (wait or 0)
     while True:
-        with disk_errors(lock):
+        with disk_errors(target):  # the lock's own name means nothing to a user
             _make_folders(lock.parent, made)
             descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
@@ -99,7 +100,8 @@ def _acquire(
             if time.monotonic() >= end:
                 choice = "" if wait is None else ", or wait longer for it with --wait SECONDS"
                 raise UserError(
-                    f"{target}: {holder}, is at work there; try again when it has ended{choice}"
+                    f"{target.resolve()}: {holder}, is at work there; try again when it has "
+                    f"ended{choice}"
                 ) from None
             if on_wait is not None and not has_told:
                 on_wait(holder)
