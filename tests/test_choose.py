@@ -214,6 +214,13 @@ def test_a_filtered_graph_has_no_measured_recall() -> None:
     plan = choose(Request(), "image", FACTS, 0.5)
     assert plan.recall is None
     assert "recall was measured without a filter, as 0.995" in plan.filtered
+    for share, told in (
+        *((0.5 / FACTS.rows, "hardly any"), (0.00001, "hardly any"), (1.0, "nearly all")),
+        *((0.5, "about 50.00%"), (0.994, "about 99.40%")),
+    ):
+        filtered = choose(Request(), "image", FACTS, share).filtered
+        assert filtered is not None
+        assert filtered.startswith(f"{told} of the rows pass; ")
 
 
 def allowed(**settings: Setting) -> Features:

@@ -407,3 +407,21 @@ def test_what_cannot_be_an_option_is_an_argument() -> None:
     for wrong in ("--nothing", "--nothing=a b", "-z"):
         with pytest.raises(Exception, match=f"No such option: {wrong[:9]}"):
             search.make_context("search", [wrong])
+
+
+def test_wrong_words_of_a_command_are_one_line(run: Run) -> None:
+    for words, told in (
+        (("search", "--colums", "x"), "No such option: --colums .*; see cliphouse search --help"),
+        (("search", "x", "-k", "abc"), "Invalid value for '-k': .*; see cliphouse search --help"),
+        (("serch",), "No such command 'serch'. Did you mean .*\\? See cliphouse --help"),
+        (
+            ("recall", "--queries"),
+            "Option '--queries' requires an argument; see cliphouse.* --help",
+        ),
+        (("models", "fetch"), "Missing argument .*; see cliphouse models fetch --help"),
+    ):
+        line = one_line(run(*words))
+        assert re.fullmatch(f"cliphouse: {told}\n?", line), line
+    help = run()
+    assert (help.returncode, "Commands:" in help.stdout + help.stderr) == (2, True)
+    assert run("search", "--help").returncode == 0

@@ -79,5 +79,6 @@ def test_the_command_lists_them(folder: Path, run: Run) -> None:
     lines = run("duplicates", "--threshold", 0.9999).stdout.splitlines()
     assert lines[0] == "2 rows, the same file"
     assert lines[-1] == "2 groups, 2 rows more than one of each"
+    assert run("duplicates", "--where", "url LIKE '%nothing%'").stdout == "no duplicates\n"
     found = json.loads(run("duplicates", "--threshold", 0.9999, "--json").stdout)
     assert [(group["kind"], len(group["rows"])) for group in found] == [("file", 2)] * 2

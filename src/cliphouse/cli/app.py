@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,7 @@ from cliphouse.shards.disk import DISK_FULL
 if TYPE_CHECKING:
     from cliphouse.loading.options import LoadSettings
 
+_UsageError: Any = typer.BadParameter.__mro__[1]  # typer itself has no name for it
 _HELP = """Search image-text pairs by words or by picture, in embedded ClickHouse or on a server.
 
 To begin with your own pictures: cliphouse sync ~/Pictures, then cliphouse search a dog on a beach.
@@ -73,11 +74,15 @@ def _run(load_settings: LoadSettings | None) -> int:
     interrupt.keep()
     try:
         with interrupt.interruptible():
-            app(obj=load_settings)
+            code = app(obj=load_settings, standalone_mode=False)
     except OptionError as error:
         return _print_error(str(error.named(_flag(error.option))), error.exit_code)
     except CliphouseError as error:
         return _print_error(str(error), error.exit_code)
+    except _UsageError as error:
+        return _print_usage(error)
+    except typer.Abort:
+        return _print_error("nothing was done", 1)
     except SystemExit as leave:
         if leave.code == interrupt.INTERRUPTED:
             return _print_error(interrupt.interrupted(), interrupt.INTERRUPTED)
@@ -99,7 +104,23 @@ def _run(load_settings: LoadSettings | None) -> int:
             "CLIPHOUSE_DEBUG=1",
             1,
         )
-    return 0
+    if code == interrupt.INTERRUPTED:
+        return _print_error(interrupt.interrupted(), code)
+    return code if isinstance(code, int) else 0
+
+
+def _print_usage(error: Any) -> int:
+    """Say in one line what is wrong with the words of the command line. If there are none, the
+    message is the help."""
+    message = error.format_message()
+    if len(message.splitlines()) > 1:
+        error.show()
+        return int(error.exit_code)
+    context = error.ctx
+    given = context.command_path.removeprefix(context.find_root().info_name) if context else ""
+    what = " ".join(message.split()).rstrip(".")
+    see = " See" if what.endswith("?") else "; see"
+    return _print_error(f"{what}{see} cliphouse{given} --help", int(error.exit_code))
 
 
 def _flag(option: str) -> str:

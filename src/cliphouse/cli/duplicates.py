@@ -41,6 +41,9 @@ def command(
         return
     for group in groups:
         _draw(group)
+    if not groups:
+        show.out.print("no duplicates")
+        return
     more = sum(len(group.rows) - 1 for group in groups)
     show.out.print(f"{counted(len(groups), 'group')}, {counted(more, 'row')} more than one of each")
 

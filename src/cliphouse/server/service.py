@@ -232,7 +232,9 @@ class Service:
         if table is None:
             return self.settings.tables[0]
         if table not in self.settings.tables:
-            raise MissingError(f"no table {table[:100]!r}; there are {', '.join(self.tables)}")
+            verb = "is" if len(self.tables) == 1 else "are"
+            there = ", ".join(self.tables)
+            raise MissingError(f"no table {table[:100]!r}; there {verb} {there}")
         return table
 
     def open_tables(self) -> Tables:

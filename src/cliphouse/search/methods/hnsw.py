@@ -40,6 +40,7 @@ _MORE_CANDIDATES = 10
 OWN = IndexSpec()
 GUIDE = IndexSpec(m=64, ef_construction=256)
 _MAX_MULTIPLIER = 1000.0  # the engine's own limit for vector_search_index_fetch_multiplier
+_HARDLY, _NEARLY = 0.0001, 0.995  # shares beyond which two digits would say 0 or all
 _WIDER = 4  # how much wider a search that found too few rows tries again
 _COARSE = frozenset({"b1"})  # too rough to tell which rows of a filtered search are nearest
 # What reading the columns of a filter takes, as shares: of the time that a search of the graph
@@ -185,7 +186,7 @@ class Hnsw(Method):
     ) -> Plan:
         """A filter applies to what the graph finds, so that of the rows nearest to the query as
         many must be found as have enough that pass among them; no recall was measured for that."""
-        share = f"about {selectivity:.2%} of the rows pass"
+        share = f"{_share(selectivity, facts.rows)} of the rows pass"
         scanned = f"{share}; {APPLIED}"
         width = _filtered_width(plan, max(selectivity, 1e-9), search, figures)
         index = facts.index(search.modality, search.metric)
@@ -225,6 +226,14 @@ def candidates_of(quantization: str, limit: int) -> int:
     rows."""
     times = _CANDIDATES.get(quantization, max(_CANDIDATES.values()))
     return max(limit + _MORE_CANDIDATES, math.ceil(limit * times))
+
+
+def _share(selectivity: float, rows: int) -> str:
+    """The estimated share of ``rows`` in words; of rows of which none was seen to pass, half of one
+    is estimated."""
+    if selectivity < _HARDLY or selectivity * rows < 1:
+        return "hardly any"
+    return "nearly all" if selectivity > _NEARLY else f"about {selectivity:.2%}"
 
 
 def _filtered_width(plan: Plan, selectivity: float, search: Search, figures: Figures) -> int:
