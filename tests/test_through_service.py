@@ -223,6 +223,11 @@ def test_errors_are_those_of_the_engine(asked: Asked, drawn: Drawn) -> None:
         assert str(named.exception.named("--where")).startswith(f"--where: {told}")
 
 
+def test_the_one_table_of_a_service_is_named(asked: Asked) -> None:
+    found = ask("info", "--table", "other", "--server", asked.service.address)
+    assert str(found.exception).endswith("no table 'other'; there is laion")
+
+
 def test_a_large_result_takes_little_memory_there(asked: Asked, drawn: Drawn) -> None:
     process = psutil.Process(listener(asked.service.address))
     statement = "SELECT number, repeat('x', 100) AS text FROM numbers({})"
