@@ -88,6 +88,44 @@ def test_a_folder_as_the_engine_made_it_is_left_alone(original: Path, tmp_path: 
     assert find_lost_links(tmp_path / "new.chdb") == ()
 
 
+def without_store(copy: Path) -> str:
+    shutil.rmtree(copy / "store")
+    return "store/"
+
+
+def without_definitions(copy: Path) -> str:
+    definitions = (copy / "metadata" / "default").resolve()
+    shutil.rmtree(definitions)
+    return f"{definitions.relative_to(copy)}/"
+
+
+@pytest.mark.parametrize("lose", [without_store, without_definitions])
+def test_a_copy_that_was_broken_off_says_what_it_lacks(
+    original: Path, tmp_path: Path, lose: Callable[[Path], str]
+) -> None:
+    folder = tmp_path / "e.chdb"
+    shutil.copytree(original / "laion.chdb", folder, symlinks=True)
+    lost = lose(folder)
+    before = sorted(map(str, folder.rglob("*")))
+    assert link_folder_again(FolderAddress(folder, "e")) == 0
+    for use in (lambda: Table(folder).info, lambda: Table(folder).ingest(original / "s")):
+        with pytest.raises(TableError, match=f"e.chdb: lacks {lost}, the folder of its tables"):
+            use()
+    assert sorted(map(str, folder.rglob("*"))) == before
+
+
+def test_reading_where_no_database_is_leaves_nothing(original: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "e.chdb"
+    folder.mkdir()
+    address = FolderAddress(folder, "e")
+    for use in (lambda: Table(folder).info, lambda: back_up(address, tmp_path / "b.zip")):
+        with pytest.raises(TableError, match="no database here"):
+            use()
+    assert list(tmp_path.rglob("*")) == [folder]
+    with Table(folder) as table:
+        assert table.ingest(original / "s").inserted == 200
+
+
 def test_the_command_line_mends_a_copy(original: Path, tmp_path: Path, run: Run) -> None:
     shutil.copytree(original / "laion.chdb", tmp_path / "laion.chdb")
     told = run("info")

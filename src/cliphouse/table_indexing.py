@@ -46,6 +46,7 @@ class IndexingTable(LoadingTable):
 
         On a cluster, no answer leaves out the rows of a shard that is down from then on. Raises
         TableError if there is no such table, or a profile would leave such rows out."""
+        self._database.require()
         table = open_table(self.connection, self.name)
         if table.placement.cluster is not None:
             insist_on_all_shards(self.connection)

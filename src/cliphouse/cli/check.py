@@ -11,6 +11,7 @@ import typer
 from cliphouse.cli import interrupt, options, show
 from cliphouse.cli.opening import open_table, patience
 from cliphouse.engine.address import FolderAddress, parse_address
+from cliphouse.engine.folder import is_database
 from cliphouse.errors import CliphouseError
 from cliphouse.json_text import to_json
 from cliphouse.shards.numbering import parse_shard_numbers
@@ -60,7 +61,7 @@ def command(
         interrupt.keep(interrupt.GOES_ON)
     if repair and (links := link_folder_again(address)):
         show.err.print(f"{db}: {counted(links, 'link')} of the copied folder made", markup=False)
-    if places and isinstance(address, FolderAddress) and not address.folder.exists():
+    if places and isinstance(address, FolderAddress) and not is_database(address.folder):
         show.err.print(
             f"{db}: there is no database here; only the shards are checked", markup=False
         )

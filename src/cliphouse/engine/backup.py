@@ -17,6 +17,7 @@ from pathlib import Path
 from cliphouse.engine.address import Address, FolderAddress
 from cliphouse.engine.connection import Connection
 from cliphouse.engine.damage import DamagedPart, find_damage
+from cliphouse.engine.folder import require_database
 from cliphouse.engine.occupant import PATIENCE, Patience
 from cliphouse.engine.opening import open_connection
 from cliphouse.engine.quoting import backquote, quote
@@ -55,6 +56,7 @@ def back_up(address: Address, file: Path, patience: Patience = PATIENCE) -> Back
         raise TableError(f"{file}: the folder {file.parent} does not exist")
     if file.resolve().is_relative_to(source.folder.resolve()):
         raise TableError(f"{file}: in the database itself; name a file outside of {source.shown}")
+    require_database(source)
     started = time.monotonic()
     folder, part = (_beside(file, ending) for ending in (".parts", ".part"))
     with disk_errors(file), _removed(folder), _removed(part):

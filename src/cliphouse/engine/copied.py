@@ -1,4 +1,4 @@
-"""Database folders that were copied without their links.
+"""Database folders that were copied without their links, or in part.
 
 The engine keeps everything in ``store/``, and finds it by links: from ``metadata/NAME`` to the
 folder with the definitions of a database's tables, and from ``data/NAME/TABLE`` to a table's rows.
@@ -38,6 +38,19 @@ def find_lost_links(folder: Path) -> tuple[LostLink, ...]:
     found = {_DEFAULT: _default_definitions(folder, set(named.values()))} | named
     links = [(metadata / name, found[name]) for name in broken]
     return tuple(LostLink(link, target) for link, target in links if target is not None)
+
+
+def find_lost_store(folder: Path) -> Path | None:
+    """The folder with the definitions of a database's tables, if it has tables but a copy has left
+    that folder out; otherwise None."""
+    default, store = folder / "metadata" / _DEFAULT, folder / "store"
+    if not any((folder / "data").glob("*/*")):
+        return None
+    if not store.is_dir():
+        return store
+    if default.is_symlink() and not default.exists():
+        return store.joinpath(*default.readlink().parts[-2:])
+    return None
 
 
 def link_again(folder: Path) -> tuple[LostLink, ...]:

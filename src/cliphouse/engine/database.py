@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 from cliphouse.engine.address import Address, FolderAddress
 from cliphouse.engine.connection import Connection
 from cliphouse.engine.door import read_door
+from cliphouse.engine.folder import is_database, require_database
 from cliphouse.engine.occupant import PATIENCE, Patience
 from cliphouse.engine.opening import open_connection
 from cliphouse.engine.retry import RETRY_TIMES, RetryTimes
@@ -42,7 +43,7 @@ class Database:
     @property
     def exists(self) -> bool:
         """Whether there is a database: a server has one always, be it that no table is in it."""
-        return not isinstance(self.address, FolderAddress) or self.address.folder.is_dir()
+        return not isinstance(self.address, FolderAddress) or is_database(self.address.folder)
 
     @property
     def is_open(self) -> bool:
@@ -70,6 +71,11 @@ class Database:
             return None
         connection = self.connection
         return cast("ServedConnection", connection) if connection.is_served else None
+
+    def require(self) -> None:
+        """Raises TableError if there is no database, without opening it."""
+        if self._open is None and isinstance(self.address, FolderAddress):
+            require_database(self.address)
 
     def create(self) -> Connection:
         """The open connection, of a folder that is made if it does not exist."""

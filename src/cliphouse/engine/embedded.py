@@ -23,7 +23,6 @@ from clickhouse_connect.driver import exceptions
 from clickhouse_connect.driver.client import Client
 
 from cliphouse.engine.address import FolderAddress
-from cliphouse.engine.copied import find_lost_links
 from cliphouse.engine.error_translation import clean_message
 from cliphouse.engine.lockfile import read_lock_file
 from cliphouse.engine.occupant import (
@@ -37,15 +36,6 @@ from cliphouse.engine.workspace import make_workspace, remove_workspace
 from cliphouse.errors import EngineError, TableError
 from cliphouse.shards.disk import DiskError
 from cliphouse.udf import CONFIG_FILE, SETTINGS_FILE, EncoderSettings, write_functions
-
-# The entries that the engine makes in its folder; a process killed early may leave any of them.
-_ENGINE_FILES = frozenset(
-    (
-        *("access", "data", "dictionaries_lib", "disks", "flags", "format_schemas", "metadata"),
-        *("metadata_dropped", "named_collections", "preprocessed_configs", "status", "store"),
-        *("tmp", "user_defined", "user_files", "user_scripts", "uuid", "workload"),
-    )
-)
 
 # Room for the definitions of tables, of which the engine keeps an empty one on a full disk.
 _LEAST_ROOM = 2**20
@@ -222,44 +212,6 @@ def set_encoder(settings: EncoderSettings) -> None:
     """Let encode_text and encode_image use ``settings`` from their next call on."""
     if _functions is not None and not is_forked():
         settings.write(_functions / SETTINGS_FILE)
-
-
-def check_folder(address: FolderAddress, create: bool) -> None:
-    """Check that the folder is a database; ``create`` makes one if there is none.
-
-    Raises TableError if the folder is missing, holds other files, was copied without its links or
-    cannot be made.
-    """
-    folder, shown = address.folder, address.shown
-    if folder.exists() and not folder.is_dir():
-        raise TableError(f"{shown}: a file; an embedded database is a folder")
-    if not folder.exists() and not create:
-        raise TableError(
-            f"{shown}: no database here; name another with --db, or make one with: cliphouse sync "
-            "PICTURES, or cliphouse ingest SHARDS"
-        )
-    present = {path.name for path in folder.iterdir()} if folder.exists() else set()
-    if not {"store", "metadata"} <= present and (others := present - _ENGINE_FILES):
-        raise TableError(
-            f"{shown}: contains {min(others)} and is not a database; name another folder"
-        )
-    if find_lost_links(folder):
-        raise TableError(
-            f"{shown}: a copy without the links of its original, as cp -rL, a zip or a cloud drive "
-            f"make it. All data is there: cliphouse check --repair --db {shown} links it again"
-        )
-    if folder.exists() and not os.access(folder, os.W_OK):
-        is_locked = bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
-        reason = "Read-only file system" if is_locked else "Permission denied"
-        raise TableError(
-            f"{shown}: cannot be written ({reason}), as the engine must be able to, even to read; "
-            "copy it to a folder that you may write to"
-        )
-    parent = next(p for p in (folder, *folder.parents) if p.exists())
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TableError(f"{shown}: cannot be made in {parent}: {error.strerror}") from error
 
 
 def _enter(folder: Path) -> Path:

@@ -19,6 +19,7 @@ from cliphouse.engine.connection import Connection, Parameters
 from cliphouse.engine.driver_log import quiet_driver
 from cliphouse.engine.error_translation import engine_error
 from cliphouse.engine.features import EVERYTHING, Features
+from cliphouse.engine.folder import check_folder
 from cliphouse.engine.quoting import settings_list
 from cliphouse.engine.running import may_be_ended
 from cliphouse.engine.staging import StagedFile, StagedRows, write_staged_file
@@ -51,7 +52,7 @@ class EmbeddedConnection(Connection):
         forked from one that had used the engine.
         """
         self.address = address
-        embedded.check_folder(address, create)
+        check_folder(address, create)
         with quiet_driver():
             super().__init__(embedded.open_client(address))
             self._client.command(f"SET {settings_list(dict.fromkeys(COMPILING, 0))}")
