@@ -94,12 +94,12 @@ def test_index_search_recall_info(world: Path, run: Run) -> None:
     for modality in ("image", "text"):
         assert re.search(
             rf"{modality}: the graph needs memory to build and to search: [\d,]+ rows x \(512 x 2 "
-            r"bytes \+ M 16 x 8 bytes\) = [\d.]+ MB; the build takes about .* here",
+            r"bytes \+ M 16 x 8 bytes\) = [\d.]+ [kM]B; the build takes about .* here",
             " ".join(built.stderr.split()),
         )
     assert "image: 60 rows indexed" in built.stdout
     assert "recall@10" in built.stdout
-    assert "60 rows x (512 x 2 bytes + M 16 x 8 bytes) = 0.1 MB" in built.stderr
+    assert "60 rows x (512 x 2 bytes + M 16 x 8 bytes) = 69.1 kB" in built.stderr
     assert "text: the index exists already" in run("index", "text", "--m", 16).stdout
     found = json.loads(run("search", "a star", "--mode", "hnsw", "--ef", 64, "--json").stdout)
     assert (found["search"]["mode"], found["search"]["width"]) == ("hnsw", 64)

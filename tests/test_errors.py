@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cliphouse import errors
+from cliphouse.engine.error_translation import clean_message
 from cliphouse.errors import CliphouseError, EngineError, error_class
 from cliphouse.shards.partial_file import FileError
 
@@ -58,3 +59,15 @@ def test_the_codes_are_documented() -> None:
     rows = re.findall(r"^\| [45]\d\d[^|]*\|([^|]*)\|", SERVE.read_text(), re.MULTILINE)
     documented = set(re.findall(r"`(\w+)`", " ".join(rows)))
     assert documented >= CODES.keys() - NOT_ANSWERED
+
+
+def test_a_code_that_the_engine_repeats_is_said_once() -> None:
+    nested = (
+        "Code: 107. DB::Exception: Code: 107. DB::ErrnoException: Cannot open file /x/y.bin: , "
+        "errno: 2, strerror: No such file or directory. (FILE_DOESNT_EXIST). (FILE_DOESNT_EXIST)"
+        " (version 26.9.2.1)"
+    )
+    assert clean_message(nested) == (
+        "Cannot open file /x/y.bin: , errno: 2, strerror: No such file or directory. "
+        "(FILE_DOESNT_EXIST)"
+    )

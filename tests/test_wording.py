@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from cliphouse.indexing.forecast import IndexForecast
+from cliphouse.schema.index_spec import IndexSpec
 from cliphouse.wording import counted
 from conftest import Run
 from shard_files import make_shard
@@ -27,3 +29,13 @@ def test_info_writes_counts_and_times_as_one_says_them(tmp_path: Path, run: Run)
     facts = dict(pair for pair in words if len(pair) == 2)
     assert facts["rows"].strip() == "20 in 1 part"
     assert re.fullmatch(r"1, loaded \d{4}-\d\d-\d\d \d\d:\d\d \w+", facts["shards"].strip())
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [(1, "1 row x (512 x 2 bytes + M 32 x 8 bytes) = 1.3 kB"), (2_000, "2,000 rows x ")],
+)
+def test_the_memory_of_an_index_is_said_in_units_that_fit(rows: int, words: str) -> None:
+    spec = IndexSpec("image", m=32)
+    expected = IndexForecast(spec, rows, 512, spec.memory_bytes(rows, 512), None, None)
+    assert expected.sum.startswith(words)

@@ -23,3 +23,12 @@ def in_order(text: str) -> str:
     """``text`` with its letters in the order in which they are shown: the characters that change
     the direction of writing are written out, as in ``\\u202e``."""
     return _TURNING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def size(count: float) -> str:
+    """Bytes as text, as in 1.5 GB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(count) < 1000:
+            return f"{count:,.0f} {unit}" if unit == "B" else f"{count:,.1f} {unit}"
+        count /= 1000
+    return f"{count:,.1f} TB"

@@ -182,7 +182,7 @@ def _announce_build(expected: BuildForecast) -> None:
     graph = expected.graph
     show.err.print(
         f"{graph.spec.modality}: the graph needs memory to build and to search: {graph.sum}; "
-        f"the build takes about {show.seconds(expected.seconds)} here"
+        f"the build takes about {show.seconds(max(expected.seconds, 0.1))} here"
     )
     if graph.cache is not None and not expected.fits_cache:
         show.err.print(

@@ -132,7 +132,7 @@ def command(
     show.out.print(
         f"{report.inserted:,} of {counted(report.rows, 'row')} inserted in "
         f"{show.seconds(report.seconds)}"
-        f"{f', {rate:,.0f} rows/s' if report.inserted else ''}; model {model_name}"
+        f"{f', {rate:,.0f} rows/s' if report.inserted > 1 else ''}; model {model_name}"
     )
     if report.by_others:
         show.out.print(

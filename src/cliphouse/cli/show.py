@@ -13,6 +13,7 @@ from rich.console import Console
 
 from cliphouse.vocabulary import BuildProgress, Progress
 from cliphouse.wording import in_order
+from cliphouse.wording import size as size  # of the output's words, like seconds below
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -273,15 +274,6 @@ def _escaped(letter: str) -> str:
 
 def _is_plain(letter: str) -> bool:
     return letter.isprintable() or letter in _JOINERS or unicodedata.category(letter) == "Zs"
-
-
-def size(count: float) -> str:
-    """Bytes as text, as in 1.5 GB."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(count) < 1000:
-            return f"{count:,.0f} {unit}" if unit == "B" else f"{count:,.1f} {unit}"
-        count /= 1000
-    return f"{count:,.1f} TB"
 
 
 def seconds(count: float) -> str:

@@ -36,6 +36,7 @@ from cliphouse.engine.workspace import make_workspace, remove_workspace
 from cliphouse.errors import EngineError, TableError
 from cliphouse.shards.disk import DiskError
 from cliphouse.udf import CONFIG_FILE, SETTINGS_FILE, EncoderSettings, write_functions
+from cliphouse.wording import size
 
 # Room for the definitions of tables, of which the engine keeps an empty one on a full disk.
 _LEAST_ROOM = 2**20
@@ -181,8 +182,8 @@ def require_room(address: FolderAddress) -> None:
     free = free_room(address)
     if free < _LEAST_ROOM:
         raise DiskError(
-            f"{address.shown}: the disk is full: {free / 1e6:.1f} MB free, and a change needs "
-            f"{_LEAST_ROOM / 1e6:.1f} MB; make room, and run the same command again"
+            f"{address.shown}: the disk is full: {size(free)} free, and a change needs "
+            f"{size(_LEAST_ROOM)}; make room, and run the same command again"
         )
 
 

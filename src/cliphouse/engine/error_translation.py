@@ -41,6 +41,9 @@ _NOISE = re.compile(
     re.DOTALL,
 )
 # The error of an encoder process (cliphouse.udf.worker), and how the engine reports that it ended.
+# An error that the engine passes on has its code in front and behind once more each time.
+_INNER_CODE = re.compile(r"\bCode: \d+\. DB::\w*Exception: ")
+_CODE_AGAIN = re.compile(r"(\([A-Z_]+\))(?:\.? \1)+")
 _ENCODER_ERROR = re.compile(r"Executable generates stderr: (\w+): ([^\n]*)")
 _ENCODER_ENDED = re.compile(
     r"User defined function '(encode_\w+)' failed.*?"
@@ -111,7 +114,8 @@ def engine_error(message: str, code: int | None, shown: str) -> CliphouseError:
 
 def clean_message(message: str) -> str:
     """An engine's message without code, stack, version and statement, in one line."""
-    return " ".join(_NOISE.sub("", message).split())
+    cleaned = _INNER_CODE.sub("", " ".join(_NOISE.sub("", message).split()))
+    return _CODE_AGAIN.sub(r"\1", cleaned)
 
 
 def _access_error(message: str, code: int | None, address: ServerAddress) -> CliphouseError | None:

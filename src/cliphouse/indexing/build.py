@@ -20,7 +20,7 @@ from cliphouse.schema.handle import TableHandle
 from cliphouse.schema.index_spec import IndexSpec
 from cliphouse.shards.disk import DiskError
 from cliphouse.vocabulary import BuildProgress, Metric, Modality
-from cliphouse.wording import counted
+from cliphouse.wording import counted, size
 
 _POLL_SECONDS = 0.2
 _BEGIN_SECONDS = 60.0
@@ -264,8 +264,8 @@ class IndexBuilder:
         needed, free = int(largest or 0) * _ROOM, free_room(address)
         if needed > free:
             raise DiskError(
-                f"{address.shown}: the disk is full: {free / 1e6:,.1f} MB free, and the build "
-                f"needs {needed / 1e6:,.1f} MB; make room, and run the same command again"
+                f"{address.shown}: the disk is full: {size(free)} free, and the build "
+                f"needs {size(needed)}; make room, and run the same command again"
             )
 
     def _begun(self, name: str) -> dict[int, int]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from cliphouse.errors import TableError
 from cliphouse.schema.handle import TableHandle
 from cliphouse.schema.index_spec import ELEMENT_BYTES, IndexSpec
+from cliphouse.wording import counted, size
 
 
 @dataclass(frozen=True)
@@ -32,16 +33,17 @@ class IndexForecast:
         bytes_each = ELEMENT_BYTES[self.spec.quantization]
         largest = f"the largest of {self.shards} shards: " if self.shards > 1 else ""
         return (
-            f"{largest}{self.rows:,} rows x ({self.dim} x {bytes_each:g} bytes + "
-            f"M {self.spec.m} x 8 bytes) = {self.memory / 1e6:,.1f} MB"
+            f"{largest}{counted(self.rows, 'row')} x ({self.dim} x {bytes_each:g} bytes + "
+            f"M {self.spec.m} x 8 bytes) = {size(self.memory)}"
         )
 
     def check(self) -> None:
         """Raises TableError if the graph does not fit into memory."""
         if self.available is not None and self.memory > self.available:
             raise TableError(
-                f"the graph does not fit into memory: {self.sum}, and {self.available / 1e6:,.0f} "
-                "MB are free; use a smaller --m, --quantization i8, more memory, or --force"
+                f"the graph does not fit into memory: {self.sum}, and "
+                f"{size(self.available)} are free; use a smaller --m, --quantization "
+                "i8, more memory, or --force"
             )
 
 

@@ -228,10 +228,17 @@ def _open_each(
         try:
             sources.append(ShardSource.open(shard))
         except ShardError as error:
-            findings.append(Finding("error", f"shard {shard.number}", str(error)))
+            findings.append(
+                Finding("error", f"shard {shard.number}", _without(shard.number, error))
+            )
     if not findings:
         raise first
     return sources
+
+
+def _without(shard: int, error: ShardError) -> str:
+    """An error's message without the shard, which the finding names."""
+    return str(error).removeprefix(f"shard {shard} ")
 
 
 def _check_metadata(reader: ShardReader) -> Iterator[Finding]:
@@ -256,8 +263,9 @@ def _check_vectors(reader: ShardReader) -> Iterator[Finding]:
             continue
         low, high = _norms(npy)
         if low < 1 - _NORM_TOLERANCE or high > 1 + _NORM_TOLERANCE:
-            norms = f"norms {low:.3f} to {high:.3f}, not 1"
-            what = f"{npy.file.path}: {norms}; the cosine metric ignores norms"
+            low_shown, high_shown = f"{low:.3f}", f"{high:.3f}"
+            norms = low_shown if low_shown == high_shown else f"{low_shown} to {high_shown}"
+            what = f"{npy.file.path}: norms {norms}, not 1; the cosine metric ignores norms"
             yield Finding("note", f"shard {reader.shard.number}", what)
 
 
