@@ -106,7 +106,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         [*_alone(), sys.executable, "-c", _SCRIPT, str(disk), json.dumps(list(steps.values()))],
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=200,
         check=False,
     )
     assert done.returncode == 0, done.stderr
