@@ -39,7 +39,7 @@ from cliphouse.engine.connection import Connection
 from cliphouse.loading.sync import SyncOptions
 from cliphouse.pictures.embed import EmbedOptions, EmbedSizes
 from cliphouse.table import Table
-embed = EmbedOptions(sizes={sizes}, allow_delete=True, wait=True)
+embed = EmbedOptions(sizes={sizes}, allow_delete=True, wait=100)
 {watch}
 with Table({database!r}, {table!r}, model="tiny", wait=100) as table:
     table.sync({folder!r}, SyncOptions(root={root!r}, embed=embed))
