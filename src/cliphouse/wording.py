@@ -6,7 +6,7 @@ import re
 from datetime import datetime
 
 # They turn the text after them round, so that a file can seem to have another suffix.
-_TURNING = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
 
 
 def counted(number: int, one: str) -> str:

@@ -23,7 +23,7 @@ if not out.is_terminal:
     out.width = 200  # a pipe or a file has no width to fit
 err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 _LOG_SECONDS = 10.0
-_JOINERS = "\u200c\u200d"
+_JOINERS = "\u200c\u200d\u200e\u200f"  # and marks that texts of right-to-left scripts have
 _GAP = "  "
 _LEAST = 32  # columns that a text keeps, however long its line is; a time with its zone fits
 PATHS = ("url", "folder", "name")  # columns of which nothing is ever cut

@@ -26,8 +26,6 @@ _CODE = re.compile(r"^(?:Code: \d+\.\s*|DB::\w*Exception:\s*)+")
 _SENTENCE_END = re.compile(r"[.:](?=\s)|\.$|\s\(")
 _PLAIN = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _DEFAULT = "default"
-
-
 _SET_ASIDE = "the engine could not open it and has set it aside"
 
 

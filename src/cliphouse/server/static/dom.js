@@ -2,7 +2,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 // They turn text round, and could fake a name's ending: they are written out.
-const TURNING = /[\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+const TURNING = /[\u202a-\u202e\u2066-\u2069]/g;
 
 export const $ = (id) => document.getElementById(id);
 
