@@ -16,12 +16,14 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
+import cliphouse
 from browser import Chromium, watched
 from cliphouse.client import Client
 from cliphouse.search.request import Request
 from cliphouse.server.settings import ServeSettings
 from own_columns import BORN, DAYS, GOOD, LANGUAGES, ROWS, SCORES, TAGS, load_own_columns
 from serving import Served, serving
+from test_download import wait_until
 
 COUNT_TILES = "least => document.querySelectorAll('#grid .tile:not([hidden])').length >= least"
 
@@ -141,3 +143,16 @@ def a_picture() -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", (64, 64), "teal").save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def test_which_columns_are_empty_is_looked_up_behind_a_request(served: Served) -> None:
+    def empty() -> set[str]:
+        fields = served.http.get("/api/info").json()["fields"]
+        return {each["column"] for each in (*fields["filters"], *fields["own"]) if each["empty"]}
+
+    assert empty() == {"NSFW", "license"}
+    with cliphouse.open(served.service.settings.db) as table:
+        table.sql(
+            "ALTER TABLE laion UPDATE license = 'cc' WHERE id = 3 SETTINGS mutations_sync = 1"
+        )
+    wait_until(lambda: empty() == {"NSFW"})

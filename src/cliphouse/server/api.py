@@ -124,13 +124,18 @@ async def info(request: Request, table: TableName = None) -> Response:
 
 async def describe(service: Service, table: str | None) -> dict[str, Any]:
     """The answer of /api/info."""
-    return await service.read(table, lambda one: _describe(service, one.handle))
+    answer = await service.read(table, lambda one: _describe(service, one.handle))
+    rows, disk_bytes = (answer["summary"][name] for name in ("rows", "disk_bytes"))
+    service.empty_columns.renew(
+        service.resolve(table), rows, disk_bytes, lambda look: service.read(table, look)
+    )
+    return answer
 
 
 def _describe(service: Service, table: TableHandle) -> dict[str, Any]:
     """The answer of /api/info, without the path or the address of the database."""
     described = summarise(table)
-    empty = service.empty_columns.of(table, described)
+    empty = service.empty_columns.known(table.name)
     return {
         "version": cliphouse.__version__,
         "tables": service.tables,

@@ -91,7 +91,7 @@ class Service:
                 self._encoders.load(table)
                 summary = table.summary()
                 self._columns[name] = {c.name: c.type for c in summary.columns}
-                self.empty_columns.of(table.handle, summary)
+                self.empty_columns.look(table.handle, summary)
             self._encoding = EncoderThread(self.metrics)
             self._workers = Workers(self.open_tables, self.settings.workers)
         finally:
