@@ -5,9 +5,9 @@
 The demo's pictures are served by a process of its own; headless Chromium, on the same cores, types
 words into the page key by key. The clock is the browser's: it starts with the last key's event and
 stops in the frame after the one that painted the first picture of the new results, the page's own
-wait of 60 ms included. Then it opens a table that holds the demo's shards --copies times, and
-scrolls a window at a time through TILES of its pictures. A run without --no-report writes
-docs/benchmarks/page.md and page.json.
+wait of 60 ms included. Then it opens a table that holds the demo's shards --copies times, VISITS
+times anew, and scrolls a window at a time through TILES of its pictures. A run without --no-report
+writes docs/benchmarks/page.md and page.json.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 import cliphouse
 from cliphouse.demo import DEFAULT_ROWS, Demo
@@ -38,6 +38,8 @@ PACKAGES = ("chdb-core", "fastapi", "uvicorn", "onnxruntime", "playwright")
 PAGE = Path(cliphouse.__file__).parent / "server" / "static"
 TARGET_MS, TARGET_P95_MS, TARGET_BYTES = 300.0, 250.0, 200_000
 FIRST_MS, TILES, MOST_TILES = 400.0, 5000, 600
+VISITS = 9
+WINDOW: ViewportSize = {"width": 1280, "height": 800}
 MANY = "many"
 KEY_MS = 45  # between two keys of a quick typist, less than the page waits
 NUMBERS = ("a", "two", "three", "four", "five")
@@ -107,13 +109,13 @@ SCROLL = """async (wanted) => {
 @dataclass(frozen=True)
 class Scroll:
     """A scroll through ``tiles`` pictures in ``seconds``, the time of the service included.
-    ``first_ms`` is the time from the start of loading the page until all pictures in the window
-    are painted; ``most`` and ``nodes`` are the most tiles and elements that the document had at
-    once, ``gaps`` how many rows were missing in the order, ``megabytes`` by how much the scripts'
-    memory grew."""
+    ``first_ms`` are the times from the start of loading the page until all pictures in the window
+    are painted, one for each visit; ``most`` and ``nodes`` are the most tiles and elements that the
+    document had at once, ``gaps`` how many rows were missing in the order, ``megabytes`` by how
+    much the scripts' memory grew."""
 
     rows: int
-    first_ms: float
+    first_ms: tuple[float, ...]
     tiles: int
     most: int
     nodes: int
@@ -211,25 +213,38 @@ def measure(page: Page, asked: str) -> tuple[float, str]:
     return float(found["milliseconds"]), str(found["engine"])
 
 
-def scroll(page: Page, url: str) -> Scroll:
+def visit(browser: Browser, url: str) -> float:
+    """Milliseconds until the first window of the table MANY is painted, for somebody who has the
+    page's files from a visit to the other table, and none of the pictures."""
+    with closing(browser.new_context(viewport=WINDOW)) as context:
+        page = context.new_page()
+        page.goto(url)
+        page.wait_for_selector("#grid img.shown")
+        page.wait_for_load_state("networkidle")
+        page.goto(f"{url}/?table={MANY}")
+        return float(page.wait_for_function(FIRST, polling="raf").json_value())
+
+
+def scroll(page: Page, url: str, first_ms: tuple[float, ...]) -> Scroll:
     """Open the table MANY and scroll through it."""
     page.goto(f"{url}/?table={MANY}")
-    first = page.wait_for_function(FIRST, polling="raf").json_value()
+    page.wait_for_function(FIRST, polling="raf")
     found = page.evaluate(SCROLL, TILES)
     rows = page.evaluate(f"fetch('/api/info?table={MANY}').then((answer) => answer.json())")
-    return Scroll(rows["summary"]["rows"], first, **found)
+    return Scroll(rows["summary"]["rows"], first_ms, **found)
 
 
 def run(url: str, queries: list[str], rows: int) -> Figures:
     with sync_playwright() as playwright:
         browser = launch(playwright)
-        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        page = browser.new_page(viewport=WINDOW)
         page.goto(url)
         page.wait_for_selector("#grid img.shown")
         for warm in ("a red thing", "some blue things"):
             measure(page, warm)
         found = [measure(page, asked) for asked in queries]
-        scrolled = scroll(page, url)
+        visit(browser, url)  # the first one makes thumbnails, and the engine reads from disk
+        scrolled = scroll(page, url, tuple(visit(browser, url) for _ in range(VISITS)))
         browser.close()
     engine = tuple(float(re.findall(r"([\d,]+) ms in total", line)[0]) for _, line in found)
     return Figures(
@@ -266,9 +281,10 @@ def report(figures: Figures) -> str:
             figures.weight < TARGET_BYTES,
         ),
         (
-            f"all pictures of the first window within {FIRST_MS:.0f} ms, over {seen.rows:,} rows",
-            f"{seen.first_ms:.0f} ms",
-            seen.first_ms <= FIRST_MS,
+            f"all pictures of the first window within {FIRST_MS:.0f} ms, over {seen.rows:,} rows, "
+            f"median of {len(seen.first_ms)} visits (slowest: {max(seen.first_ms):.0f} ms)",
+            f"{np.median(seen.first_ms):.0f} ms",
+            float(np.median(seen.first_ms)) <= FIRST_MS,
         ),
         (f"no row missing in {seen.tiles:,} tiles", f"{seen.gaps}", seen.gaps == 0),
         (f"at most {MOST_TILES} of them at once", f"{seen.most}", seen.most <= MOST_TILES),
