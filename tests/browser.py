@@ -100,7 +100,7 @@ class Watched:
 
     def fits(self) -> None:
         """Fails if something stays wider than the window, once the lines are laid out for it."""
-        self.page.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
+        self.page.wait_for_function("() => document.documentElement.scrollWidth <= innerWidth")
 
 
 class Chromium:

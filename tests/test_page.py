@@ -639,6 +639,10 @@ def test_a_service_with_keys_asks_for_one(browser: Chromium, page_data: PageData
             expect(dialog).to_be_visible()
             dialog.get_by_label("API key").fill(key)
             page.keyboard.press("Enter")
+            if key != KEY:
+                expect(dialog.get_by_role("alert")).to_have_text(
+                    "The service does not know this key."
+                )
         expect(page.locator("#grid img.shown").first).to_be_visible()
         assert all("401" in error for error in seen.errors)
         seen.errors.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -128,6 +129,19 @@ def test_filters_and_orders_are_offered_of_columns_with_values(dated: Watched) -
     orders = page.get_by_label("Sort").locator("option").all_text_contents()
     assert orders[0] == "as loaded"
     assert not any("similarity" in order for order in orders)
+
+
+def test_a_column_may_have_any_name(dated: Watched) -> None:
+    page = dated.open()
+    control = {"kind": "own_values", "column": "__proto__", "fields": ["__proto__.is"]}
+    filter = page.evaluate(
+        """async (control) => {
+          const { toFilter } = await import("/page/fields.js");
+          return JSON.stringify(toFilter({ "__proto__.is": "p0" }, [control], new Set()));
+        }""",
+        control,
+    )
+    assert json.loads(filter) == {"__proto__": ["p0"]}
 
 
 def test_a_long_scroll_drops_no_row_and_keeps_the_document_small(dated: Watched) -> None:

@@ -73,6 +73,15 @@ def test_a_view_is_accessible_and_fits(watch: tuple[str, Watched], name: str) ->
         seen.errors.clear()  # the browser logs the answer's status 400
 
 
+def test_a_narrow_window_is_wide_enough(browser: Chromium, page_service: Served) -> None:
+    with watched(browser, page_service.url, viewport={"width": 320, "height": 640}) as seen:
+        for view in ("/?q=a+star", "/?view=dataset"):
+            expect(
+                seen.open(view).locator("#grid img.shown, #dataset figure").first
+            ).to_be_visible()
+            seen.fits()
+
+
 def look_at(seen: Watched, view: View, name: str, size: str, is_inspected: bool) -> None:
     """Keep a picture of the view, of one that is inspected in each scheme; nothing in it is wider
     than the window."""
