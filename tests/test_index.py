@@ -273,8 +273,9 @@ def test_an_interrupted_build_leaves_nothing_running_and_goes_on(
     with pytest.raises(QueryError, match="the cosine index on image_embedding has no graph: build"):
         table.search(query, mode="hnsw")
     assert table.search(query).stats.mode == "exact"
-    assert table.index(slow).seconds > 0
+    table.index(slow)  # or the engine has finished the part that it was at
     assert table.summary().indexes[0].memory_bytes > 0
+    assert table.search(query, mode="hnsw").stats.mode == "hnsw"
 
 
 def test_a_graph_that_does_not_fit_is_refused_with_the_sum(table: Table) -> None:
