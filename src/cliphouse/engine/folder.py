@@ -26,10 +26,10 @@ def is_database(folder: Path) -> bool:
 
 
 def require_database(address: FolderAddress) -> None:
-    """Raises TableError as check_folder does, and if nothing has been made in the folder yet: the
+    """Raises TableError, as check_folder does, if nothing has been made in the folder yet: the
     engine would open it, and leave folders of its own there."""
-    check_folder(address, create=False)
-    if not is_database(address.folder):
+    if not is_database(address.folder):  # of a database, opening it checks the rest
+        check_folder(address, create=False)
         raise _no_database(address)
 
 

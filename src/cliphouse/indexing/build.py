@@ -37,15 +37,36 @@ class BuiltIndex:
     seconds: float
 
 
-def existing_indexes(table: TableHandle) -> dict[str, str]:
-    """The table's vector indexes: name to type, as SQL; "" if a cluster's shards differ."""
+@dataclass(frozen=True)
+class TableIndex:
+    """An index of any kind. ``type`` is as SQL has it, "" if a cluster's shards differ."""
+
+    name: str
+    type: str
+    is_graph: bool
+    graph_bytes: int
+    disk_bytes: int
+
+
+def read_indexes(table: TableHandle) -> list[TableIndex]:
+    """The table's indexes, by name."""
     placement = table.placement
     found = table.connection.query(
-        "SELECT name, groupUniqArray(type_full) AS types "
+        "SELECT name, if(uniqExact(type_full) = 1, any(type_full), '') AS types, "
+        "any(type) = 'vector_similarity' AS is_graph, sum(data_uncompressed_bytes) AS bytes, "
+        "sum(data_compressed_bytes) AS disk "
         f"FROM {placement.system('data_skipping_indices')} "
-        f"WHERE {placement.is_rows} AND type = 'vector_similarity' GROUP BY name ORDER BY name"
+        f"WHERE {placement.is_rows} GROUP BY name ORDER BY name"
     ).to_pylist()
-    return {row["name"]: row["types"][0] if len(row["types"]) == 1 else "" for row in found}
+    return [
+        TableIndex(row["name"], row["types"], bool(row["is_graph"]), row["bytes"], row["disk"])
+        for row in found
+    ]
+
+
+def existing_indexes(table: TableHandle) -> dict[str, str]:
+    """The table's vector indexes: name to type (see TableIndex)."""
+    return {index.name: index.type for index in read_indexes(table) if index.is_graph}
 
 
 def build_index(

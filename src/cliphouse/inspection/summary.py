@@ -9,6 +9,7 @@ from datetime import datetime
 
 from cliphouse.cluster.placement import Node, Placement
 from cliphouse.engine.connection import Connection
+from cliphouse.indexing.build import read_indexes
 from cliphouse.loading.lease import ActiveLoad, read_load_status
 from cliphouse.schema.caption_index import CAPTION_INDEXES
 from cliphouse.schema.handle import TableHandle
@@ -118,7 +119,7 @@ def _summarise(table: TableHandle, lost: Sequence[Node]) -> TableSummary:
         f"FROM {placement.system('columns')} WHERE {placement.is_rows} "
         "GROUP BY name ORDER BY min(position)"
     ).to_pylist()
-    indexes = _read_indexes(connection, placement)
+    indexes = read_indexes(table)
     loads = read_load_status(table)
     times = [entry.at for entry in loads.entries.values() if entry.at is not None]
     return TableSummary(
@@ -153,31 +154,6 @@ def _summarise(table: TableHandle, lost: Sequence[Node]) -> TableSummary:
         caption_index_bytes=sum(i.disk_bytes for i in indexes if i.name in CAPTION_INDEXES),
         roots=_roots(table),
     )
-
-
-@dataclass(frozen=True)
-class _Index:
-    """An index of any kind: its type in full, which is empty if a cluster's shards differ."""
-
-    name: str
-    type: str
-    is_graph: bool
-    graph_bytes: int
-    disk_bytes: int
-
-
-def _read_indexes(connection: Connection, placement: Placement) -> list[_Index]:
-    found = connection.query(
-        "SELECT name, if(uniqExact(type_full) = 1, any(type_full), '') AS type_full, "
-        "any(type) = 'vector_similarity' AS is_graph, sum(data_uncompressed_bytes) AS bytes, "
-        "sum(data_compressed_bytes) AS disk "
-        f"FROM {placement.system('data_skipping_indices')} WHERE {placement.is_rows} "
-        "GROUP BY name ORDER BY name"
-    ).to_pylist()
-    return [
-        _Index(row["name"], row["type_full"], bool(row["is_graph"]), row["bytes"], row["disk"])
-        for row in found
-    ]
 
 
 def _roots(table: TableHandle) -> tuple[RootSize, ...]:

@@ -113,11 +113,11 @@ async def code(request: Request, body: SearchBody) -> Response:
 
 def _list_all(table: Table, listing: Listing) -> RowPage:
     """All rows of a list that may be longer than a page."""
+    handle, cursor = table.handle, listing.cursor
     rows: list[Any] = []
-    cursor = listing.cursor
     while True:
         k = min(MOST_ROWS, listing.k - len(rows))
-        page = list_rows(table.handle, replace(listing, k=k, cursor=cursor))
+        page = list_rows(handle, replace(listing, k=k, cursor=cursor))
         rows += page.rows
         cursor = page.cursor
         if cursor is None or len(rows) >= listing.k:

@@ -27,10 +27,10 @@ from cliphouse.search.listing import Listing, RowPage, list_rows
 from cliphouse.search.query.operand import Operand, require_positive
 from cliphouse.search.request import Request
 from cliphouse.search.results import SearchResult
+from cliphouse.server.empty_columns import EmptyColumns
 from cliphouse.server.encoders import THREADS, Encoders
 from cliphouse.server.encoding import EncoderThread
 from cliphouse.server.metrics import Metrics
-from cliphouse.server.offered import EmptyColumns
 from cliphouse.server.recent_urls import RecentUrls
 from cliphouse.server.settings import MAX_DEPTH, ServeSettings
 from cliphouse.server.timing import end_part
